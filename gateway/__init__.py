@@ -1,0 +1,1 @@
+"""A gateway between XMPP (Jingle) and SIP."""

@@ -1,0 +1,181 @@
+"""What can happen to a call, told by its edges in the past tense.
+
+Two families. An Event is for the call's machine. A Notice concerns one leg's media and never changes what the call is:
+trickled candidates, digits, a re-offer; the switchboard sees to it.
+
+`attempt` numbers the callees that one call tries, from 1. Work that was asked for an attempt comes back with its number,
+so that a late completion cannot be taken for another's.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from gateway.call.causes import Cause
+from gateway.session.model import Candidate, Ice, Session
+
+
+class Leg(enum.StrEnum):
+    """The two ends of a bridged call. Neither is "the XMPP one"."""
+
+    CALLER = "caller"
+    CALLEE = "callee"
+
+    @property
+    def other(self) -> Leg:
+        return Leg.CALLEE if self is Leg.CALLER else Leg.CALLER
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One callee to try: `via` is a trunk's name, "direct", "echo" or "xmpp"; `target` a SIP URI or a bare JID."""
+
+    via: str
+    target: str
+
+
+class Event:
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offered(Event):
+    """The caller asks, and the dialplan has said where to.
+
+    `stages` are tried one after the other, the destinations of a stage together. A cause in `advance_on` goes on to
+    the next stage, any other ends the call. `session` is None when the caller brings his session only after he has been
+    told that the callee answered ("late", XEP-0353) or never made an offer (a SIP INVITE without SDP).
+    """
+
+    stages: tuple[tuple[Destination, ...], ...]
+    session: Session | None
+    advance_on: frozenset[Cause] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """The dialplan has no way there, or will not go it."""
+
+    cause: Cause
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReady(Event):
+    """The media engine has a transport for this attempt, and here is what we offer its callee."""
+
+    attempt: int
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class OfferFailed(Event):
+    """No offer could be made for this attempt."""
+
+    attempt: int
+    cause: Cause
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing(Event):
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Event):
+    """A callee took the call, and this is its answer to our offer."""
+
+    attempt: int
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class CallerJoined(Event):
+    """The caller's session arrived after AskCaller."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReady(Event):
+    """Media is connected on our side, and here is what we answer the caller."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFailed(Event):
+    """The two ends could not be brought together."""
+
+    cause: Cause
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp(Event):
+    """A leg refused, cancelled or ended; the state says which it was. `attempt` is 0 for the caller."""
+
+    leg: Leg
+    cause: Cause
+    attempt: int = 0
+    text: str = ""  # what the far side gave as its reason, for people
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLost(Event):
+    """The engine gave up on the media of a leg of this call."""
+
+    cause: Cause
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped(Event):
+    """The gateway itself ends the call: shutdown, lost link, an operator."""
+
+    cause: Cause
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut(Event):
+    """The machine's deadline has passed."""
+
+
+class Notice:
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trickled(Notice):
+    """The end of this leg named more ICE candidates, or new credentials (ICE restart)."""
+
+    leg: Leg
+    attempt: int
+    candidates: tuple[Candidate, ...]
+    ice: Ice | None = None  # set when ufrag and pwd came along
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled(Notice):
+    """Digits pressed at this leg's end that came by signalling (XEP-0181, SIP INFO); media carries the others itself."""
+
+    leg: Leg
+    attempt: int
+    digits: str  # of 0123456789*#ABCD
+    duration: int = 100  # ms
+
+
+@dataclass(frozen=True, slots=True)
+class Reoffered(Notice):
+    """The end of this leg offers the session anew (re-INVITE); it wants LegControl.reanswer."""
+
+    leg: Leg
+    attempt: int
+    session: Session | None  # None: it wants our offer
+
+
+Report = Event | Notice

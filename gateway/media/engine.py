@@ -1,0 +1,124 @@
+"""The seam between signalling and media: session facts in, session facts out.
+
+A call has legs, named by the switchboard ("caller", "callee1", …). Asking a callee and answering a caller are separate
+acts, because in "late" calls (XEP-0353) the INVITE leaves before the caller's session exists:
+
+    allocate(call, leg, kind)                        -> our transport, to offer or to answer with
+    connect(call, leg, remote, stream, peer)            the far end is known; bridged with `peer` once both are connected
+    release(call, leg)                                  one leg; without a leg the whole call
+
+The engine owns sockets, ICE, DTLS, SRTP, RTP and codecs; signalling owns both session descriptions and the choice of codecs.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.call.causes import Cause
+from gateway.session.model import Candidate, Ice, Setup, Stream, Transport
+
+
+class LegKind(enum.StrEnum):
+    """What a leg speaks: ICE with DTLS-SRTP on one component with rtcp-mux, or plain RTP with latching."""
+
+    WEBRTC = "webrtc"
+    RTP = "rtp"
+
+
+@dataclass(frozen=True, slots=True)
+class LegStatistics:
+    """Counters of one leg since it was allocated; packets and octets of RTP."""
+
+    received_packets: int = 0
+    received_octets: int = 0
+    sent_packets: int = 0
+    sent_octets: int = 0
+    dropped: tuple[tuple[str, int], ...] = ()  # named reasons, "stranger", "replay", …
+    codec: str = ""
+    connected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Media can flow on this leg: ICE and DTLS are done, or the first RTP packet latched."""
+
+    call: str
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """This leg's media failed or stopped, and why."""
+
+    call: str
+    leg: str
+    cause: Cause  # MEDIA_FAILED, MEDIA_LOST, SECURITY, INTERNAL (the worker died)
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """A digit was heard on this leg (RFC 4733); it has been relayed already where the other leg takes it."""
+
+    call: str
+    leg: str
+    digit: str
+    duration: int  # ms
+
+
+MediaEvent = Connected | Lost | Digit
+
+
+class MediaEngine(Protocol):
+    """Every method may raise MediaError, and nothing else. `on_event` is called on the event loop."""
+
+    on_event: Callable[[MediaEvent], None]
+
+    async def start(self) -> None:
+        """Be ready to allocate. Raises MediaError."""
+
+    async def stop(self) -> None:
+        """End every call's media and all workers."""
+
+    async def allocate(
+        self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
+    ) -> Transport:
+        """Our end of this leg. `controlling` is the ICE role: true for whoever offers (RFC 8445 §6.1.1)."""
+
+    async def connect(
+        self,
+        call: str,
+        leg: str,
+        remote: Transport,
+        stream: Stream,
+        *,
+        peer: str | None = None,
+        setup: Setup = Setup.ACTIVE,
+    ) -> None:
+        """The far end is known: start ICE and DTLS (`setup` is our own, active or passive), or send and latch.
+
+        Returns at once; Connected or Lost follows. Called again for a re-offer: the latch is re-armed.
+        """
+
+    async def candidates(
+        self, call: str, leg: str, candidates: tuple[Candidate, ...], *, ice: Ice | None = None, complete: bool = False
+    ) -> None:
+        """More candidates of the far end (trickle)."""
+
+    async def play(self, call: str, leg: str, prompt: str) -> None:
+        """Play a named prompt ("echo") to this leg."""
+
+    async def loop(self, call: str, leg: str) -> None:
+        """From now on (after a prompt that is playing) this leg hears itself."""
+
+    async def dtmf(self, call: str, leg: str, digits: str, duration: int = 100) -> None:
+        """Send digits to this leg's end (RFC 4733)."""
+
+    async def release(self, call: str, leg: str | None = None) -> dict[str, LegStatistics]:
+        """Give a leg's or a call's media back; the counters it had. Unknown calls and legs are none."""
+
+    async def statistics(self, call: str) -> dict[str, LegStatistics]:
+        """Counters per leg; empty for an unknown call."""
