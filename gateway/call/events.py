@@ -3,8 +3,8 @@
 Two families. An Event is for the call's machine. A Notice concerns one leg's media and never changes what the call is:
 trickled candidates, digits, a re-offer; the switchboard sees to it.
 
-`attempt` numbers the callees that one call tries, from 1. Work that was asked for an attempt comes back with its number,
-so that a late completion cannot be taken for another's.
+`attempt` numbers the callees that one call tries, from 1. Work that was asked for an attempt comes back with its
+number, so that a late completion cannot be taken for another's.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Trickled(Notice):
 
 @dataclass(frozen=True, slots=True)
 class Dialled(Notice):
-    """Digits pressed at this leg's end that came by signalling (XEP-0181, SIP INFO); media carries the others itself."""
+    """Digits pressed at this leg's end that came by signalling (XEP-0181, SIP INFO); media relays all others."""
 
     leg: Leg
     attempt: int

@@ -44,7 +44,7 @@ class LegControl(Protocol):
         """Caller's leg: the call is answered, with this answer to his offer."""
 
     def reanswer(self, session: Session | None) -> None:
-        """Either leg: our answer to Reoffered, or our offer if it carried none; None refuses it (488) and changes nothing."""
+        """Either leg: our answer to Reoffered, or our offer if it carried none; None refuses it (488)."""
 
     def hang_up(self, cause: Cause, text: str = "") -> None:
         """Either leg, in any state: refuse, cancel or end it, whichever is due. Repeats are harmless."""

@@ -13,8 +13,8 @@ Peer = Literal["xmpp", "sip", "media"]
 class Traced:
     """A message that crossed the gateway's edge for this call.
 
-    `label` is what a ladder prints ("INVITE", "180 Ringing", "session-initiate"); `key` is the SIP Call-ID or the Jingle
-    sid; `text` is detail without secrets.
+    `label` is what a ladder prints ("INVITE", "180 Ringing", "session-initiate"); `key` is the SIP Call-ID or the
+    Jingle sid; `text` is detail without secrets.
     """
 
     call: str
