@@ -1,0 +1,192 @@
+"""baresip as a telephone: it says a tone, records what it hears and is driven over its JSON control connection.
+
+It runs with the configuration shipped in deploy/baresip/; ports, tone and account are put in front of it, because
+baresip takes the first of two equal keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from . import tones
+from .process import HOST, PATIENCE, Child, PeerError, free_port, program
+
+CONFIGURATION = Path(__file__).parents[3] / "deploy" / "baresip" / "config"
+
+Event = dict[str, Any]
+
+
+class Baresip:
+    """A telephone with the address `uri`; it hears only requests for its own user part.
+
+    answer: "auto" takes every call at once, "manual" rings until told otherwise. codecs are baresip's names, in order
+    of preference.
+    """
+
+    def __init__(
+        self,
+        user: str = "romeo",
+        *,
+        tone: float = 440.0,
+        answer: Literal["auto", "manual"] = "auto",
+        codecs: tuple[str, ...] = ("PCMU/8000/1", "PCMA/8000/1"),
+        transport: Literal["udp", "tcp"] = "udp",
+        proxy: str | None = None,
+    ) -> None:
+        self.user = user
+        self.tone = tone
+        self.port = free_port(4)  # it listens for TLS on the next one
+        self.host = f"{HOST}:{self.port}"
+        suffix = "" if transport == "udp" else f";transport={transport}"
+        self.uri = f"sip:{user}@{self.host}{suffix}"
+        self.events: list[Event] = []
+        account = [f"<{self.uri}>", f"answermode={answer}", f"audio_codecs={','.join(codecs)}", "regint=0", "ptime=20"]
+        if proxy:
+            account.append(f'outbound="sip:{proxy}{suffix}"')
+        self._account = ";".join(account)
+        self._control_port = self.port + 2
+        self._changed = asyncio.Condition()
+        self._responses: dict[str, asyncio.Future[Event]] = {}
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="baresip-")))
+            self._configure()
+            # -s prints every SIP message, for whoever has to find out why a test failed.
+            command = [program("baresip", package="baresip-core"), "-f", self.directory, "-s"]
+            self.child = await stack.enter_async_context(Child(f"baresip of {self.user}", command))
+            await self.child.listens(self._control_port)
+            reader, self._writer = await asyncio.open_connection(HOST, self._control_port)
+            stack.callback(self._writer.close)
+            listener = asyncio.create_task(self._listen(reader))
+            stack.callback(listener.cancel)
+            await self.child.line("baresip is ready")
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *problem: Any) -> None:
+        await self._stack.__aexit__(*problem)
+
+    # --- doing
+
+    async def dial(self, uri: str) -> None:
+        await self.command("dial", uri)
+
+    async def accept(self) -> None:
+        await self.command("accept")
+
+    async def hang_up(self, status: int = 0, reason: str = "") -> None:
+        """Ends the call, cancels or refuses it; `status` is the final response of a refusal."""
+        await self.command("hangup", f"scode={status} reason={reason}" if status else "")
+
+    async def mute(self) -> None:
+        """From now on it says silence (and, told again, its tone)."""
+        await self.command("mute")
+
+    async def press(self, digits: str) -> None:
+        """RFC 4733 events, one digit after the other; baresip ends one by the next press or by an explicit release."""
+        for digit in digits:
+            await self.command("sndcode", digit)
+            await asyncio.sleep(0.25)  # the key is held this long: telephones have no event for it
+
+    async def command(self, name: str, parameters: str = "") -> Event:
+        token = f"{name}-{len(self._responses)}"
+        answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._responses[token] = answer
+        text = json.dumps({"command": name, "params": parameters, "token": token}).encode()
+        self._writer.write(b"%d:%b," % (len(text), text))
+        return await asyncio.wait_for(answer, PATIENCE)
+
+    # --- finding out
+
+    async def event(self, kind: str, *, after: int = 0, timeout: float = PATIENCE) -> Event:
+        """The first event of this type ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_CLOSED", …) from number `after` on."""
+
+        def found() -> Event | None:
+            return next((event for event in self.events[after:] if event["type"] == kind), None)
+
+        result = await self._until(found, f"no {kind}", timeout)
+        assert result is not None
+        return result
+
+    @property
+    def digits(self) -> str:
+        """The keys that the far side pressed, as they came by RFC 4733."""
+        return "".join(event.get("param", "") for event in self.events if event["type"] == "CALL_DTMF_START")
+
+    async def pressed(self, digits: str, timeout: float = PATIENCE) -> None:
+        """Waits until the far side has pressed these."""
+        await self._until(lambda: self.digits.endswith(digits), f"digits {digits!r} were not heard", timeout)
+
+    async def hears(self, frequency: float, seconds: float = 1.0, timeout: float = PATIENCE) -> None:
+        """Waits until its own recording of the newest call holds this tone for so long."""
+        try:
+            async with asyncio.timeout(timeout):
+                while tones.seconds_of(frequency, *self.recording()) < seconds:
+                    await asyncio.sleep(0.1)  # the recording is a file of another process
+        except TimeoutError:
+            heard = tones.describe(*self.recording())
+            raise AssertionError(f"{self.user} was to hear {frequency:.0f} Hz: {heard}\n{self.child.tail(60)}") from None
+
+    def recording(self) -> tuple[tones.Samples, int]:
+        """What it heard in the newest call: samples and rate."""
+        files = sorted(self.directory.glob("dump-*-dec.wav"), key=lambda file: file.stat().st_mtime_ns)
+        return tones.read_wav(files[-1]) if files else tones.silence()
+
+    # --- inside
+
+    async def _until(self, found: Callable[[], Any], complaint: str, timeout: float) -> Any:
+        try:
+            async with asyncio.timeout(timeout), self._changed:
+                while not (result := found()):
+                    await self._changed.wait()
+                return result
+        except TimeoutError:
+            seen = [(event["type"], event.get("param", "")) for event in self.events]
+            raise PeerError(f"{self.user}: {complaint} in {seen}\n{self.child.tail(60)}") from None
+
+    def _configure(self) -> None:
+        shipped = CONFIGURATION.read_text()
+        ours = {
+            "sip_listen": self.host,
+            "ctrl_tcp_listen": f"{HOST}:{self._control_port}",
+            "audio_source": f"ausine,{self.tone:.0f}",
+            "snd_path": self.directory,
+            "module_path": _module_path(shipped),
+        }
+        front = "".join(f"{key}\t{value}\n" for key, value in ours.items())
+        (self.directory / "config").write_text(front + shipped)
+        (self.directory / "accounts").write_text(self._account + "\n")
+        (self.directory / "contacts").write_text("")
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                length = int((await reader.readuntil(b":"))[:-1])
+                message = json.loads((await reader.readexactly(length)).decode(errors="replace"))
+                await reader.readexactly(1)  # the netstring's comma
+                if message.get("event"):
+                    async with self._changed:
+                        self.events.append(message)
+                        self._changed.notify_all()
+                elif (answer := self._responses.get(message.get("token", ""))) and not answer.done():
+                    answer.set_result(message)
+
+
+def _module_path(shipped: str) -> Path:
+    """Where the distribution keeps baresip's modules; some say it with the machine's name in it."""
+    match = re.search(r"^module_path\s+(\S+)", shipped, re.MULTILINE)
+    usual = Path(match[1] if match else "/usr/lib/baresip/modules")
+    places = [usual, *Path("/usr/lib").glob("*/baresip/modules"), Path("/usr/local/lib/baresip/modules")]
+    for place in places:
+        if (place / "ctrl_tcp.so").exists():
+            return place
+    raise PeerError(f"baresip's modules are in none of {', '.join(map(str, places))} (package baresip-core)")

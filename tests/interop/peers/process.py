@@ -1,0 +1,188 @@
+"""Child processes and ports, for every peer alike.
+
+A peer is an async context manager around one or more Children. A Child keeps what its process prints, line by line, so
+that a test waits for a line instead of sleeping, and shows the end of it when it gives up. Nothing outlives its context:
+each child leads a process group of its own, which is killed as a whole, and the kernel ends it if we die first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+HOST = "127.0.0.1"
+PATIENCE = 20.0  # seconds that a peer may take for any one thing, on a machine that is busy with others
+
+# Below the range that systems draw ephemeral ports from, so that nobody takes one between our look and the peer's bind.
+_PORTS = range(20000, 29900, 4)
+_drawn: set[int] = set()
+
+T = TypeVar("T")
+
+
+class PeerError(Exception):
+    """A peer did not start, ended early, or did not do what was waited for."""
+
+
+def free_port(count: int = 2) -> int:
+    """The first of `count` adjoining loopback ports that are free for TCP and UDP and were not drawn before."""
+    for _ in range(2000):
+        first = random.choice(_PORTS)
+        ports = range(first, first + count)
+        if _drawn.isdisjoint(ports) and all(map(_is_free, ports)):
+            _drawn.update(ports)
+            return first
+    raise PeerError(f"no {count} adjoining free ports on {HOST}")
+
+
+def _is_free(port: int) -> bool:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                return False
+    return True
+
+
+def program(*names: str, package: str) -> str:
+    """The path of the first of these programs that exists; it is never skipped silently."""
+    for name in names:
+        if path := shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"):
+            return path
+    raise PeerError(f"{names[0]} is not installed: `deploy/install-packages.sh` installs it (package {package})")
+
+
+class Child:
+    """A process whose output is read as it comes.
+
+    `name` is for error messages; `environment` is added to ours.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.lines: list[str] = []
+        self.ended = False  # its output is at its end
+        self._command = [str(word) for word in command]
+        self._environment = {**os.environ, **(environment or {})}
+        self._directory = directory
+        self._changed = asyncio.Condition()
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        # setpriv: the child gets SIGTERM when this process dies, however it dies.
+        self._process = await asyncio.create_subprocess_exec(
+            program("setpriv", package="util-linux"),
+            "--pdeathsig=TERM",
+            "--",
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=self._environment,
+            cwd=self._directory,
+            start_new_session=True,
+            limit=1 << 20,
+        )
+        self._reader = asyncio.create_task(self._read(self._process))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+        if error is not None:
+            print(self.tail(80))  # noqa: T201  # pytest shows it with the failure
+
+    async def stop(self, signal_: int = signal.SIGTERM, grace: float = 10.0) -> int:
+        """Ends the process, with patience first and without later; its exit code (negative: the signal)."""
+        assert self._process is not None
+        assert self._reader is not None
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is None:
+                self._process.send_signal(signal_)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), grace)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        code = await self._process.wait()
+        await self._reader
+        return code
+
+    async def wait(self, timeout: float = PATIENCE) -> int:
+        """Waits for the process to end by itself; its exit code."""
+        assert self._process is not None
+        assert self._reader is not None
+        try:
+            code = await asyncio.wait_for(self._process.wait(), timeout)
+        except TimeoutError:
+            raise PeerError(f"{self.name} still runs after {timeout} s\n{self.tail()}") from None
+        await self._reader
+        return code
+
+    async def line(self, pattern: str, *, after: int = 0, timeout: float = PATIENCE) -> re.Match[str]:
+        """The first printed line, from line number `after` on, in which the pattern is found."""
+
+        def found() -> re.Match[str] | None:
+            return next(filter(None, (re.search(pattern, line) for line in self.lines[after:])), None)
+
+        match = await self.until(found, f"no line like {pattern!r}", timeout)
+        assert match is not None
+        return match
+
+    async def until(self, found: Callable[[], T], complaint: str, timeout: float = PATIENCE) -> T:
+        """Waits for `found()` to be true, looked at after every line printed."""
+        try:
+            async with asyncio.timeout(timeout), self._changed:
+                while not (result := found()):
+                    if self.ended:
+                        raise PeerError(f"{self.name} ended: {complaint}\n{self.tail()}")
+                    await self._changed.wait()
+                return result
+        except TimeoutError:
+            raise PeerError(f"{self.name}: {complaint} within {timeout} s\n{self.tail()}") from None
+
+    async def listens(self, port: int, timeout: float = PATIENCE) -> None:
+        """Waits until a TCP connection to this port succeeds; for programs that do not say that they are ready."""
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection(HOST, port)
+                except OSError:
+                    if self.ended:
+                        raise PeerError(f"{self.name} ended before it listened on {port}\n{self.tail()}") from None
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    return
+
+    def tail(self, count: int = 40) -> str:
+        return "\n".join([f"--- {self.name}", *self.lines[-count:]])
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            async with self._changed:
+                self.lines.append(line.decode(errors="replace").rstrip())
+                self._changed.notify_all()
+        async with self._changed:
+            self.ended = True
+            self._changed.notify_all()
