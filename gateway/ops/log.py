@@ -1,0 +1,144 @@
+"""One way out for every log line: ours by structlog, the libraries' by logging, both through one handler.
+
+    structlog.get_logger() ─┐
+                            ├─ level ─ redact ─ render ─ stream
+    logging.getLogger(…) ───┘
+
+Rules:
+1. A secret is never written, whoever logs it: keys that are named like one are blanked at any depth, and so are the few
+   protocol lines that carry one inside a text (Authorization, SDES keys, ICE passwords, the component's handshake).
+2. A peer cannot forge a line: in text, control characters of every value become their pictures (JSON escapes them).
+3. A log that cannot be written never fails a call: logging's handler swallows a broken pipe, a bare write would raise.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["text", "json"]
+
+REDACTED = "[redacted]"
+DEPTH = 6  # of nested values; deeper ones are blanked rather than trusted
+
+# A whole word of the key's name, so that `client_secret` is one and `secretary` and `keyboard` are not.
+_SECRET_KEY = re.compile(
+    r"(?:^|[_\-. ])"
+    r"(?:secrets?|passwords?|passwd|passphrase|pwd|authorization|credentials?|tokens?|cookie|private_?key|ha1)"
+    r"(?:$|[_\-. ])",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = (
+    re.compile(r"(?P<keep>\b(?:proxy-)?authorization\s*:\s*(?:\w+\s+)?)[^\r\n]+", re.IGNORECASE),  # RFC 3261 §20.7
+    re.compile(r"(?P<keep>\ba=ice-pwd:)[^\r\n]+", re.IGNORECASE),  # RFC 8839 §5.4
+    re.compile(r"(?P<keep>\binline:)[^\s|;]+", re.IGNORECASE),  # RFC 4568 §6.1
+    re.compile(r"(?P<keep>\bpwd=[\"'])[^\"']+", re.IGNORECASE),  # XEP-0176 §5.2
+    re.compile(r"(?P<keep><handshake[^>]{0,200}>)[^<]+", re.IGNORECASE),  # XEP-0114 §3
+    re.compile(r"(?P<keep>://[^/\s:@]{0,64}:)[^/\s@]{1,256}(?=@)"),  # a URL's password, RFC 3986 §3.2.1
+)
+_MANY_LINES = frozenset({"exception", "stack"})
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+# What a library says below these levels is of use to its authors only; at "debug" one level more is let through.
+# slixmpp's DEBUG would write every stanza with its text, so it is never let through.
+_LIBRARIES = {
+    "slixmpp": (logging.WARNING, logging.INFO),
+    "aioice": (logging.WARNING, logging.INFO),
+    "aiortc": (logging.WARNING, logging.INFO),
+    "uvicorn": (logging.WARNING, logging.INFO),
+    "uvicorn.access": (logging.ERROR, logging.INFO),
+    "asyncio": (logging.WARNING, logging.INFO),
+    "sqlalchemy": (logging.WARNING, logging.WARNING),
+}
+
+
+def redact(_logger: WrappedLogger | None, _method: str, event: EventDict) -> EventDict:
+    """The processor of rule 1."""
+    return {key: _clean(key, value, DEPTH) for key, value in event.items()}
+
+
+def _clean(key: str, value: Any, depth: int) -> Any:
+    if _SECRET_KEY.search(key) and value not in (None, "", True, False):
+        return REDACTED
+    if isinstance(value, str):
+        for pattern in _SECRET_TEXT:
+            value = pattern.sub(rf"\g<keep>{REDACTED}", value)
+        return value
+    if isinstance(value, bytes):
+        return _clean(key, value.decode("utf-8", "backslashreplace"), depth)
+    if isinstance(value, Mapping | list | tuple | set | frozenset) and depth == 0:
+        return "…"
+    if isinstance(value, Mapping):
+        return {k: _clean(str(k), v, depth - 1) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields"):
+        # A pair of a header's or parameter's name and value is how wire values keep them.
+        if len(value) == 2 and isinstance(value, tuple) and isinstance(value[0], str):
+            return (value[0], _clean(value[0], value[1], depth - 1))
+        return [_clean("", v, depth - 1) for v in value]
+    return value
+
+
+def picture(_logger: WrappedLogger | None, _method: str, event: EventDict) -> EventDict:
+    """The processor of rule 2, for text. A traceback keeps its line breaks."""
+    return {
+        _pictured(key): _pictured(value) if isinstance(value, str) and key not in _MANY_LINES else value
+        for key, value in event.items()
+    }
+
+
+def _pictured(text: str) -> str:
+    """Carriage return as ␍, escape as ␛ (Unicode's control pictures), what has no picture as �."""
+    return _CONTROLS.sub(lambda found: chr(0x2400 + ord(found[0])) if ord(found[0]) < 0x20 else "\ufffd", text)
+
+
+def configure(level: Level = "info", format: Format = "text", stream: TextIO | None = None) -> None:
+    """Set up structlog and logging for the whole process, anew at each call. `stream` is stderr when not given."""
+    out = stream if stream is not None else sys.stderr
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    both: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    last: list[Processor] = [structlog.processors.format_exc_info, redact]
+    if format == "json":
+        last.append(structlog.processors.JSONRenderer(default=str, ensure_ascii=False))
+    else:
+        # Tracebacks are plain: the pretty ones print local variables, and with them secrets.
+        plain = structlog.dev.plain_traceback
+        last += [
+            picture,
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24, exception_formatter=plain),
+        ]
+
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*both, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(threshold)
+    for name, (usual, debugging) in _LIBRARIES.items():
+        library = logging.getLogger(name)
+        library.handlers.clear()  # uvicorn brings its own
+        library.propagate = True
+        library.setLevel(debugging if threshold <= logging.DEBUG else max(usual, threshold))
+
+    structlog.configure(
+        processors=[*both, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,  # modules keep their loggers, configuration comes later and may come again
+    )

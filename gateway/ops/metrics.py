@@ -1,0 +1,107 @@
+"""What the gateway counts, in Prometheus' vocabulary, on a registry of its own.
+
+    gateway_calls_total{direction, cause}            ended calls; cause is the label of gateway.call.causes
+    gateway_calls_live{direction}                    calls that have begun and not ended
+    gateway_call_setup_seconds{direction}            from the offer to the answer, answered calls only
+    gateway_call_seconds{direction}                  from the answer to the end
+    gateway_xmpp_link_up                             1 while the server takes our stanzas
+    gateway_media_workers_alive                      of gateway_media_workers_configured
+    gateway_media_dropped_packets_total{reason}      packets that no leg took
+    gateway_call_records_dropped_total               call records that could not be written
+
+Every label has few values that we choose; nothing that a peer sent becomes one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from gateway.call.causes import Cause
+
+Direction = Literal["outbound", "inbound", "test"]  # XMPP to SIP, SIP to XMPP, a test line
+DIRECTIONS: tuple[Direction, ...] = ("outbound", "inbound", "test")
+
+REASONS = 32  # distinct reasons of dropped packets; further ones are counted as "other"
+_SETUP = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 45, 60, 90, 120)
+_LENGTH = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
+
+
+class Metrics:
+    """The counters. Methods are for the event loop's thread; `render` may be called from any."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._calls = Counter("gateway_calls", "Ended calls.", ["direction", "cause"], registry=self.registry)
+        self._live = Gauge("gateway_calls_live", "Calls in progress.", ["direction"], registry=self.registry)
+        self._setup = Histogram(
+            "gateway_call_setup_seconds",
+            "From the offer to the answer.",
+            ["direction"],
+            buckets=_SETUP,
+            registry=self.registry,
+        )
+        self._length = Histogram(
+            "gateway_call_seconds",
+            "From the answer to the end.",
+            ["direction"],
+            buckets=_LENGTH,
+            registry=self.registry,
+        )
+        self._link = Gauge("gateway_xmpp_link_up", "The link to the XMPP server is up.", registry=self.registry)
+        self._alive = Gauge("gateway_media_workers_alive", "Media workers that run.", registry=self.registry)
+        self._configured = Gauge(
+            "gateway_media_workers_configured", "Media workers that should run.", registry=self.registry
+        )
+        self._dropped = Counter(
+            "gateway_media_dropped_packets", "Packets that no leg took.", ["reason"], registry=self.registry
+        )
+        self._records = Counter(
+            "gateway_call_records_dropped", "Call records that could not be written.", registry=self.registry
+        )
+        self._reasons: set[str] = set()
+        for direction in DIRECTIONS:  # a series that begins at 0 can be alerted on
+            self._live.labels(direction)
+            self._setup.labels(direction)
+            self._length.labels(direction)
+            self._calls.labels(direction, Cause.NORMAL.label)
+
+    def call_began(self, direction: Direction) -> None:
+        self._live.labels(direction).inc()
+
+    def call_ended(
+        self, direction: Direction, cause: Cause, *, setup: float | None = None, length: float | None = None
+    ) -> None:
+        """`setup` and `length` in seconds, both None for a call that was never answered."""
+        self._live.labels(direction).dec()
+        self._calls.labels(direction, cause.label).inc()
+        if setup is not None:
+            self._setup.labels(direction).observe(max(setup, 0.0))
+        if length is not None:
+            self._length.labels(direction).observe(max(length, 0.0))
+
+    def link(self, up: bool) -> None:
+        self._link.set(1 if up else 0)
+
+    def workers(self, alive: int, configured: int) -> None:
+        self._alive.set(alive)
+        self._configured.set(configured)
+
+    def packets_dropped(self, reason: str, count: int = 1) -> None:
+        if reason not in self._reasons:
+            if len(self._reasons) >= REASONS:
+                reason = "other"
+            else:
+                self._reasons.add(reason)
+        self._dropped.labels(reason).inc(count)
+
+    def record_dropped(self, count: int = 1) -> None:
+        self._records.inc(count)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition for a scraper that accepts these media types, and the type that it is."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self.registry), content_type

@@ -1,0 +1,223 @@
+"""One ladder per call: Jingle on the left, SIP on the right, the gateway between them.
+
+    call 5f2c1a · 2026-11-22 13:05:01 UTC
+         time  XMPP                          gateway                            SIP
+        0.000  │───────── session-initiate ────────>│                            │
+        0.004  │                                    │───────── INVITE ──────────>│
+        0.120  │                                    │<────── 180 Ringing ────────│
+        1.502  │ · media: connected callee1                                      │
+
+Drawing is pure: records of gateway.call.trace with their time in, lines of text out, also from a log written as JSON
+lines. The Recorder is the Tracer that the rooms are given: it writes that log and keeps the latest calls in memory.
+Both are bounded in calls and in lines a call, and print nothing of a peer's text that could move a cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from gateway.call.trace import Peer, Traced
+
+WIDTH = 100  # columns
+CALLS = 1_000  # ladders that one log gives; the latest ones
+LINES = 2_000  # of one call
+LINE = 262_144  # characters of a log line; longer ones are none of ours
+
+_TIME = 9  # columns of the time
+_LEFT = _TIME + 2  # the XMPP lane's column
+_PEERS: Final[frozenset[str]] = frozenset({"xmpp", "sip", "media"})
+_OUR_KEYS = frozenset({"event", "timestamp", "level", "call", "logger", "exc_info", "exception", "stack"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One line of a ladder: what happened when, in seconds since the epoch. A str is a note of the gateway's own."""
+
+    at: float
+    what: Traced | str
+
+
+@dataclass(slots=True)
+class _Calls:
+    """Rungs by call, the calls in the order in which they were first seen, bounded both ways."""
+
+    calls: int
+    lines: int
+    rungs: OrderedDict[str, deque[Rung]] = field(default_factory=OrderedDict)
+
+    def add(self, call: str, rung: Rung) -> None:
+        if call not in self.rungs:
+            self.rungs[call] = deque(maxlen=self.lines)
+            if len(self.rungs) > self.calls:
+                self.rungs.popitem(last=False)
+        self.rungs[call].append(rung)
+
+
+class Recorder:
+    """A Tracer: every message goes to the log as an event "trace", the latest calls stay here. For one thread."""
+
+    def __init__(self, calls: int = 100, lines: int = 500, clock: Callable[[], float] = time.time) -> None:
+        self._calls = _Calls(calls, lines)
+        self._clock = clock
+        self._log = structlog.get_logger()
+
+    def __call__(self, traced: Traced) -> None:
+        self._calls.add(traced.call, Rung(self._clock(), traced))
+        self._log.info(
+            "trace",
+            call=traced.call,
+            peer=traced.peer,
+            sent=traced.sent,
+            label=traced.label,
+            key=traced.key,
+            text=traced.text,
+        )
+
+    def calls(self) -> list[str]:
+        """The ids of the calls that are kept, the latest first."""
+        return list(reversed(self._calls.rungs))
+
+    def ladder(self, call: str, *, detail: bool = False) -> list[str]:
+        """The call's ladder; empty when it is not (or no longer) kept."""
+        return list(ladder(call, self._calls.rungs.get(call, ()), detail=detail))
+
+
+def ladders(
+    lines: Iterable[str], call: str | None = None, *, detail: bool = False, width: int = WIDTH
+) -> Iterator[str]:
+    """The ladders of a log's calls, oldest first, an empty line between two.
+
+    `lines` are JSON lines; what is none, or has no call, is passed over. `call` asks for the calls with this id, a SIP
+    Call-ID or a Jingle sid. With `detail` each message's text follows it.
+    """
+    found = _Calls(CALLS, LINES)
+    for line in lines:
+        if (read := _read(line)) is not None:
+            found.add(*read)
+    wanted = [(name, rungs) for name, rungs in found.rungs.items() if _concerns(name, rungs, call)]
+    for position, (name, rungs) in enumerate(wanted):
+        if position:
+            yield ""
+        yield from ladder(name, rungs, detail=detail, width=width)
+
+
+def _concerns(name: str, rungs: Iterable[Rung], call: str | None) -> bool:
+    return call is None or name == call or any(isinstance(r.what, Traced) and r.what.key == call for r in rungs)
+
+
+def _read(line: str) -> tuple[str, Rung] | None:
+    """A log line's call and its rung, or None."""
+    if len(line) > LINE or not line.lstrip().startswith("{"):
+        return None
+    try:
+        entry = json.loads(line)
+        call, at = entry["call"], datetime.fromisoformat(entry["timestamp"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(call, str):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    peer: Peer | None = entry.get("peer") if entry.get("peer") in _PEERS else None
+    if entry.get("event") == "trace" and peer is not None:
+        told = {name: str(entry.get(name, "")) for name in ("label", "key", "text")}
+        return call, Rung(at.timestamp(), Traced(call, peer, entry.get("sent") is True, **told))
+    return call, Rung(at.timestamp(), _note(entry))
+
+
+def _note(entry: Mapping[str, Any]) -> str:
+    """A log line that is no message, in one line."""
+    words = [str(entry.get("event", ""))]
+    words += [f"{key}={_value(value)}" for key, value in entry.items() if key not in _OUR_KEYS]
+    if entry.get("level") in ("warning", "error", "critical"):
+        words.insert(0, f"{entry['level']}:")
+    return " ".join(words)
+
+
+def _value(value: object) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return f'"{value}"' if " " in value or not value else value
+
+
+def ladder(call: str, rungs: Iterable[Rung], *, detail: bool = False, width: int = WIDTH) -> Iterator[str]:
+    """One call's ladder, its times relative to the first rung; nothing when there are no rungs."""
+    ordered = sorted(rungs, key=lambda rung: rung.at)
+    if not ordered:
+        return
+    zone = max((width - _LEFT - 3) // 2, 20)  # columns between two lanes
+    start = ordered[0].at
+    began = datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    yield f"call {_plain(call)} · {began}"
+    yield _heads(zone)
+    numbers = _numbers(ordered)
+    for rung in ordered:
+        when = f"{rung.at - start:{_TIME}.3f}  "
+        if isinstance(rung.what, str):
+            yield from _remark(when, rung.what, zone)
+            continue
+        traced = rung.what
+        label = _plain(traced.label) + numbers.get((traced.peer, traced.key), "")
+        if traced.peer == "media":
+            yield from _remark(when, f"{'to ' if traced.sent else ''}media: {label} {traced.text}".rstrip(), zone)
+            continue
+        # Left to right is from XMPP towards the gateway, and from the gateway towards SIP.
+        arrow = _arrow(label, zone, rightwards=traced.sent == (traced.peer == "sip"))
+        empty = " " * zone
+        left, right = (arrow, empty) if traced.peer == "xmpp" else (empty, arrow)
+        yield f"{when}│{left}│{right}│"
+        if detail:
+            for line in traced.text.splitlines():
+                yield f"{' ' * (_LEFT + 4)}{_plain(line)}".rstrip()
+
+
+def _heads(zone: int) -> str:
+    middle, end = _LEFT + zone + 1, _LEFT + 2 * (zone + 1)
+    line = f"{'time':>{_TIME}}  XMPP"
+    line = line.ljust(middle - len("gateway") // 2) + "gateway"
+    return line.ljust(end - 2) + "SIP"
+
+
+def _numbers(rungs: Iterable[Rung]) -> dict[tuple[str, str], str]:
+    """`#1`, `#2`, … for the dialogs of a lane that has several (parallel attempts, several devices)."""
+    keys: dict[str, list[str]] = {}
+    for rung in rungs:
+        if isinstance(rung.what, Traced) and rung.what.key not in (seen := keys.setdefault(rung.what.peer, [])):
+            seen.append(rung.what.key)
+    return {
+        (peer, key): f" #{index}"
+        for peer, seen in keys.items()
+        if len(seen) > 1 and peer != "media"
+        for index, key in enumerate(seen, 1)
+    }
+
+
+def _arrow(label: str, zone: int, *, rightwards: bool) -> str:
+    room = zone - 6
+    if len(label) > room:
+        label = label[: room - 1] + "…"
+    shaft = f" {label} ".center(zone - 1, "─")
+    return f"{shaft}>" if rightwards else f"<{shaft}"
+
+
+def _remark(when: str, text: str, zone: int) -> Iterator[str]:
+    """A note across the whole ladder, on as many lines as it takes, at most four."""
+    room = 2 * zone - 1
+    pieces = textwrap.wrap("· " + _plain(text), room, subsequent_indent="  ", max_lines=4, placeholder=" …")
+    for piece in pieces:
+        yield f"{when}│ {piece.ljust(room)} │"
+        when = " " * len(when)
+
+
+def _plain(text: str) -> str:
+    """Without anything that a terminal would obey (a peer chose it)."""
+    return "".join(c if c.isprintable() else "·" for c in text)
