@@ -1,0 +1,469 @@
+r"""Names of the two worlds: the local part of a contact's JID, and the SIP URI or telephone number that it stands for.
+
+    local part (of …@sip.example.com)             what it names
+    romeo%shakespeare.lit                         sip:romeo@shakespeare.lit
+    romeo\40shakespeare.lit                       the same; XEP-0106, canonical is the line above
+    romeo%192.0.2.1\3a5062;transport=tcp          sip:romeo@192.0.2.1:5062;transport=tcp
+    romeo%[2001\3adb8\3a\3a1]                     sip:romeo@[2001:db8::1]
+    jürgen%münchen.example                        sip:j%C3%BCrgen@xn--mnchen-3ya.example
+    juliet\40shakespeare.lit%example.net          sip:juliet%40shakespeare.lit@example.net
+    sips\3aromeo%shakespeare.lit                  sips:romeo@shakespeare.lit
+    +12025550123, (202)\20555-0123, 911, *43#     a dialled string; the dialplan says what it means
+    echo, reception                               a name; the dialplan says whether there is one
+
+Rules
+ 1. A local part with a `%` is a SIP URI, split at the last one. Without one, `\40` takes its place.
+ 2. Each piece is unescaped after the split. Beyond XEP-0106 two escapes are ours: `\25` for a `%` and `\3b` for a `;`,
+    written only where the bare character would be read as syntax.
+ 3. JID local parts fold case and SIP user parts do not (RFC 3261 §19.1.4), so the way SIP → JID → SIP is equality after
+    case folding, and JID → SIP → JID the identity on canonical local parts. The password and the headers of a SIP URI
+    are no part of a name and get lost.
+ 4. A host is a DNS name or a canonical IP address. `127.1`, `0x7f000001` and `017700000001` are refused, because
+    resolvers read them as addresses that no policy has seen.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import stringprep
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import idna
+
+from gateway.errors import AddressError
+
+MAX_URI = 4096  # characters; longer ones are refused before anything looks at them
+MAX_LOCAL = 1023  # bytes, RFC 7622 §3.3
+MAX_DIALLED = 32  # digits: E.164 has 15, and exit codes and service codes come on top
+
+_SCHEMES = ("sip", "sips", "tel")
+
+
+# SIP URIs, RFC 3261 §19.1 ---------------------------------------------------------------------------------------------
+
+_UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
+_USER = _UNRESERVED | frozenset("&=+$,;?/")
+_PASSWORD = _UNRESERVED | frozenset("&=+$,")
+_PARAMETER = _UNRESERVED | frozenset("[]/:&+$")
+_HEADER = _UNRESERVED | frozenset("[]/?:+$")
+
+_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+
+
+@dataclass(frozen=True, slots=True)
+class SipUri:
+    """A SIP, SIPS or tel URI (RFC 3261 §19.1, RFC 3966), decoded.
+
+    `user` and the values are percent-decoded; `host` is lower case and ASCII, IPv6 without brackets, "" for tel.
+    """
+
+    scheme: str
+    user: str | None
+    host: str
+    port: int | None = None
+    parameters: tuple[tuple[str, str | None], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> SipUri:
+        """Reads a URI as it stands in a message, without angle brackets. Raises AddressError.
+
+        Escapes that are none are taken literally, as in sip:juliet%shakespeare.lit@sip.example.com.
+        """
+        if len(text) > MAX_URI:
+            raise AddressError(f"a URI of {len(text)} characters")
+        text = text.strip()
+        scheme, colon, rest = text.partition(":")
+        scheme = scheme.lower()
+        if not colon or scheme not in _SCHEMES:
+            raise AddressError(f"not a SIP or tel URI: {_shown(text)}")
+        if any(character <= " " or character == "\x7f" for character in rest):
+            raise AddressError(f"a space or control character in {_shown(text)}")
+        if scheme == "tel":
+            number, *parameters = rest.split(";")
+            if not number:
+                raise AddressError("a tel URI without a number")
+            return cls("tel", _decoded(number), "", parameters=_parameters(parameters))
+        return cls._parse_sip(scheme, rest)
+
+    @classmethod
+    def _parse_sip(cls, scheme: str, rest: str) -> SipUri:
+        user: str | None = None
+        password: str | None = None
+        userinfo, at, after = rest.partition("@")  # `;` and `?` may stand in a user, `@` may not
+        if at:
+            raw_user, colon, raw_password = userinfo.partition(":")
+            if not raw_user:
+                raise AddressError("an empty user before the @")
+            user, password = _decoded(raw_user), _decoded(raw_password) if colon else None
+        address, _, headers = (after if at else rest).partition("?")
+        if "@" in address:
+            raise AddressError(f"more than one @ in {_shown(rest)}")
+        hostport, *parameters = address.split(";")
+        host, port = _host_and_port(hostport)
+        return cls(scheme, user, host, port, _parameters(parameters), _headers(headers), password)
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a parameter; "" when it has none (`;lr`), None when it is absent."""
+        return next((value or "" for key, value in self.parameters if key == name), None)
+
+    @property
+    def hostport(self) -> str:
+        """The host as a URI spells it, with the port if there is one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        text = f"{self.scheme}:"
+        if self.user is not None:
+            text += _encoded(self.user, _USER)
+            if self.password is not None:
+                text += ":" + _encoded(self.password, _PASSWORD)
+            text += "@" if self.host else ""
+        text += self.hostport
+        for name, value in self.parameters:
+            text += f";{name}" if value is None else f";{name}={_encoded(value, _PARAMETER)}"
+        if self.headers:
+            pairs = (f"{_encoded(name, _HEADER)}={_encoded(value, _HEADER)}" for name, value in self.headers)
+            text += "?" + "&".join(pairs)
+        return text
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    if text.startswith("["):
+        inner, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise AddressError(f"not an IPv6 address: {_shown(text)}")
+        host, colon, digits = f"[{inner}]", rest[:1], rest[1:]
+    else:
+        host, colon, digits = text.partition(":")
+    if not colon:
+        return host_of(host), None
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and 0 < int(digits) < 65536):
+        raise AddressError(f"not a port: {_shown(digits)}")
+    return host_of(host), int(digits)
+
+
+def host_of(text: str) -> str:
+    """The one spelling of a host: DNS names in lower-case ASCII without a final dot, IP addresses canonical, IPv6 with
+    or without brackets in, without out. Raises AddressError (rule 4).
+    """
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+        if ":" not in text:
+            raise AddressError(f"not an IPv6 address: {_shown(text)}")
+    if ":" in text:
+        try:
+            address = ipaddress.IPv6Address(text)
+        except ValueError:
+            raise AddressError(f"not an IPv6 address: {_shown(text)}") from None
+        if address.scope_id is not None:
+            raise AddressError(f"an address of one link only: {_shown(text)}")
+        return address.compressed
+    name = text.lower().removesuffix(".")
+    if not name.isascii():
+        try:
+            name = idna.encode(name, uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError):  # idna lets a UnicodeError through on some code points
+            raise AddressError(f"not a host name: {_shown(text)}") from None
+    labels = name.split(".")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise AddressError(f"not a host name: {_shown(text)}")
+    if labels[-1].isdigit() or re.fullmatch(r"0x[0-9a-f]*", labels[-1]):
+        try:
+            return str(ipaddress.IPv4Address(name))
+        except ValueError:
+            raise AddressError(f"neither a host name nor an IPv4 address: {_shown(text)}") from None
+    return name
+
+
+def _parameters(parts: list[str]) -> tuple[tuple[str, str | None], ...]:
+    found: list[tuple[str, str | None]] = []
+    for part in parts:
+        if not part:
+            continue  # COMPAT: phones that end a URI with a semicolon
+        name, equals, value = part.partition("=")
+        name = name.lower()
+        if not name or not all(character in _PARAMETER for character in name):
+            raise AddressError(f"not a URI parameter: {_shown(part)}")
+        found.append((name, _decoded(value) if equals else None))
+    return tuple(found)
+
+
+def _headers(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = (pair.partition("=") for pair in text.split("&") if pair)
+    return tuple((_decoded(name), _decoded(value)) for name, _, value in pairs)
+
+
+def _decoded(text: str) -> str:
+    """Percent-decodes what is UTF-8 and no control character, and leaves the rest as it stands."""
+
+    def plain(run: re.Match[str]) -> str:
+        try:
+            decoded = bytes.fromhex(run[0].replace("%", "")).decode()
+        except UnicodeDecodeError:
+            return run[0]
+        return run[0] if any(unicodedata.category(character) == "Cc" for character in decoded) else decoded
+
+    return _ESCAPES.sub(plain, text)
+
+
+def _encoded(text: str, allowed: frozenset[str]) -> str:
+    return "".join(
+        character if character in allowed else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "replace"))
+        for character in text
+    )
+
+
+def _shown(text: str) -> str:
+    """Somebody else's text as an error may show it."""
+    return repr(text if len(text) <= 80 else text[:79] + "…")
+
+
+# JID escaping, XEP-0106 -----------------------------------------------------------------------------------------------
+
+_XEP_0106 = dict(zip(" \"&'/:<>@\\", ("20", "22", "26", "27", "2f", "3a", "3c", "3e", "40", "5c"), strict=True))
+_OURS = _XEP_0106 | {"%": "25", ";": "3b"}
+_CHARACTERS = {code: character for character, code in _OURS.items()}
+
+
+def escape(text: str) -> str:
+    """XEP-0106 §3: text that may stand in a local part. A backslash is escaped where it would begin an escape."""
+    return "".join(_escaped(text, "", frozenset(_XEP_0106.values())))
+
+
+def unescape(local: str) -> str:
+    """XEP-0106 §3: the text that a local part stands for."""
+    return _unescaped(local, frozenset(_XEP_0106.values()))
+
+
+def _escaped(text: str, syntax: str, codes: frozenset[str]) -> Iterator[str]:
+    """Escapes what JIDs forbid and what is in `syntax`, and backslashes that would be read as one of `codes`."""
+    for index, character in enumerate(text):
+        if character == "\\":
+            yield "\\5c" if text[index + 1 : index + 3].lower() in codes else "\\"
+        elif character in _XEP_0106 or character in syntax:
+            yield "\\" + _OURS[character]
+        else:
+            yield character
+
+
+def _unescaped(text: str, codes: frozenset[str]) -> str:
+    first, *rest = text.split("\\")
+    plain = [first]
+    for part in rest:
+        code = part[:2].lower()
+        plain.append(_CHARACTERS[code] + part[2:] if code in codes else "\\" + part)
+    return "".join(plain)
+
+
+# Contacts -------------------------------------------------------------------------------------------------------------
+
+_ALL_CODES = frozenset(_CHARACTERS)
+_SEPARATORS = str.maketrans("", "", " -.()/\u00a0\u2010\u2011\u2013")  # RFC 3966 §5.1.1, and what people paste
+_DIALLED = re.compile(r"\+?[0-9*#]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A dialled string without its visual separators: `+12025550123`, `2025550123`, `911`, `*43#`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A local part that is neither a SIP URI nor dialled: `echo`, `reception`."""
+
+    text: str
+
+
+Contact = SipUri | Dialled | Name
+
+
+def contact(local: str) -> Contact:
+    """What a local part names. Raises AddressError for what cannot be mapped."""
+    if not local:
+        raise AddressError("an empty local part")
+    if len(local) > MAX_LOCAL or len(local.encode("utf-8", "replace")) > MAX_LOCAL:
+        raise AddressError(f"a local part of more than {MAX_LOCAL} bytes")
+    if "@" in local:
+        raise AddressError(f"not a local part: {_shown(local)}")
+    scheme, rest = _scheme(local)
+    if scheme == "tel":
+        return dialled(_unescaped(rest, _ALL_CODES))
+    user, percent, place = rest.rpartition("%")
+    if not percent:
+        user, percent, place = rest.rpartition("\\40")
+    if percent:
+        return _sip_contact(scheme or "sip", user, place)
+    if scheme:
+        raise AddressError(f"a SIP address without a host: {_shown(local)}")
+    text = _unescaped(local, _ALL_CODES)
+    return dialled(text) if is_dialled(text) else Name(folded(text))
+
+
+def _scheme(local: str) -> tuple[str, str]:
+    for scheme in _SCHEMES:
+        for colon in (":", "\\3a"):
+            if local[: len(scheme) + len(colon)].lower() == scheme + colon:
+                return scheme, local[len(scheme) + len(colon) :]
+    return "", local
+
+
+def _sip_contact(scheme: str, raw_user: str, place: str) -> SipUri:
+    if not raw_user or "%%" in raw_user or raw_user[0] == "%" or raw_user[-1] == "%":
+        raise AddressError(f"not a user: {_shown(raw_user)}")
+    user = _unescaped(raw_user, _ALL_CODES)
+    raw_hostport, *raw_parameters = place.split(";")
+    host, port = _host_and_port(_unescaped(raw_hostport, _ALL_CODES))
+    parameters: list[tuple[str, str | None]] = []
+    for part in raw_parameters:
+        name, equals, value = part.partition("=")
+        name = _unescaped(name, _ALL_CODES).lower()
+        if not name or not all(character in _PARAMETER for character in name):
+            raise AddressError(f"not a URI parameter: {_shown(part)}")
+        parameters.append((name, _unescaped(value, _ALL_CODES) if equals else None))
+    return SipUri(scheme, user, host, port, tuple(parameters))
+
+
+def is_dialled(text: str) -> bool:
+    """Whether text is tried as a number at all: digits, +, #, * and visual separators (never `flowers123`)."""
+    return text[:1] == "+" or (
+        bool(_DIALLED.fullmatch(text.translate(_SEPARATORS))) and any("0" <= character <= "9" for character in text)
+    )
+
+
+def dialled(text: str) -> Dialled:
+    """Text without its visual separators. Raises AddressError when it is not dialled, or of no possible length."""
+    compact = text[: MAX_DIALLED * 4].translate(_SEPARATORS)
+    if len(text) > MAX_DIALLED * 4 or len(compact) > MAX_DIALLED:
+        raise AddressError(f"a number of more than {MAX_DIALLED} digits")
+    if not _DIALLED.fullmatch(compact):
+        raise AddressError(f"not a number: {_shown(text)}")
+    # E.164 §6.2.1: at most 15 digits. The shortest that means anything is a one-digit country with a two-digit code.
+    if compact.startswith("+") and not (compact[1:].isdigit() and 3 <= len(compact) - 1 <= 15):
+        raise AddressError(f"not an international number: {_shown(text)}")
+    return Dialled(compact)
+
+
+def mappable(local: str, named: Callable[[str], bool] = lambda name: False) -> bool:
+    """Whether a local part names something; `named` says which names there are (Plan.named)."""
+    try:
+        found = contact(local)
+        local_part(found)  # what has no canonical spelling could never be presented
+    except AddressError:
+        return False
+    return not isinstance(found, Name) or named(found.text)
+
+
+def local_part(address: Contact) -> str:
+    """The canonical local part of an address. Raises AddressError when no JID can carry it."""
+    match address:
+        case Dialled(text):
+            local = text
+        case Name(text):
+            local = "".join(_escaped(folded(text), "%", _ALL_CODES))
+        case SipUri(scheme="tel"):
+            local = dialled(address.user or "").text
+        case SipUri():
+            local = folded(_sip_local(address))
+    if len(local.encode("utf-8", "replace")) > MAX_LOCAL:
+        raise AddressError(f"a local part of more than {MAX_LOCAL} bytes")
+    # XEP-0106 §3: the escaped space may neither begin nor end a local part.
+    if not local or local.startswith("\\20") or local.endswith("\\20") or not _is_local(local):
+        raise AddressError(f"no JID can carry {_shown(str(address))}")
+    return local
+
+
+def _sip_local(uri: SipUri) -> str:
+    if not uri.user:
+        raise AddressError(f"a SIP URI without a user: {_shown(str(uri))}")
+    user = folded(uri.user)
+    bare = user[0] != "%" and user[-1] != "%" and "%%" not in user
+    local = "".join(_escaped(user, "" if bare else "%", _ALL_CODES))
+    if uri.scheme != "sip" or _scheme(local)[0]:
+        local = f"{uri.scheme}\\3a{local}"
+    host = f"[{uri.host}]" if ":" in uri.host else _readable(uri.host)
+    local += "%" + "".join(_escaped(host, "", _ALL_CODES))
+    if uri.port is not None:
+        local += f"\\3a{uri.port}"
+    for name, value in uri.parameters:
+        local += ";" + "".join(_escaped(name, "", _ALL_CODES))
+        if value is not None:
+            local += "=" + "".join(_escaped(folded(value), "%;", _ALL_CODES))
+    return local
+
+
+def _readable(host: str) -> str:
+    """A host for people: U-labels where they lead back to the same host, else as it is."""
+    if "xn--" not in host:
+        return host
+    try:
+        readable = folded(idna.decode(host))
+        return readable if host_of(readable) == host else host
+    except (idna.IDNAError, UnicodeError, AddressError):
+        return host
+
+
+def folded(text: str) -> str:
+    """Case and compatibility folded as servers do with local parts (RFC 3454 tables B.1 and B.2 with NFKC)."""
+    if text.isascii():
+        return text.lower()
+    text = "".join(character for character in text if not stringprep.in_table_b1(character))
+    for _ in range(4):  # folding may undo the normal form, and the other way round; it settles after two rounds
+        previous, text = text, unicodedata.normalize("NFKC", text).casefold()
+        if text == previous:
+            break
+    return text
+
+
+def _is_local(text: str) -> bool:
+    """RFC 6122 appendix A: nothing prohibited or unassigned, and RFC 3454 §6 for what is written from right to left."""
+    forbidden = (
+        stringprep.in_table_c11_c12, stringprep.in_table_c21_c22, stringprep.in_table_c3, stringprep.in_table_c4,
+        stringprep.in_table_c5, stringprep.in_table_c6, stringprep.in_table_c7, stringprep.in_table_c8,
+        stringprep.in_table_c9, stringprep.in_table_a1,
+    )  # fmt: skip
+    if text.isascii():
+        return not any(character <= " " or character in "\"&'/:<>@\x7f" for character in text)
+    if any(character in "\"&'/:<>@" or any(table(character) for table in forbidden) for character in text):
+        return False
+    if not any(map(stringprep.in_table_d1, text)):
+        return True
+    both_ends = stringprep.in_table_d1(text[0]) and stringprep.in_table_d1(text[-1])
+    return both_ends and not any(map(stringprep.in_table_d2, text))
+
+
+# How a SIP user names a user of XMPP ----------------------------------------------------------------------------------
+
+
+def sip_uri_of(jid: str, host: str) -> SipUri:
+    """The URI under which SIP sees a user: sip:juliet%40shakespeare.lit@sip.example.com for juliet@shakespeare.lit.
+
+    `jid` is a bare JID as its server spells it, escapes included; `host` is our own SIP domain.
+    """
+    return SipUri("sip", jid, host)
+
+
+def jid_of(uri: SipUri) -> str | None:
+    """The bare JID that a URI of ours names in its user part, None when it names none.
+
+    The `@` inside comes escaped (sip:juliet%40shakespeare.lit@sip.example.com, RFC 3261 §19.1.2) or as a bare `%`.
+    """
+    user = uri.user or ""
+    for separator in ("@", "%"):
+        local, found, domain = user.rpartition(separator)
+        if found:
+            # Backslashes stay: they are escapes already. What no JID carries comes from people who type the name.
+            escaped = "".join(f"\\{_XEP_0106[c]}" if c in _XEP_0106 and c != "\\" else c for c in folded(local))
+            try:
+                return f"{escaped}@{_readable(host_of(domain))}" if local and _is_local(escaped) else None
+            except AddressError:
+                return None
+    return None

@@ -1,0 +1,438 @@
+r"""Addresses by worked examples, then by properties."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from slixmpp import JID
+
+from gateway.addresses import (
+    MAX_LOCAL,
+    MAX_URI,
+    Dialled,
+    Name,
+    SipUri,
+    contact,
+    dialled,
+    escape,
+    folded,
+    host_of,
+    jid_of,
+    local_part,
+    mappable,
+    sip_uri_of,
+    unescape,
+)
+from gateway.errors import AddressError
+
+# A canonical local part and the SIP URI it stands for, both ways.
+CANONICAL = [
+    (r"romeo%shakespeare.lit", "sip:romeo@shakespeare.lit"),
+    (r"romeo%shakespeare.lit\3a5062", "sip:romeo@shakespeare.lit:5062"),
+    (r"romeo%shakespeare.lit\3a5062;transport=tcp", "sip:romeo@shakespeare.lit:5062;transport=tcp"),
+    (r"romeo%shakespeare.lit;transport=tls;lr", "sip:romeo@shakespeare.lit;transport=tls;lr"),
+    (r"romeo%192.0.2.1", "sip:romeo@192.0.2.1"),
+    (r"romeo%[2001\3adb8\3a\3a1]", "sip:romeo@[2001:db8::1]"),
+    (r"romeo%[2001\3adb8\3a\3a1]\3a5062", "sip:romeo@[2001:db8::1]:5062"),
+    (r"+12025550123%sbc.carrier.example", "sip:+12025550123@sbc.carrier.example"),
+    (r"jürgen%shakespeare.lit", "sip:j%C3%BCrgen@shakespeare.lit"),
+    (r"jürgen%münchen.example", "sip:j%C3%BCrgen@xn--mnchen-3ya.example"),
+    (r"平仮名%例え.example", "sip:%E5%B9%B3%E4%BB%AE%E5%90%8D@xn--r8jz45g.example"),
+    (r"d\27artagnan%musketeers.lit", "sip:d'artagnan@musketeers.lit"),
+    (r"treville\20\26\20co%musketeers.lit", "sip:treville%20&%20co@musketeers.lit"),
+    (r"juliet\40shakespeare.lit%example.net", "sip:juliet%40shakespeare.lit@example.net"),
+    (r"a%b%example.net", "sip:a%25b@example.net"),
+    (r"a\25%example.net", "sip:a%25@example.net"),
+    (r"a\25\25b%example.net", "sip:a%25%25b@example.net"),
+    (r"c\3a\net%example.net", r"sip:c%3A%5Cnet@example.net"),
+    (r"c\3a\5c40%example.net", r"sip:c%3A%5C40@example.net"),
+    (r"a;b=c\2fd%example.net", "sip:a;b=c/d@example.net"),
+    (r"a%example.net;x=b\3bc\25d", "sip:a@example.net;x=b%3Bc%25d"),
+    (r"sips\3aromeo%shakespeare.lit", "sips:romeo@shakespeare.lit"),
+    (r"sip\3atel\3a911%example.net", "sip:tel%3A911@example.net"),
+]
+
+# Other spellings of the same.
+SPELLINGS = [
+    (r"romeo\40shakespeare.lit", r"romeo%shakespeare.lit"),
+    (r"romeo\40shakespeare.lit\3a5062;transport=tcp", r"romeo%shakespeare.lit\3a5062;transport=tcp"),
+    (r"romeo%shakespeare.lit:5062", r"romeo%shakespeare.lit\3a5062"),
+    (r"Romeo%Shakespeare.LIT", r"romeo%shakespeare.lit"),
+    (r"romeo%shakespeare.lit.", r"romeo%shakespeare.lit"),
+    (r"romeo%xn--mnchen-3ya.example", r"romeo%münchen.example"),
+    (r"romeo%[2001\3aDB8\3a0\3a0\3a\3a1]", r"romeo%[2001\3adb8\3a\3a1]"),
+    (r"sip\3aromeo\40shakespeare.lit", r"romeo%shakespeare.lit"),
+    (r"sip:romeo%shakespeare.lit", r"romeo%shakespeare.lit"),
+    (r"romeo%shakespeare.lit;Transport=TCP", r"romeo%shakespeare.lit;transport=tcp"),
+    (r"(202)\20555-0123", "2025550123"),
+    ("+1 (202) 555-0123", "+12025550123"),
+    ("+1.202.555.0123", "+12025550123"),
+    (r"tel\3a+1-202-555-0123", "+12025550123"),
+    ("Echo", "echo"),
+]
+
+UNMAPPABLE = [
+    "",
+    "@",
+    "juliet@shakespeare.lit",
+    "\u00ad",
+    "ȴ",  # not in Unicode 3.2, which is what RFC 3454 knows
+    "a%%b",
+    "a%",
+    "%b",
+    "%%",
+    "%",
+    "+",
+    "+1",
+    "+12",
+    "+1234567890123456",
+    "+1*",
+    "++12025550123",
+    "+romeo",
+    "1" * 33,
+    "tel:",
+    "tel:romeo",
+    "sip:romeo",
+    "romeo%",
+    r"\40shakespeare.lit",
+    "romeo%shakespeare..lit",
+    "romeo%-shakespeare.lit",
+    "romeo%shake speare.lit",
+    "romeo%" + "a" * 64 + ".lit",
+    "romeo%" + "a.b" * 100,
+    "romeo%127.1",
+    "romeo%0x7f000001",
+    "romeo%0x7f.1",
+    "romeo%017700000001",
+    "romeo%2130706433",
+    "romeo%192.0.2.256",
+    "romeo%192.0.2.01",
+    r"romeo%[192.0.2.1]",
+    r"romeo%[fe80\3a\3a1%eth0]",
+    r"romeo%2001\3adb8\3a\3a1",
+    r"romeo%[2001\3adb8\3a\3a1]5060",
+    r"romeo%[2001\3adb8\3a\3a1",
+    r"romeo%shakespeare.lit\3a",
+    r"romeo%shakespeare.lit\3a0",
+    r"romeo%shakespeare.lit\3a65536",
+    r"romeo%shakespeare.lit\3a٣",
+    "romeo%shakespeare.lit;=tcp",
+    "romeo%shakespeare.lit;ä=tcp",
+    "romeo%a?to=b",
+    r"romeo%\5b\3a\3a1",
+    "romeo%☃.münchen.\u2024.example",
+    "romeo%shakespeare.lit;a=" + "b" * MAX_LOCAL,
+    r"\20romeo%shakespeare.lit",
+    r"romeo%shakespeare.lit;a=\20",
+    "ro\u0000meo%shakespeare.lit",
+    "שלום%shakespeare.lit",  # RFC 3454 §6: one direction only
+]
+
+
+@pytest.mark.parametrize(("local", "uri"), CANONICAL)
+def test_a_canonical_local_part_and_its_sip_uri_are_two_spellings_of_one(local: str, uri: str) -> None:
+    found = contact(local)
+    assert str(found) == uri
+    assert local_part(SipUri.parse(uri)) == local
+    assert SipUri.parse(uri) == found
+    assert JID(f"{local}@sip.example.com").user == local
+    assert mappable(local)
+
+
+@pytest.mark.parametrize(("local", "canonical"), SPELLINGS)
+def test_other_spellings_lead_to_the_canonical_one(local: str, canonical: str) -> None:
+    assert local_part(contact(local)) == canonical
+    assert contact(canonical) == contact(local) or canonical.lower() == local_part(contact(local))
+
+
+@pytest.mark.parametrize("local", UNMAPPABLE)
+def test_what_names_nothing_cannot_be_mapped(local: str) -> None:
+    assert not mappable(local, lambda name: True)
+
+
+@pytest.mark.parametrize("local", ["+12025550123", "2025550123", "911", "0", "*43#", "+1911", "(202) 555-0123"])
+def test_whatever_could_be_dialled_is_mappable_without_asking_the_dialplan(local: str) -> None:
+    assert isinstance(contact(local), Dialled)
+    assert mappable(local)
+
+
+def test_a_name_is_mappable_when_there_is_one() -> None:
+    assert contact("echo") == Name("echo")
+    assert mappable("echo", lambda name: name == "echo")
+    assert not mappable("nobody", lambda name: name == "echo")
+    assert not mappable("echo")
+
+
+def test_letters_are_never_read_as_digits() -> None:
+    assert contact("flowers123") == Name("flowers123")
+    assert contact("1-800-flowers") == Name("1-800-flowers")
+    assert contact("*#") == Name("*#")
+
+
+def test_digits_of_other_scripts_are_folded_by_nobody() -> None:
+    assert contact("٣٤٥") == Name("٣٤٥")
+    with pytest.raises(AddressError):
+        dialled("+٣٤٥٦٧")
+
+
+def test_a_long_dialled_string_is_refused_before_it_is_read() -> None:
+    with pytest.raises(AddressError, match="more than 32 digits"):
+        dialled("1" * 10_000)
+    with pytest.raises(AddressError, match="1023 bytes"):
+        contact("1" * 10_000)
+    with pytest.raises(AddressError, match="1023 bytes"):
+        contact("é" * 600)
+    with pytest.raises(AddressError, match="1023 bytes"):
+        local_part(SipUri("sip", "é" * 600, "example.net"))
+
+
+def test_tel_uris_are_dialled_strings() -> None:
+    assert local_part(SipUri.parse("tel:+1-202-555-0123")) == "+12025550123"
+    assert local_part(Dialled("911")) == "911"
+    with pytest.raises(AddressError):
+        SipUri.parse("tel:;phone-context=+1")
+
+
+def test_a_name_with_syntax_in_it_is_escaped() -> None:
+    assert local_part(Name("front desk")) == r"front\20desk"
+    assert local_part(Name("100%")) == r"100\25"
+
+
+def test_a_uri_without_a_user_has_no_local_part() -> None:
+    with pytest.raises(AddressError, match="without a user"):
+        local_part(SipUri.parse("sip:shakespeare.lit"))
+
+
+# URIs ----------------------------------------------------------------------------------------------------------------
+
+URIS = [
+    ("sip:shakespeare.lit", SipUri("sip", None, "shakespeare.lit")),
+    ("SIP:Romeo@Shakespeare.LIT.", SipUri("sip", "Romeo", "shakespeare.lit")),
+    (" sip:romeo@shakespeare.lit ", SipUri("sip", "romeo", "shakespeare.lit")),
+    ("sips:r@[2001:DB8:0::1]:5061", SipUri("sips", "r", "2001:db8::1", 5061)),
+    ("sip:münchen.example", SipUri("sip", None, "xn--mnchen-3ya.example")),
+    ("sip:r@h;lr;Maddr=192.0.2.1", SipUri("sip", "r", "h", None, (("lr", None), ("maddr", "192.0.2.1")))),
+    ("sip:r@h;;lr;", SipUri("sip", "r", "h", None, (("lr", None),))),
+    ("sip:r@h?Subject=a%20b&Priority=x", SipUri("sip", "r", "h", headers=(("Subject", "a b"), ("Priority", "x")))),
+    ("sip:r@h;lr?To=a", SipUri("sip", "r", "h", None, (("lr", None),), (("To", "a"),))),
+    ("sip:alice;day=tuesday@h", SipUri("sip", "alice;day=tuesday", "h")),  # RFC 3261 §19.1.3
+    ("sip:+1-212;phone-context=x?y@h", SipUri("sip", "+1-212;phone-context=x?y", "h")),
+    ("sip:alice:secret@h", SipUri("sip", "alice", "h", password="secret")),
+    ("sip:juliet%shakespeare.lit@h", SipUri("sip", "juliet%shakespeare.lit", "h")),
+    ("sip:juliet%cafe.lit@h", SipUri("sip", "juliet%cafe.lit", "h")),  # %ca alone is no UTF-8
+    ("sip:a%00b@h", SipUri("sip", "a%00b", "h")),
+    ("sip:%61@h", SipUri("sip", "a", "h")),
+    ("tel:+1-202-555-0123;ext=5", SipUri("tel", "+1-202-555-0123", "", None, (("ext", "5"),))),
+]
+
+
+@pytest.mark.parametrize(("text", "uri"), URIS)
+def test_a_uri_is_read_and_written_back_to_the_same(text: str, uri: SipUri) -> None:
+    assert SipUri.parse(text) == uri
+    assert SipUri.parse(str(uri)) == uri
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sip",
+        "sip:",
+        "http://shakespeare.lit",
+        "sip:@shakespeare.lit",
+        "sip:a@b@c",
+        "sip:a b@c",
+        "sip:a@b\r\nVia: x",
+        "sip:a@b\x7f",
+        "sip:a@[::1",
+        "sip:a@[::1]x",
+        "sip:a@b:",
+        "sip:a@b:99999",
+        "sip:a@b:123456",
+        "sip:a@b;ä",
+        "sip:a@b;=c",
+        "sip:" + "a" * MAX_URI,
+        "tel:",
+    ],
+)
+def test_what_is_no_uri_is_refused(text: str) -> None:
+    with pytest.raises(AddressError):
+        SipUri.parse(text)
+
+
+def test_an_error_never_repeats_more_than_a_line_of_foreign_text() -> None:
+    with pytest.raises(AddressError) as error:
+        SipUri.parse("sip:a@" + "b!" * 1000)
+    assert len(str(error.value)) < 120
+
+
+def test_parameters_are_found_by_name_with_or_without_a_value() -> None:
+    uri = SipUri.parse("sip:r@h;lr;transport=TCP;transport=udp")
+    assert uri.parameter("lr") == ""
+    assert uri.parameter("transport") == "TCP"
+    assert uri.parameter("maddr") is None
+
+
+def test_a_password_is_carried_but_not_shown() -> None:
+    uri = SipUri.parse("sip:alice:s%20cret@h")
+    assert str(uri) == "sip:alice:s%20cret@h"
+    assert "cret" not in repr(uri)
+    assert local_part(uri) == "alice%h"
+
+
+def test_our_own_errors_name_no_address_of_a_single_link() -> None:
+    with pytest.raises(AddressError, match="one link"):
+        host_of("fe80::1%eth0")
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [("[::1]", "::1"), ("::1", "::1"), ("::ffff:192.0.2.1", "::ffff:c000:201"), ("A_b.example.", "a_b.example")],
+)
+def test_a_host_has_one_spelling(text: str, host: str) -> None:
+    assert host_of(text) in {host, "::ffff:192.0.2.1"}
+    assert host_of(host_of(text)) == host_of(text)
+
+
+def test_a_host_that_only_looks_international_stays_as_it_is() -> None:
+    assert local_part(SipUri("sip", "a", "xn--a.example")) == "a%xn--a.example"
+
+
+# XEP-0106 §5, examples -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        ("space cadet", r"space\20cadet"),
+        ('call me "ishmael"', r"call\20me\20\22ishmael\22"),
+        ("at&t guy", r"at\26t\20guy"),
+        ("d'artagnan", r"d\27artagnan"),
+        ("/.fanboy", r"\2f.fanboy"),
+        ("::foo::", r"\3a\3afoo\3a\3a"),
+        ("<foo>", r"\3cfoo\3e"),
+        ("user@host", r"user\40host"),
+        (r"c:\net", r"c\3a\net"),
+        (r"c:\\net", r"c\3a\\net"),
+        (r"c:\cool stuff", r"c\3a\cool\20stuff"),
+        (r"c:\5commas", r"c\3a\5c5commas"),
+        (r"foo\bar", r"foo\bar"),
+        (r"foo\41r", r"foo\41r"),
+    ],
+)
+def test_escaping_follows_the_examples_of_xep_0106(text: str, local: str) -> None:
+    assert escape(text) == local
+    assert unescape(local) == text
+
+
+# How SIP users name ours ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "jid"),
+    [
+        ("sip:juliet%40shakespeare.lit@sip.example.com", "juliet@shakespeare.lit"),
+        ("sip:juliet%shakespeare.lit@sip.example.com", "juliet@shakespeare.lit"),
+        ("sip:Juliet%25Shakespeare.lit@sip.example.com", "juliet@shakespeare.lit"),
+        ("sip:d%5C27artagnan%40musketeers.lit@sip.example.com", r"d\27artagnan@musketeers.lit"),
+        ("sip:d'artagnan%40musketeers.lit@sip.example.com", r"d\27artagnan@musketeers.lit"),
+        ("sip:juliet%40xn--mnchen-3ya.example@sip.example.com", "juliet@münchen.example"),
+        ("sip:juliet@sip.example.com", None),
+        ("sip:%40shakespeare.lit@sip.example.com", None),
+        ("sip:juliet%40@sip.example.com", None),
+        ("sip:juliet%40-@sip.example.com", None),
+        ("sip:sip.example.com", None),
+    ],
+)
+def test_the_user_part_of_our_uris_names_a_jid(uri: str, jid: str | None) -> None:
+    assert jid_of(SipUri.parse(uri)) == jid
+
+
+@pytest.mark.parametrize("jid", ["juliet@shakespeare.lit", r"d\27artagnan@musketeers.lit", "jürgen@münchen.example"])
+def test_a_user_presented_to_sip_is_found_again(jid: str) -> None:
+    uri = sip_uri_of(jid, "sip.example.com")
+    assert jid_of(SipUri.parse(str(uri))) == jid
+
+
+def test_our_users_are_written_with_an_escaped_at_sign() -> None:
+    uri = sip_uri_of("juliet@shakespeare.lit", "sip.example.com")
+    assert str(uri) == "sip:juliet%40shakespeare.lit@sip.example.com"
+
+
+# Properties ----------------------------------------------------------------------------------------------------------
+
+ODDITIES = string.ascii_letters + string.digits + "%\\;=:@ '\"&/<>+-_.!~*()$,?#[]{}|^`25340"
+TEXT = st.text(
+    st.one_of(st.sampled_from(ODDITIES), st.characters(exclude_categories=("Cc", "Cs", "Cn", "Co"))),
+    min_size=1,
+    max_size=24,
+)
+LABEL = st.from_regex(r"[a-z](?:[a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True).filter(lambda text: text[2:4] != "--")
+HOST = st.one_of(
+    st.lists(LABEL, min_size=1, max_size=3).map(".".join),
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(lambda address: address.compressed),
+    st.sampled_from(["xn--mnchen-3ya.example", "xn--r8jz45g.example"]),
+)
+NAME = st.from_regex(r"[a-z0-9!~*-]{1,6}", fullmatch=True)
+URI = st.builds(
+    SipUri,
+    st.sampled_from(["sip", "sips"]),
+    TEXT,
+    HOST,
+    st.one_of(st.none(), st.integers(1, 65535)),
+    st.lists(st.tuples(NAME, st.one_of(st.none(), TEXT)), max_size=2).map(tuple),
+)
+
+
+def same(uri: SipUri) -> SipUri:
+    """The URI with its case folded."""
+    values = tuple((name, None if value is None else folded(value)) for name, value in uri.parameters)
+    return SipUri(uri.scheme, folded(uri.user or ""), uri.host, uri.port, values)
+
+
+@given(URI)
+def test_any_uri_is_read_back_as_it_was_written(uri: SipUri) -> None:
+    assert SipUri.parse(str(uri)) == uri
+
+
+@given(URI)
+@example(SipUri("sip", r"\25", "h"))
+@example(SipUri("sip", "sip:a", "h", None, (("x", r"\3b;%"),)))
+def test_from_sip_to_jid_and_back_is_equality_after_case_folding(uri: SipUri) -> None:
+    try:
+        local = local_part(uri)
+    except AddressError:
+        return  # no JID carries it, and it is refused as such
+    assert contact(local) == same(uri)
+
+
+@given(st.one_of(TEXT, URI.map(str), st.builds("{}%{}".format, TEXT, HOST)))
+@example("a%b%c")
+@example(r"a\40b%c")
+@example(r"\5c40%c")
+def test_from_jid_to_sip_and_back_is_the_identity_on_canonical_local_parts(text: str) -> None:
+    try:
+        local = local_part(contact(text))
+    except AddressError:
+        return
+    assert local_part(contact(local)) == local
+    assert mappable(local, lambda name: True)
+    assert JID(f"{local}@sip.example.com").user == local
+
+
+@given(st.text(max_size=60))
+def test_nothing_that_a_peer_sends_is_worse_than_an_address_error(text: str) -> None:
+    for read in (contact, SipUri.parse, lambda text: SipUri.parse("sip:" + text), host_of, dialled):
+        try:
+            read(text)
+        except AddressError:
+            continue
+
+
+@given(TEXT)
+def test_unescaping_undoes_escaping(text: str) -> None:
+    assert unescape(escape(text)) == text
