@@ -1,0 +1,535 @@
+"""The shell around calls: it routes, runs one machine per call, carries effects out and arms one timer per machine.
+
+    xmpp.Component ──on_xmpp_call──┐                 ┌── dialplan.route / dialplan.inbound
+    sip.Telephony ───on_sip_call───┴─> Switchboard ──┤
+                                            │        └── Line: machine + bridge + two legs + one timer
+    media engine ─────on_media──────────────┘
+
+A report of a leg goes to its line's machine; the machine's effects go to the legs at once and to the bridge in order,
+one at a time. What the bridge finds out comes back as a report. Nothing here decides what a call does next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from gateway import addresses
+from gateway.addresses import SipUri
+from gateway.bridge import Bridge, leg_name
+from gateway.call import effects as do
+from gateway.call import events as ev
+from gateway.call.causes import Cause
+from gateway.call.events import Destination, Leg
+from gateway.call.leg import Admitted, LegControl, Sink
+from gateway.call.machine import Call, Patience, State
+from gateway.call.trace import Traced, Tracer
+from gateway.dialplan import plan as dialplan
+from gateway.errors import MediaError, NegotiationError
+from gateway.media import engine as media
+from gateway.media.engine import LegStatistics, MediaEngine
+from gateway.session.model import Session
+from gateway.session.negotiate import Policy, Towards, Transcode
+from gateway.sip import leg as sip
+from gateway.xmpp import component as xmpp
+
+log = structlog.get_logger()
+
+# A trunk that cannot take the call leads to the next one; a callee's own word does not (a busy number is busy everywhere).
+TRUNK_FAILURES = frozenset({Cause.CONGESTION, Cause.TIMEOUT, Cause.INTERNAL})
+# In a ring sequence everything but success leads to the next user.
+RING_ON = frozenset(Cause) - {Cause.NORMAL, Cause.CANCELLED, Cause.SHUTDOWN}
+
+RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
+SEQUENCE_SECONDS = 25.0  # one user of a sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the whole gateway and one user may have at a time."""
+
+    calls: int = 1000
+    per_user: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What is known of a call that ended: a call record's content. Times are Unix seconds."""
+
+    call: str
+    direction: str  # "xmpp-to-sip" or "sip-to-xmpp"
+    caller: str
+    callee: str
+    rule: str
+    via: str
+    target: str
+    cause: Cause
+    by: Leg | None
+    text: str
+    offered_at: float
+    rang_at: float | None
+    answered_at: float | None
+    ended_at: float
+    media: dict[str, LegStatistics]
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What a line's record will say, beside what its machine knows."""
+
+    direction: str
+    caller: str
+    callee: str
+    account: str  # whose limits it counts against
+    rule: str = ""
+    key: str = ""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One live call: its machine, its legs, its media."""
+
+    id: str
+    machine: Call
+    caller: LegControl
+    bridge: Bridge
+    facts: _Facts
+    make_callee: Callable[[int, Destination, Sink], LegControl]
+    policy_of: Callable[[Destination], Policy]
+    towards_callee: Towards
+    callees: dict[int, LegControl] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
+    reports: deque[ev.Report] = field(default_factory=deque)
+    busy: bool = False
+    media: asyncio.Lock = field(default_factory=asyncio.Lock)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    destinations: dict[int, Destination] = field(default_factory=dict)
+
+
+class _TestLine:
+    """The callee behind `echo`: it answers at once, in the person of the media engine."""
+
+    def __init__(self, attempt: int, sink: Sink) -> None:
+        self._attempt, self._sink = attempt, sink
+
+    def dial(self, offer: Session) -> None:
+        answered = ev.Answered(self._attempt, Session(()))
+        asyncio.get_running_loop().call_soon(self._sink, answered)
+
+    def alert(self) -> None: ...
+
+    def ask(self) -> None: ...
+
+    def answer(self, session: Session) -> None: ...
+
+    def reanswer(self, session: Session | None) -> None: ...
+
+    def hang_up(self, cause: Cause, text: str = "") -> None: ...
+
+
+class Switchboard:
+    """All live calls. `attach` gives it the rooms; `drain` ends it."""
+
+    def __init__(
+        self,
+        plan: dialplan.Plan,
+        engine: MediaEngine,
+        *,
+        domain: str,
+        sip_domain: str,
+        trace: Tracer,
+        on_end: Callable[[Finished], None] = lambda finished: None,
+        limits: Limits | None = None,
+        unix_now: Callable[[], float],
+    ) -> None:
+        self._plan = plan
+        self._engine = engine
+        self._domain = domain
+        self._sip_domain = sip_domain
+        self._trace = trace
+        self._on_end = on_end
+        self._limits = limits or Limits()
+        self._unix_now = unix_now
+        self._lines: dict[str, _Line] = {}
+        self._component: xmpp.Component | None = None
+        self._telephony: sip.Telephony | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        engine.on_event = self.on_media
+
+    @property
+    def live(self) -> int:
+        """Calls that have not ended."""
+        return len(self._lines)
+
+    def attach(self, component: xmpp.Component, telephony: sip.Telephony) -> None:
+        self._component, self._telephony = component, telephony
+
+    def mappable(self, local: str) -> bool:
+        """Whether this local part of a gateway address stands for anything (XEP-0276 is answered if it does)."""
+        return dialplan.mappable(self._plan, local)
+
+    # --- calls that come in -------------------------------------------------------------------------------------------
+
+    def on_xmpp_call(self, incoming: xmpp.IncomingCall, leg: LegControl) -> Admitted:
+        """A user calls a contact of ours."""
+        caller = incoming.user.partition("/")[0]
+        facts = _Facts("xmpp-to-sip", caller, incoming.local, account=caller, key=incoming.key)
+        line = self._new_line(leg, facts, Towards.XMPP, Towards.SIP)
+        line.make_callee = lambda attempt, to, sink: self._ask_sip(line, attempt, to, sink, caller)
+        line.policy_of = self._policy_towards
+        offered = self._offer_from_xmpp(line, incoming, caller)
+        self._soon(line, offered)
+        return Admitted(line.id, lambda report: self.tell(line.id, report))
+
+    def _offer_from_xmpp(self, line: _Line, incoming: xmpp.IncomingCall, caller: str) -> ev.Event:
+        if refused := self._over_limit(line, self._limits.per_user):
+            return refused
+        outcome = dialplan.route(self._plan, dialplan.Request(caller, incoming.local))
+        log.info("routed", call=line.id, caller=caller, to=incoming.local, steps=list(outcome.steps))
+        line.facts.rule = outcome.rule or ""
+        if isinstance(outcome, dialplan.Refusal):
+            return ev.Refused(Cause.FORBIDDEN, outcome.reason)
+        stages = tuple(
+            (Destination(via, target or ""),) for via, target in zip(outcome.via, outcome.targets, strict=True)
+        )
+        return ev.Offered(stages, incoming.session, TRUNK_FAILURES)
+
+    def on_sip_call(self, incoming: sip.IncomingCall, leg: LegControl) -> Admitted:
+        """Somebody sends an INVITE."""
+        trunk = self._plan.trunk_of(incoming.source[0])
+        # P-Asserted-Identity is a trunk's word, from others it is nobody's (RFC 3325 §5).
+        identity = incoming.asserted if trunk and incoming.asserted else incoming.from_uri
+        facts = _Facts(
+            "sip-to-xmpp",
+            str(identity),
+            str(incoming.uri),
+            account=f"trunk {trunk.name}" if trunk else incoming.source[0],
+            key=incoming.key,
+        )
+        line = self._new_line(leg, facts, Towards.SIP, Towards.XMPP)
+        local = self._caller_local(incoming, identity, trunk)
+        line.make_callee = lambda attempt, to, sink: self._ask_xmpp(line, attempt, to, sink, local)
+        policy = _policy(trunk)
+        line.policy_of = lambda destination: policy
+        offered = self._offer_from_sip(line, incoming, trunk)
+        self._soon(line, offered)
+        return Admitted(line.id, lambda report: self.tell(line.id, report))
+
+    def _offer_from_sip(self, line: _Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:
+        if refused := self._over_limit(line, trunk.max_calls if trunk else self._limits.per_user):
+            return refused
+        outcome = dialplan.inbound(self._plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
+        log.info(
+            "routed",
+            call=line.id,
+            source=incoming.source[0],
+            trunk=trunk.name if trunk else None,
+            to=str(incoming.uri),
+            steps=list(outcome.steps),
+        )
+        line.facts.rule = outcome.rule or ""
+        if isinstance(outcome, dialplan.Refusal):
+            # Whoever is not one of our trunks learns nothing of who exists here (safety rule 4): one answer for all.
+            return ev.Refused(Cause.NOT_FOUND if trunk else Cause.FORBIDDEN, outcome.reason if trunk else "")
+        users = [Destination("xmpp", user) for user in outcome.to]
+        if outcome.ring == "sequence" and len(users) > 1:
+            setup = min(SEQUENCE_SECONDS * len(users), 170.0)  # below Timer C of proxies (RFC 3261 §16.6 step 11)
+            line.machine = Call(Patience(setup=setup, stage=SEQUENCE_SECONDS))
+            return ev.Offered(tuple((user,) for user in users), incoming.session, RING_ON)
+        line.machine = Call(Patience(setup=RING_SECONDS))
+        return ev.Offered((tuple(users),), incoming.session)
+
+    def _over_limit(self, line: _Line, at_most: int | None) -> ev.Refused | None:
+        if len(self._lines) > self._limits.calls:
+            return ev.Refused(Cause.CONGESTION, "all lines are busy")
+        theirs = sum(1 for other in self._lines.values() if other.facts.account == line.facts.account)
+        if at_most is not None and theirs > at_most:
+            return ev.Refused(Cause.CONGESTION, "too many calls at a time")
+        return None
+
+    def _new_line(self, leg: LegControl, facts: _Facts, towards_caller: Towards, towards_callee: Towards) -> _Line:
+        call = secrets.token_hex(6)
+        line = _Line(
+            id=call,
+            machine=Call(),
+            caller=leg,
+            bridge=Bridge(self._engine, call, towards_caller),
+            facts=facts,
+            make_callee=lambda attempt, to, sink: _TestLine(attempt, sink),
+            policy_of=lambda destination: Policy(),
+            towards_callee=towards_callee,
+        )
+        self._lines[call] = line
+        log.info("call", call=call, direction=facts.direction, caller=facts.caller, to=facts.callee, key=facts.key)
+        return line
+
+    def _caller_local(self, incoming: sip.IncomingCall, identity: SipUri, trunk: dialplan.Trunk | None) -> str:
+        if incoming.anonymous:
+            # Each anonymous caller is a contact of his own: clients take a second call of one JID for the first one's.
+            return addresses.local_of(SipUri("sip", "anonymous", f"{secrets.token_hex(4)}.anonymous.invalid"))
+        return dialplan.caller_local(self._plan, identity, trunk)
+
+    # --- callees ------------------------------------------------------------------------------------------------------
+
+    def _policy_towards(self, destination: Destination) -> Policy:
+        return _policy(self._plan.trunks.get(destination.via))
+
+    def _ask_sip(self, line: _Line, attempt: int, to: Destination, sink: Sink, caller: str) -> LegControl:
+        if to.via == "echo":
+            return _TestLine(attempt, sink)
+        if self._telephony is None:
+            raise MediaError("SIP is not attached")
+        trunk = self._plan.trunks.get(to.via)
+        # An escaped @ is legal in a user part and makes the caller's address one that can be called back.
+        from_uri = SipUri("sip", caller, self._sip_domain)
+        credentials = None
+        proxy = None
+        if trunk is not None:
+            if trunk.from_:
+                from_uri = replace(from_uri, user=trunk.from_)
+            if trunk.username:
+                credentials = sip.Credentials(trunk.username, trunk.password or "")
+            proxy = trunk.proxy
+        outgoing = sip.OutgoingCall(
+            target=SipUri.parse(to.target), from_uri=from_uri, from_name="", credentials=credentials, proxy=proxy
+        )
+        return self._telephony.callee(line.id, attempt, outgoing, sink)
+
+    def _ask_xmpp(self, line: _Line, attempt: int, to: Destination, sink: Sink, local: str) -> LegControl:
+        if self._component is None:
+            raise MediaError("XMPP is not attached")
+        return self._component.callee(line.id, attempt, to.target, f"{local}@{self._domain}", sink)
+
+    # --- reports in, effects out --------------------------------------------------------------------------------------
+
+    def tell(self, call: str, report: ev.Report) -> None:
+        """Something happened to a call. Reports for calls that are over only hang up a callee who answers in vain."""
+        line = self._lines.get(call)
+        if line is None:
+            return
+        line.reports.append(report)
+        if line.busy:  # a leg reported from within an effect: first finish what is being done
+            return
+        line.busy = True
+        try:
+            while line.reports:
+                self._handle(line, line.reports.popleft())
+        finally:
+            line.busy = False
+
+    def _soon(self, line: _Line, event: ev.Event) -> None:
+        """After the room has got its Admitted back."""
+        asyncio.get_running_loop().call_soon(self.tell, line.id, event)
+
+    def _handle(self, line: _Line, report: ev.Report) -> None:
+        match report:
+            case ev.Event():
+                now = asyncio.get_running_loop().time()
+                for effect in line.machine.handle(report, now):
+                    self._carry_out(line, effect)
+                self._arm(line)
+            case ev.Trickled():
+                self._media(line, lambda: line.bridge.trickle(report))
+            case ev.Dialled(leg, attempt, digits, duration):
+                self._media(line, lambda: line.bridge.digits(leg, attempt, digits, duration))
+            case ev.Reoffered():
+                self._media(line, lambda: self._reoffered(line, report))
+
+    def _carry_out(self, line: _Line, effect: do.Effect) -> None:
+        match effect:
+            case do.PrepareOffer(attempt, destination, caller):
+                line.destinations[attempt] = destination
+                self._media(line, lambda: self._prepare_offer(line, attempt, destination, caller))
+            case do.Dial(attempt, destination, session):
+                try:
+                    callee = line.make_callee(attempt, destination, lambda report: self.tell(line.id, report))
+                except Exception:
+                    log.exception("the callee cannot be asked", call=line.id, via=destination.via)
+                    self.tell(line.id, ev.HungUp(Leg.CALLEE, Cause.INTERNAL, attempt))
+                    return
+                line.callees[attempt] = callee
+                self._leg(line, lambda: callee.dial(session))
+            case do.Alert():
+                self._leg(line, line.caller.alert)
+            case do.AskCaller():
+                self._leg(line, line.caller.ask)
+            case do.PrepareAnswer(attempt, callee_session, caller_session):
+                self._media(line, lambda: self._prepare_answer(line, attempt, callee_session, caller_session))
+            case do.Answer(session):
+                self._leg(line, lambda: line.caller.answer(session))
+                self._media(line, line.bridge.flush_digits)
+            case do.HangUp(leg, cause, attempt, text):
+                control = line.caller if leg is Leg.CALLER else line.callees.get(attempt)
+                if control is not None:
+                    self._leg(line, lambda: control.hang_up(cause, text))
+            case do.ReleaseAttempt(attempt):
+                line.callees.pop(attempt, None)
+                self._media(line, lambda: line.bridge.release_attempt(attempt))
+            case do.CloseMedia():
+                pass  # with the record, which wants the counters
+            case do.Record():
+                self._end(line, effect)
+
+    def _leg(self, line: _Line, act: Callable[[], None]) -> None:
+        """A leg's own trouble must not keep the other leg from being told."""
+        try:
+            act()
+        except Exception:
+            log.exception("a leg failed", call=line.id)
+            if line.machine.state is not State.ENDED:
+                self.tell(line.id, ev.Stopped(Cause.INTERNAL))
+
+    def _media(self, line: _Line, act: Callable[[], Awaitable[None]]) -> None:
+        """Media work of one call is done in order, one at a time, beside the signalling."""
+
+        async def in_turn() -> None:
+            async with line.media:
+                try:
+                    await act()
+                except (MediaError, NegotiationError) as error:
+                    log.warning("media", call=line.id, error=str(error))
+                except Exception:
+                    log.exception("media", call=line.id)
+                    self.tell(line.id, ev.Stopped(Cause.INTERNAL))
+
+        self._spawn(line.tasks, in_turn())
+
+    async def _prepare_offer(self, line: _Line, attempt: int, to: Destination, caller: Session | None) -> None:
+        if to.via == "echo":
+            self.tell(line.id, ev.OfferReady(attempt, Session(())))
+            return
+        if line.machine.state is State.ENDED:
+            return
+        try:
+            offer = await line.bridge.offer(attempt, line.towards_callee, line.policy_of(to), caller)
+        except NegotiationError as error:
+            self.tell(line.id, ev.OfferFailed(attempt, Cause.NO_COMMON_CODEC, str(error)))
+        except MediaError as error:
+            self.tell(line.id, ev.OfferFailed(attempt, Cause.INTERNAL, str(error)))
+        else:
+            self.tell(line.id, ev.OfferReady(attempt, offer))
+
+    async def _prepare_answer(self, line: _Line, attempt: int, callee: Session, caller: Session) -> None:
+        to = line.destinations[attempt]
+        policy = line.policy_of(to)
+        if line.machine.state is State.ENDED:
+            return
+        try:
+            if to.via == "echo":
+                answer = await line.bridge.test_line(policy, caller)
+            else:
+                answer = await line.bridge.answer(attempt, policy, callee, caller)
+        except NegotiationError as error:
+            self.tell(line.id, ev.AnswerFailed(Cause.NO_COMMON_CODEC, str(error)))
+        except MediaError as error:
+            self.tell(line.id, ev.AnswerFailed(Cause.INTERNAL, str(error)))
+        else:
+            self.tell(line.id, ev.AnswerReady(answer))
+
+    async def _reoffered(self, line: _Line, notice: ev.Reoffered) -> None:
+        control = line.caller if notice.leg is Leg.CALLER else line.callees.get(notice.attempt)
+        if control is None:
+            return
+        try:
+            answer = await line.bridge.reoffer(notice)
+        except (MediaError, NegotiationError) as error:
+            log.warning("re-offer refused", call=line.id, leg=notice.leg.value, error=str(error))
+            control.reanswer(None)
+        else:
+            control.reanswer(answer)
+
+    def _arm(self, line: _Line) -> None:
+        if line.timer is not None:
+            line.timer.cancel()
+            line.timer = None
+        if line.machine.deadline is not None:
+            loop = asyncio.get_running_loop()
+            line.timer = loop.call_at(line.machine.deadline, self.tell, line.id, ev.TimedOut())
+
+    def _end(self, line: _Line, record: do.Record) -> None:
+        elapsed = self._unix_now() - asyncio.get_running_loop().time()
+
+        async def close() -> None:
+            counters: dict[str, LegStatistics] = {}
+            async with line.media:
+                try:
+                    counters = await line.bridge.close()
+                except MediaError as error:
+                    log.warning("media", call=line.id, error=str(error))
+            self._lines.pop(line.id, None)
+            if line.timer is not None:
+                line.timer.cancel()
+            to = record.destination or next(iter(line.destinations.values()), None)
+            finished = Finished(
+                call=line.id,
+                direction=line.facts.direction,
+                caller=line.facts.caller,
+                callee=line.facts.callee,
+                rule=line.facts.rule,
+                via=to.via if to else "",
+                target=to.target if to else "",
+                cause=record.cause,
+                by=record.by,
+                text=record.text,
+                offered_at=record.offered_at + elapsed,
+                rang_at=record.rang_at + elapsed if record.rang_at is not None else None,
+                answered_at=record.answered_at + elapsed if record.answered_at is not None else None,
+                ended_at=record.ended_at + elapsed,
+                media=counters,
+            )
+            log.info(
+                "ended",
+                call=line.id,
+                cause=record.cause.label,
+                by=record.by.value if record.by else None,
+                text=record.text,
+                seconds=round(record.ended_at - (record.answered_at or record.ended_at), 1),
+            )
+            self._on_end(finished)
+
+        self._spawn(self._ending, close())
+
+    def _spawn(self, keep: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        keep.add(task)
+        task.add_done_callback(keep.discard)
+
+    # --- the media engine's word --------------------------------------------------------------------------------------
+
+    def on_media(self, event: media.MediaEvent) -> None:
+        line = self._lines.get(event.call)
+        if line is None:
+            return
+        match event:
+            case media.Connected(call, leg):
+                self._trace(Traced(call, "media", False, f"{leg} connected", leg))
+            case media.Digit(call, leg, digit, _):
+                self._trace(Traced(call, "media", False, f"{leg} digit {digit}", leg))
+            case media.Lost(call, leg, cause, text):
+                self._trace(Traced(call, "media", False, f"{leg} lost", leg, text))
+                if line.bridge.carries(leg) or leg == leg_name(Leg.CALLEE, line.machine.attempt):
+                    self.tell(call, ev.MediaLost(cause, text))
+                elif leg.startswith("callee"):
+                    attempt = int(leg.removeprefix("callee"))
+                    self.tell(call, ev.OfferFailed(attempt, cause, text))
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """End every call with its cause and wait until all records are written."""
+        for call in list(self._lines):
+            self.tell(call, ev.Stopped(Cause.SHUTDOWN))
+        while self._ending:
+            await asyncio.gather(*self._ending, return_exceptions=True)
+
+
+def _policy(trunk: dialplan.Trunk | None) -> Policy:
+    if trunk is None:
+        return Policy()
+    return Policy(codecs=tuple(trunk.codecs), transcode=Transcode(trunk.transcode))

@@ -1,0 +1,57 @@
+"""Which addresses somebody may name."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.reach import Reach
+
+
+@pytest.mark.parametrize("address", ["203.0.114.7", "8.8.8.8", "2a00:1450:4001::1", "::ffff:8.8.8.8"])
+def test_public_addresses_may_be_named(address: str) -> None:
+    assert Reach().permits(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",  # cloud metadata
+        "100.64.0.1",  # carrier-grade NAT
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "::1",
+        "::",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fd00::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "2002:0a00:0001::",  # 6to4 of 10.0.0.1
+        "64:ff9b::a00:1",  # NAT64 of 10.0.0.1
+    ],
+)
+def test_private_and_special_addresses_may_not_be_named_in_any_spelling(address: str) -> None:
+    assert not Reach().permits(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["2130706433", "017700000001", "0x7f.1", "127.1", "localhost", "a.local", "", "1.2.3.4.5"]
+)
+def test_what_is_not_an_address_in_its_usual_spelling_is_refused(address: str) -> None:
+    assert not Reach(["127.0.0.0/8"]).permits(address)
+
+
+def test_the_operator_can_allow_ranges() -> None:
+    reach = Reach(["10.0.0.0/8", "127.0.0.1", "fd00::/8"])
+    assert reach.permits("10.9.9.9")
+    assert reach.permits("127.0.0.1")
+    assert reach.permits("::ffff:10.0.0.1")
+    assert reach.permits("fd12::1")
+    assert not reach.permits("192.168.0.1")
+    assert not reach.permits("127.0.0.2")
