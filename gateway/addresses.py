@@ -304,8 +304,8 @@ def contact(local: str) -> Contact:
         return _sip_contact(scheme or "sip", user, place)
     if scheme:
         raise AddressError(f"a SIP address without a host: {_shown(local)}")
-    text = _unescaped(local, _ALL_CODES)
-    return dialled(text) if is_dialled(text) else Name(folded(text))
+    text = folded(_unescaped(local, _ALL_CODES))
+    return dialled(text) if is_dialled(text) else Name(text)
 
 
 def _scheme(local: str) -> tuple[str, str]:
@@ -356,13 +356,13 @@ def mappable(local: str, named: Callable[[str], bool] = lambda name: False) -> b
     """Whether a local part names something; `named` says which names there are (Plan.named)."""
     try:
         found = contact(local)
-        local_part(found)  # what has no canonical spelling could never be presented
+        local_of(found)  # what has no canonical spelling could never be presented
     except AddressError:
         return False
     return not isinstance(found, Name) or named(found.text)
 
 
-def local_part(address: Contact) -> str:
+def local_of(address: Contact) -> str:
     """The canonical local part of an address. Raises AddressError when no JID can carry it."""
     match address:
         case Dialled(text):
@@ -460,10 +460,19 @@ def jid_of(uri: SipUri) -> str | None:
     for separator in ("@", "%"):
         local, found, domain = user.rpartition(separator)
         if found:
-            # Backslashes stay: they are escapes already. What no JID carries comes from people who type the name.
-            escaped = "".join(f"\\{_XEP_0106[c]}" if c in _XEP_0106 and c != "\\" else c for c in folded(local))
             try:
-                return f"{escaped}@{_readable(host_of(domain))}" if local and _is_local(escaped) else None
+                return f"{prepared_local(local)}@{_readable(host_of(domain))}"
             except AddressError:
                 return None
     return None
+
+
+def prepared_local(text: str) -> str:
+    """The local part of a user that somebody on the SIP side named. Raises AddressError.
+
+    Backslashes stay, they are escapes already; what no JID carries otherwise comes from people who type the name.
+    """
+    local = "".join(f"\\{_XEP_0106[c]}" if c in _XEP_0106 and c != "\\" else c for c in folded(text))
+    if not local or len(local.encode("utf-8", "replace")) > MAX_LOCAL or not _is_local(local):
+        raise AddressError(f"not the name of a user: {_shown(text)}")
+    return local

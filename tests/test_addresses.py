@@ -21,7 +21,7 @@ from gateway.addresses import (
     folded,
     host_of,
     jid_of,
-    local_part,
+    local_of,
     mappable,
     sip_uri_of,
     unescape,
@@ -136,7 +136,7 @@ UNMAPPABLE = [
 def test_a_canonical_local_part_and_its_sip_uri_are_two_spellings_of_one(local: str, uri: str) -> None:
     found = contact(local)
     assert str(found) == uri
-    assert local_part(SipUri.parse(uri)) == local
+    assert local_of(SipUri.parse(uri)) == local
     assert SipUri.parse(uri) == found
     assert JID(f"{local}@sip.example.com").user == local
     assert mappable(local)
@@ -144,8 +144,8 @@ def test_a_canonical_local_part_and_its_sip_uri_are_two_spellings_of_one(local: 
 
 @pytest.mark.parametrize(("local", "canonical"), SPELLINGS)
 def test_other_spellings_lead_to_the_canonical_one(local: str, canonical: str) -> None:
-    assert local_part(contact(local)) == canonical
-    assert contact(canonical) == contact(local) or canonical.lower() == local_part(contact(local))
+    assert local_of(contact(local)) == canonical
+    assert contact(canonical) == contact(local) or canonical.lower() == local_of(contact(local))
 
 
 @pytest.mark.parametrize("local", UNMAPPABLE)
@@ -186,24 +186,24 @@ def test_a_long_dialled_string_is_refused_before_it_is_read() -> None:
     with pytest.raises(AddressError, match="1023 bytes"):
         contact("é" * 600)
     with pytest.raises(AddressError, match="1023 bytes"):
-        local_part(SipUri("sip", "é" * 600, "example.net"))
+        local_of(SipUri("sip", "é" * 600, "example.net"))
 
 
 def test_tel_uris_are_dialled_strings() -> None:
-    assert local_part(SipUri.parse("tel:+1-202-555-0123")) == "+12025550123"
-    assert local_part(Dialled("911")) == "911"
+    assert local_of(SipUri.parse("tel:+1-202-555-0123")) == "+12025550123"
+    assert local_of(Dialled("911")) == "911"
     with pytest.raises(AddressError):
         SipUri.parse("tel:;phone-context=+1")
 
 
 def test_a_name_with_syntax_in_it_is_escaped() -> None:
-    assert local_part(Name("front desk")) == r"front\20desk"
-    assert local_part(Name("100%")) == r"100\25"
+    assert local_of(Name("front desk")) == r"front\20desk"
+    assert local_of(Name("100%")) == r"100\25"
 
 
 def test_a_uri_without_a_user_has_no_local_part() -> None:
     with pytest.raises(AddressError, match="without a user"):
-        local_part(SipUri.parse("sip:shakespeare.lit"))
+        local_of(SipUri.parse("sip:shakespeare.lit"))
 
 
 # URIs ----------------------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ def test_a_password_is_carried_but_not_shown() -> None:
     uri = SipUri.parse("sip:alice:s%20cret@h")
     assert str(uri) == "sip:alice:s%20cret@h"
     assert "cret" not in repr(uri)
-    assert local_part(uri) == "alice%h"
+    assert local_of(uri) == "alice%h"
 
 
 def test_our_own_errors_name_no_address_of_a_single_link() -> None:
@@ -298,7 +298,7 @@ def test_a_host_has_one_spelling(text: str, host: str) -> None:
 
 
 def test_a_host_that_only_looks_international_stays_as_it_is() -> None:
-    assert local_part(SipUri("sip", "a", "xn--a.example")) == "a%xn--a.example"
+    assert local_of(SipUri("sip", "a", "xn--a.example")) == "a%xn--a.example"
 
 
 # XEP-0106 §5, examples -----------------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def test_any_uri_is_read_back_as_it_was_written(uri: SipUri) -> None:
 @example(SipUri("sip", "sip:a", "h", None, (("x", r"\3b;%"),)))
 def test_from_sip_to_jid_and_back_is_equality_after_case_folding(uri: SipUri) -> None:
     try:
-        local = local_part(uri)
+        local = local_of(uri)
     except AddressError:
         return  # no JID carries it, and it is refused as such
     assert contact(local) == same(uri)
@@ -416,10 +416,10 @@ def test_from_sip_to_jid_and_back_is_equality_after_case_folding(uri: SipUri) ->
 @example(r"\5c40%c")
 def test_from_jid_to_sip_and_back_is_the_identity_on_canonical_local_parts(text: str) -> None:
     try:
-        local = local_part(contact(text))
+        local = local_of(contact(text))
     except AddressError:
         return
-    assert local_part(contact(local)) == local
+    assert local_of(contact(local)) == local
     assert mappable(local, lambda name: True)
     assert JID(f"{local}@sip.example.com").user == local
 
