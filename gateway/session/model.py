@@ -106,6 +106,16 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Crypto:
+    """One SRTP key that this end sends with, named in the signalling (SDES: RFC 4568, XEP-0167 §7)."""
+
+    tag: int
+    suite: str  # "AES_CM_128_HMAC_SHA1_80"
+    key: str = field(repr=False)  # "inline:…", a secret
+    parameters: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ice:
     """Credentials and candidates of one end (RFC 8839, XEP-0176)."""
 
@@ -130,6 +140,7 @@ class Transport:
     rtcp_mux: bool = False
     ice: Ice | None = None
     fingerprint: Fingerprint | None = None
+    crypto: tuple[Crypto, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +175,9 @@ class Media:
     sources: tuple[Source, ...] = ()
     creator: str = "initiator"  # Jingle only
     rejected: bool = False  # SDP port 0; a Jingle content that is left out
+    foreign: str = (
+        ""  # no RTP: "udptl t38" of an m= line, the namespace of a Jingle description; never taken, only named
+    )
 
     def codec(self, pt: int) -> Codec | None:
         return next((c for c in self.codecs if c.pt == pt), None)
