@@ -1,1 +1,23 @@
-"""A gateway between XMPP (Jingle) and SIP."""
+"""A gateway between XMPP (Jingle) and SIP: the map of the house.
+
+One call's way, from a user who presses call to a phone that rings:
+
+    xmpp/component.py    takes the stanza from the server (XEP-0114); the only file that knows slixmpp
+    xmpp/session.py      is this legal now? One machine for each Jingle session (XEP-0166) and each JMI proposal (XEP-0353)
+    session/jingle.py    reads what the user offers into session/model.py, the one model behind Jingle and SDP
+    switchboard.py       gives the call a line: a machine, a bridge, two legs, one timer
+    dialplan/plan.py     may he, and where to? A number, a SIP address, a test line; every decision explains itself
+    call/machine.py      what the call does next, in terms of a caller and callees; call/hunt.py says who is asked when
+    bridge.py            gets media for it: allocate, negotiate (session/negotiate.py), connect
+    media/engine.py      the seam; behind it media/embedded.py and the worker processes with the sockets
+    sip/leg.py           translates between the call and a SIP dialog; session/sdp.py writes the offer
+    sip/application.py   Application, Peer, Dialog; beneath them the pure core and the transports
+    ops/                 runs, checks and explains it all: cli, check, serve, log, trace, metrics, web
+
+The way back is the same street: what a phone does becomes an event of call/events.py, the machine answers with effects of
+call/effects.py, and call/causes.py is the one table that says why a call ended in every protocol.
+
+A room may import only what stands to the right of it:
+ops → config → switchboard, bridge → xmpp | sip | media | storage → call → dialplan | session → addresses, reach → errors.
+Siblings never meet. The pure rooms (addresses, reach, session, dialplan, call, the cores of xmpp and sip) know no clock and no wire.
+"""

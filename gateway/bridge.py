@@ -30,6 +30,7 @@ class _Side:
 
     name: str
     towards: Towards
+    policy: Policy
     transport: Transport
     ours: Session | None = None  # what we last said to this end
     stream: Stream | None = None
@@ -65,7 +66,7 @@ class Bridge:
             self._call, name, kind_of(towards), controlling=True, setup=Setup.ACTPASS
         )
         ours = negotiate.offer_callee(policy, towards, caller, transport)
-        self._sides[name] = _Side(name, towards, transport, ours)
+        self._sides[name] = _Side(name, towards, policy, transport, ours)
         return ours
 
     async def answer(self, attempt: int, policy: Policy, callee: Session, caller: Session) -> Session:
@@ -74,7 +75,7 @@ class Bridge:
         side = self._sides.get(name)
         if side is None or side.ours is None:
             raise MediaError(f"{name} was never offered anything")
-        mine = await self._allocate_caller(caller)
+        mine = await self._allocate_caller(policy, caller)
         agreed = negotiate.answer_caller(policy, self._towards_caller, caller, side.ours, callee, mine.transport)
         mine.ours, mine.stream, side.stream = agreed.answer, agreed.caller, agreed.callee
         side.setup = _our_setup(callee, offering=True)
@@ -85,7 +86,7 @@ class Bridge:
 
     async def test_line(self, policy: Policy, caller: Session) -> Session:
         """Answer the caller with a prompt and his own voice."""
-        mine = await self._allocate_caller(caller)
+        mine = await self._allocate_caller(policy, caller)
         answer, stream = negotiate.answer_alone(policy, self._towards_caller, caller, mine.transport)
         mine.ours, mine.stream = answer, stream
         await self._connect(mine, caller)
@@ -101,7 +102,15 @@ class Bridge:
             raise NegotiationError("nothing to renegotiate yet")
         if notice.session is None:
             return side.ours
-        answer, stream = negotiate.reanswer(side.ours, side.stream, notice.session)
+        peer = self._sides.get(self._peer.get(name, ""))
+        answer, stream = negotiate.reanswer(
+            side.policy,
+            side.towards,
+            notice.session,
+            ours=side.ours,
+            stream=side.stream,
+            peer=peer.stream if peer else None,
+        )
         side.ours, side.stream = answer, stream
         await self._connect(side, notice.session)
         return answer
@@ -149,21 +158,20 @@ class Bridge:
         """This leg's media is part of the conversation: losing it ends the call."""
         return name in self._connected
 
-    async def _allocate_caller(self, caller: Session) -> _Side:
+    async def _allocate_caller(self, policy: Policy, caller: Session) -> _Side:
         setup = _our_setup(caller, offering=False)
         # The offerer is the controlling agent (RFC 8445 §6.1.1): the caller offered, so not we.
         transport = await self._engine.allocate(
             self._call, "caller", kind_of(self._towards_caller), controlling=False, setup=setup
         )
-        side = _Side("caller", self._towards_caller, transport, setup=setup)
+        side = _Side("caller", self._towards_caller, policy, transport, setup=setup)
         self._sides["caller"] = side
         return side
 
     async def _connect(self, side: _Side, remote: Session) -> None:
-        audio = remote.audio
-        if audio is None or side.stream is None:
-            raise NegotiationError("no audio")
-        transport = audio.transport
+        transport = negotiate.remote_transport(remote)
+        if side.stream is None:
+            raise NegotiationError("nothing was agreed")
         early = self._trickled.pop(side.name, [])
         if transport.ice is not None:
             # What was trickled before we connected belongs to the session as if it had come with it (XEP-0176 §5.4).

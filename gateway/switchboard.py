@@ -15,8 +15,9 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import structlog
 
@@ -35,16 +36,22 @@ from gateway.errors import MediaError, NegotiationError
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
 from gateway.session.model import Session
-from gateway.session.negotiate import Policy, Towards, Transcode
+from gateway.session.negotiate import Policy, Towards, Transcode, UnprotectedError
 from gateway.sip import leg as sip
+from gateway.storage.records import CallRecord
 from gateway.xmpp import component as xmpp
 
 log = structlog.get_logger()
 
-# A trunk that cannot take the call leads to the next one; a callee's own word does not (a busy number is busy everywhere).
+# A trunk that cannot take the call leads to the next one; a callee's own word does not: busy is busy everywhere.
 TRUNK_FAILURES = frozenset({Cause.CONGESTION, Cause.TIMEOUT, Cause.INTERNAL})
 # In a ring sequence everything but success leads to the next user.
 RING_ON = frozenset(Cause) - {Cause.NORMAL, Cause.CANCELLED, Cause.SHUTDOWN}
+
+Direction = Literal["outbound", "inbound", "test"]  # XMPP to SIP, SIP to XMPP, a test line
+
+# Towards phones that are no trunk's. G722 can only be relayed, so it is for callers whose codecs are known.
+DIRECT = Policy(("opus", "PCMA", "PCMU"))
 
 RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
 SEQUENCE_SECONDS = 25.0  # one user of a sequence
@@ -58,32 +65,11 @@ class Limits:
     per_user: int = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What is known of a call that ended: a call record's content. Times are Unix seconds."""
-
-    call: str
-    direction: str  # "xmpp-to-sip" or "sip-to-xmpp"
-    caller: str
-    callee: str
-    rule: str
-    via: str
-    target: str
-    cause: Cause
-    by: Leg | None
-    text: str
-    offered_at: float
-    rang_at: float | None
-    answered_at: float | None
-    ended_at: float
-    media: dict[str, LegStatistics]
-
-
 @dataclass(slots=True)
 class _Facts:
     """What a line's record will say, beside what its machine knows."""
 
-    direction: str
+    direction: Direction
     caller: str
     callee: str
     account: str  # whose limits it counts against
@@ -144,7 +130,8 @@ class Switchboard:
         domain: str,
         sip_domain: str,
         trace: Tracer,
-        on_end: Callable[[Finished], None] = lambda finished: None,
+        on_begin: Callable[[Direction], None] = lambda direction: None,
+        on_end: Callable[[CallRecord, Cause], None] = lambda record, cause: None,
         limits: Limits | None = None,
         unix_now: Callable[[], float],
     ) -> None:
@@ -153,6 +140,7 @@ class Switchboard:
         self._domain = domain
         self._sip_domain = sip_domain
         self._trace = trace
+        self._on_begin = on_begin
         self._on_end = on_end
         self._limits = limits or Limits()
         self._unix_now = unix_now
@@ -179,12 +167,11 @@ class Switchboard:
     def on_xmpp_call(self, incoming: xmpp.IncomingCall, leg: LegControl) -> Admitted:
         """A user calls a contact of ours."""
         caller = incoming.user.partition("/")[0]
-        facts = _Facts("xmpp-to-sip", caller, incoming.local, account=caller, key=incoming.key)
+        facts = _Facts("outbound", caller, incoming.local, account=caller, key=incoming.key)
         line = self._new_line(leg, facts, Towards.XMPP, Towards.SIP)
         line.make_callee = lambda attempt, to, sink: self._ask_sip(line, attempt, to, sink, caller)
         line.policy_of = self._policy_towards
-        offered = self._offer_from_xmpp(line, incoming, caller)
-        self._soon(line, offered)
+        self._begin(line, self._offer_from_xmpp(line, incoming, caller))
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
     def _offer_from_xmpp(self, line: _Line, incoming: xmpp.IncomingCall, caller: str) -> ev.Event:
@@ -195,6 +182,8 @@ class Switchboard:
         line.facts.rule = outcome.rule or ""
         if isinstance(outcome, dialplan.Refusal):
             return ev.Refused(Cause.FORBIDDEN, outcome.reason)
+        if outcome.via == ("echo",):
+            line.facts.direction = "test"
         stages = tuple(
             (Destination(via, target or ""),) for via, target in zip(outcome.via, outcome.targets, strict=True)
         )
@@ -206,7 +195,7 @@ class Switchboard:
         # P-Asserted-Identity is a trunk's word, from others it is nobody's (RFC 3325 §5).
         identity = incoming.asserted if trunk and incoming.asserted else incoming.from_uri
         facts = _Facts(
-            "sip-to-xmpp",
+            "inbound",
             str(identity),
             str(incoming.uri),
             account=f"trunk {trunk.name}" if trunk else incoming.source[0],
@@ -217,8 +206,7 @@ class Switchboard:
         line.make_callee = lambda attempt, to, sink: self._ask_xmpp(line, attempt, to, sink, local)
         policy = _policy(trunk)
         line.policy_of = lambda destination: policy
-        offered = self._offer_from_sip(line, incoming, trunk)
-        self._soon(line, offered)
+        self._begin(line, self._offer_from_sip(line, incoming, trunk))
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
     def _offer_from_sip(self, line: _Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:
@@ -244,6 +232,11 @@ class Switchboard:
             return ev.Offered(tuple((user,) for user in users), incoming.session, RING_ON)
         line.machine = Call(Patience(setup=RING_SECONDS))
         return ev.Offered((tuple(users),), incoming.session)
+
+    def _begin(self, line: _Line, offered: ev.Event) -> None:
+        """Hand the machine its first event, after the room has got its Admitted back."""
+        self._on_begin(line.facts.direction)
+        asyncio.get_running_loop().call_soon(self.tell, line.id, offered)
 
     def _over_limit(self, line: _Line, at_most: int | None) -> ev.Refused | None:
         if len(self._lines) > self._limits.calls:
@@ -322,10 +315,6 @@ class Switchboard:
                 self._handle(line, line.reports.popleft())
         finally:
             line.busy = False
-
-    def _soon(self, line: _Line, event: ev.Event) -> None:
-        """After the room has got its Admitted back."""
-        asyncio.get_running_loop().call_soon(self.tell, line.id, event)
 
     def _handle(self, line: _Line, report: ev.Report) -> None:
         match report:
@@ -409,7 +398,7 @@ class Switchboard:
         try:
             offer = await line.bridge.offer(attempt, line.towards_callee, line.policy_of(to), caller)
         except NegotiationError as error:
-            self.tell(line.id, ev.OfferFailed(attempt, Cause.NO_COMMON_CODEC, str(error)))
+            self.tell(line.id, ev.OfferFailed(attempt, _why(error), str(error)))
         except MediaError as error:
             self.tell(line.id, ev.OfferFailed(attempt, Cause.INTERNAL, str(error)))
         else:
@@ -426,7 +415,7 @@ class Switchboard:
             else:
                 answer = await line.bridge.answer(attempt, policy, callee, caller)
         except NegotiationError as error:
-            self.tell(line.id, ev.AnswerFailed(Cause.NO_COMMON_CODEC, str(error)))
+            self.tell(line.id, ev.AnswerFailed(_why(error), str(error)))
         except MediaError as error:
             self.tell(line.id, ev.AnswerFailed(Cause.INTERNAL, str(error)))
         else:
@@ -453,8 +442,6 @@ class Switchboard:
             line.timer = loop.call_at(line.machine.deadline, self.tell, line.id, ev.TimedOut())
 
     def _end(self, line: _Line, record: do.Record) -> None:
-        elapsed = self._unix_now() - asyncio.get_running_loop().time()
-
         async def close() -> None:
             counters: dict[str, LegStatistics] = {}
             async with line.media:
@@ -465,35 +452,47 @@ class Switchboard:
             self._lines.pop(line.id, None)
             if line.timer is not None:
                 line.timer.cancel()
-            to = record.destination or next(iter(line.destinations.values()), None)
-            finished = Finished(
-                call=line.id,
-                direction=line.facts.direction,
-                caller=line.facts.caller,
-                callee=line.facts.callee,
-                rule=line.facts.rule,
-                via=to.via if to else "",
-                target=to.target if to else "",
-                cause=record.cause,
-                by=record.by,
-                text=record.text,
-                offered_at=record.offered_at + elapsed,
-                rang_at=record.rang_at + elapsed if record.rang_at is not None else None,
-                answered_at=record.answered_at + elapsed if record.answered_at is not None else None,
-                ended_at=record.ended_at + elapsed,
-                media=counters,
-            )
+            finished = self._record(line, record, counters)
             log.info(
                 "ended",
                 call=line.id,
-                cause=record.cause.label,
-                by=record.by.value if record.by else None,
-                text=record.text,
-                seconds=round(record.ended_at - (record.answered_at or record.ended_at), 1),
+                cause=finished.cause,
+                by=finished.by,
+                text=finished.text,
+                seconds=round(finished.duration, 1),
             )
-            self._on_end(finished)
+            self._on_end(finished, record.cause)
 
         self._spawn(self._ending, close())
+
+    def _record(self, line: _Line, record: do.Record, counters: dict[str, LegStatistics]) -> CallRecord:
+        # The machine's times are the loop's; records want the calendar's.
+        elapsed = self._unix_now() - asyncio.get_running_loop().time()
+
+        def when(at: float) -> datetime:
+            return datetime.fromtimestamp(at + elapsed, UTC)
+
+        to = record.destination or next(iter(line.destinations.values()), None)
+        return CallRecord(
+            id=line.id,
+            direction=line.facts.direction,
+            caller=line.facts.caller,
+            callee=to.target if to else "",
+            dialled=line.facts.callee,
+            rule=line.facts.rule,
+            via=to.via if to else "",
+            cause=record.cause.label,
+            blame=record.cause.blame.value,
+            text=record.text or record.cause.text,
+            by=record.by.value if record.by else "",
+            offered=when(record.offered_at),
+            ended=when(record.ended_at),
+            rang=when(record.rang_at) if record.rang_at is not None else None,
+            answered=when(record.answered_at) if record.answered_at is not None else None,
+            duration=record.ended_at - record.answered_at if record.answered_at is not None else 0.0,
+            q850=record.cause.q850,
+            media={leg: asdict(statistics) for leg, statistics in counters.items()},
+        )
 
     def _spawn(self, keep: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -529,7 +528,11 @@ class Switchboard:
             await asyncio.gather(*self._ending, return_exceptions=True)
 
 
+def _why(error: NegotiationError) -> Cause:
+    return Cause.SECURITY if isinstance(error, UnprotectedError) else Cause.NO_COMMON_CODEC
+
+
 def _policy(trunk: dialplan.Trunk | None) -> Policy:
     if trunk is None:
-        return Policy()
+        return DIRECT
     return Policy(codecs=tuple(trunk.codecs), transcode=Transcode(trunk.transcode))

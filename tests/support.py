@@ -1,0 +1,156 @@
+"""Fakes that scenes share: a media engine that remembers, and legs that do what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.call.causes import Cause
+from gateway.errors import MediaError
+from gateway.media.engine import LegKind, LegStatistics, MediaEvent
+from gateway.session.model import (
+    Candidate,
+    Codec,
+    Fingerprint,
+    Ice,
+    Media,
+    Profile,
+    Session,
+    Setup,
+    Stream,
+    Transport,
+)
+
+OPUS = Codec(111, "opus", 48000, 2)
+PCMA, PCMU = Codec(8, "PCMA", 8000), Codec(0, "PCMU", 8000)
+EVENTS = Codec(101, "telephone-event", 8000, parameters=(("", "0-15"),))
+
+
+def fingerprint(setup: Setup) -> Fingerprint:
+    return Fingerprint("sha-256", ":".join(["AB"] * 32), setup)
+
+
+def candidate(port: int = 50000, ip: str = "198.51.100.9") -> Candidate:
+    return Candidate("1", 1, "udp", 2130706431, ip, port, "host", id="c1")
+
+
+def webrtc_session(
+    *codecs: Codec, setup: Setup = Setup.ACTPASS, candidates: tuple[Candidate, ...] = (), name: str = "0"
+) -> Session:
+    """What a WebRTC client offers or answers."""
+    transport = Transport(rtcp_mux=True, ice=Ice("uuuu", "p" * 22, candidates), fingerprint=fingerprint(setup))
+    return Session((Media(name, "audio", codecs or (OPUS, PCMU), transport, Profile.DTLS),), bundle=(name,))
+
+
+def phone_session(*codecs: Codec, ip: str = "192.0.2.10", port: int = 40000) -> Session:
+    """What a SIP phone offers or answers."""
+    media = Media("0", "audio", codecs or (PCMA, PCMU, EVENTS), Transport(ip, port, port + 1))
+    return Session((media,))
+
+
+@dataclass
+class FakeEngine:
+    """A MediaEngine that allocates addresses out of thin air and remembers what it was asked, as (name, leg, …)."""
+
+    asked: list[tuple[object, ...]] = field(default_factory=list)
+    on_event: Callable[[MediaEvent], None] = lambda event: None
+    fails: set[str] = field(default_factory=set)
+    ports: int = 20000
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def _note(self, what: str, *facts: object) -> None:
+        if what in self.fails:
+            raise MediaError(f"{what} failed")
+        self.asked.append((what, *facts))
+
+    async def allocate(
+        self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
+    ) -> Transport:
+        self._note("allocate", leg, kind, controlling, setup)
+        self.ports += 2
+        if kind is LegKind.RTP:
+            return Transport("203.0.113.7", self.ports, self.ports + 1)
+        ice = Ice("gate", "g" * 22, (candidate(self.ports, "203.0.113.7"),), complete=True)
+        return Transport("203.0.113.7", self.ports, rtcp_mux=True, ice=ice, fingerprint=fingerprint(setup))
+
+    async def connect(
+        self,
+        call: str,
+        leg: str,
+        remote: Transport,
+        stream: Stream,
+        *,
+        peer: str | None = None,
+        setup: Setup = Setup.ACTIVE,
+    ) -> None:
+        self._note("connect", leg, remote, stream, peer, setup)
+
+    async def candidates(
+        self, call: str, leg: str, candidates: tuple[Candidate, ...], *, ice: Ice | None = None, complete: bool = False
+    ) -> None:
+        self._note("candidates", leg, candidates, complete)
+
+    async def play(self, call: str, leg: str, prompt: str) -> None:
+        self._note("play", leg, prompt)
+
+    async def loop(self, call: str, leg: str) -> None:
+        self._note("loop", leg)
+
+    async def dtmf(self, call: str, leg: str, digits: str, duration: int = 100) -> None:
+        self._note("dtmf", leg, digits, duration)
+
+    async def release(self, call: str, leg: str | None = None) -> dict[str, LegStatistics]:
+        self._note("release", leg)
+        return {"caller": LegStatistics(received_packets=1)} if leg is None else {}
+
+    async def statistics(self, call: str) -> dict[str, LegStatistics]:
+        return {}
+
+    def names(self) -> list[tuple[object, object]]:
+        """What was asked of which leg, in order."""
+        return [(what, leg) for what, leg, *_ in self.asked]
+
+    def connected(self, leg: str) -> tuple[Transport, Stream, object, Setup]:
+        """The last connect of this leg: remote, stream, peer, setup."""
+        found = [facts for facts in self.asked if facts[:2] == ("connect", leg)]
+        _, _, remote, stream, peer, setup = found[-1]
+        assert isinstance(remote, Transport)
+        assert isinstance(stream, Stream)
+        assert isinstance(setup, Setup)
+        return remote, stream, peer, setup
+
+
+@dataclass
+class FakeLeg:
+    """A LegControl that remembers what it was told."""
+
+    told: list[tuple[object, ...]] = field(default_factory=list)
+    on_told: Callable[[], None] = lambda: None
+
+    def _note(self, *what: object) -> None:
+        self.told.append(what)
+        self.on_told()
+
+    def dial(self, offer: Session) -> None:
+        self._note("dial", offer)
+
+    def alert(self) -> None:
+        self._note("alert")
+
+    def ask(self) -> None:
+        self._note("ask")
+
+    def answer(self, session: Session) -> None:
+        self._note("answer", session)
+
+    def reanswer(self, session: Session | None) -> None:
+        self._note("reanswer", session)
+
+    def hang_up(self, cause: Cause, text: str = "") -> None:
+        self._note("hang_up", cause, text)
+
+    def names(self) -> list[object]:
+        return [what[0] for what in self.told]
