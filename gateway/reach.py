@@ -2,13 +2,16 @@
 
 A SIP target after DNS, the address of an SDP and an ICE candidate are words of a stranger. They may point into the
 operator's own network, so everything that is not plain public unicast is refused unless the operator allows its range.
-IPv4 addresses that hide in IPv6 ones (mapped, 6to4, NAT64) are judged as what they are.
+IPv4 addresses that hide in IPv6 ones (mapped, 6to4, NAT64, Teredo) are judged too.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import TypeAlias
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052 §2.1
 
@@ -19,29 +22,35 @@ class Reach:
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self._allow = tuple(ipaddress.ip_network(network, strict=False) for network in allow)
 
-    def permits(self, address: str) -> bool:
+    def permits(self, address: str, port: int = 1) -> bool:
         """True for an IP address that may be sent to; names, odd spellings and scoped addresses are never permitted."""
+        if not 0 < port < 65536:
+            return False
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:
             return False
-        inner = _embedded(ip)
-        if any(candidate in network for candidate in {ip, inner} for network in self._allow):
-            return True
-        return _public(inner)
+        if isinstance(ip, ipaddress.IPv6Address):
+            if ip.scope_id is not None:
+                return False
+            ip = ip.ipv4_mapped or ip
+        return all(_public(part) or self._allows(part) for part in (ip, *_carried(ip)))
+
+    def _allows(self, ip: Address) -> bool:
+        return any(ip in network for network in self._allow)
 
 
-def _embedded(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return ip.ipv4_mapped
-        if ip.sixtofour is not None:
-            return ip.sixtofour
-        if ip in _NAT64:
-            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip
-
-
-def _public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _public(ip: Address) -> bool:
     # is_global follows IANA's special-purpose registries; multicast can be "global" and is still nobody's phone.
-    return ip.is_global and not ip.is_multicast and not ip.is_unspecified
+    return ip.is_global and not ip.is_multicast
+
+
+def _carried(ip: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """The IPv4 addresses that a packet to this IPv6 address may end at."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ()
+    if ip in _NAT64:
+        return (ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF),)
+    if ip.sixtofour is not None:
+        return (ip.sixtofour,)
+    return ip.teredo or ()

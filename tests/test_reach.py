@@ -34,6 +34,7 @@ def test_public_addresses_may_be_named(address: str) -> None:
         "::ffff:10.0.0.1",
         "2002:0a00:0001::",  # 6to4 of 10.0.0.1
         "64:ff9b::a00:1",  # NAT64 of 10.0.0.1
+        "2001:0:a00:1:0:0:3fff:fdd2",  # Teredo by a server at 10.0.0.1
     ],
 )
 def test_private_and_special_addresses_may_not_be_named_in_any_spelling(address: str) -> None:
