@@ -7,7 +7,7 @@
         await call.hang_up()
 
 A user with `jmi=False` is one of a client that knows no Jingle Message Initiation: it calls and is called directly, by
-full JIDs that it knows from presence.
+full JIDs that it knows from presence. `strict` refuses whatever one of the clients in the field would refuse.
 """
 
 from __future__ import annotations
@@ -57,11 +57,13 @@ class Client:
         jmi: bool = True,
         codecs: tuple[Codec, ...] = jingle.LIBWEBRTC,
         resource: str = "phone",
+        strict: bool = True,
     ) -> None:
         self.jid = f"{jid}/{resource}"
         self.tone = tones.draw() if tone is None else tone
         self.jmi = jmi
         self.codecs = codecs
+        self.strict = strict
         self.calls: list[Call] = []
         self.presences: dict[str, ET.Element] = {}  # the last one of each full JID, also of those gone offline
         self.online = asyncio.Event()
@@ -435,9 +437,9 @@ class Call:
     async def _take(self, action: str, element: ET.Element) -> None:
         self.note("←", action, *(child.tag.partition("}")[2] for child in element if action == "session-info"))
         if action == "session-initiate" and not self._outgoing:
-            self.remote = jingle.read(element)
+            self.remote = jingle.read(element, strict=self.client.strict)
         elif action == "session-accept" and self._local is not None:
-            self.remote = jingle.read(element, self._local)
+            self.remote = jingle.read(element, self._local, strict=self.client.strict)
             numbers = [codec.number for codec in self.remote.codecs]
             agreed = tuple(next(c for c in self._local.codecs if c.number == number) for number in numbers)
             # An answer's "active" is the far side's; ours is what remains.
@@ -447,7 +449,7 @@ class Call:
         elif action == "transport-info":
             transport = element.find(f".//{{{jingle.ICE}}}transport")
             if transport is not None:
-                await self.voice.add(jingle.read_candidates(transport))
+                await self.voice.add(jingle.read_candidates(transport, strict=self.client.strict))
         elif action == "session-info" and element.find(f"{{{jingle.RTP_INFO}}}ringing") is not None:
             self._rings.set()
         elif action == "session-terminate":

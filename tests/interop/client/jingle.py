@@ -141,8 +141,11 @@ def read_reason(jingle: ET.Element) -> str:
     return conditions[0].tag.partition("}")[2] if conditions else ""
 
 
-def read(jingle: ET.Element, offer: Content | None = None) -> Content:
-    """The one audio content of a session-initiate, or of the session-accept to `offer`. Raises Refusal."""
+def read(jingle: ET.Element, offer: Content | None = None, *, strict: bool = True) -> Content:
+    """The one audio content of a session-initiate, or of the session-accept to `offer`. Raises Refusal.
+
+    Not `strict` takes what some clients send and others refuse.
+    """
     contents = jingle.findall(f"{{{JINGLE}}}content")
     if len(contents) != 1:
         raise Refusal(f"{len(contents)} contents instead of one")
@@ -160,21 +163,21 @@ def read(jingle: ET.Element, offer: Content | None = None) -> Content:
     group = jingle.find(f"{{{GROUPING}}}group[@semantics='BUNDLE']")
     content = Content(
         name=name,
-        codecs=tuple(map(_read_codec, description.findall(f"{{{RTP}}}payload-type"))),
+        codecs=tuple(_read_codec(payload, strict) for payload in description.findall(f"{{{RTP}}}payload-type")),
         ufrag=_attribute(transport, "ufrag"),
         pwd=_attribute(transport, "pwd"),
         fingerprint=(fingerprint.text or "").strip(),
         setup=_attribute(fingerprint, "setup"),
-        candidates=read_candidates(transport),
+        candidates=read_candidates(transport, strict=strict),
         bundled=group is not None and [part.get("name") for part in group] == [name],
         creator=_attribute(element, "creator"),
         muxed=description.find(f"{{{RTP}}}rtcp-mux") is not None,
     )
-    _examine(content, offer)
+    _examine(content, offer, strict)
     return content
 
 
-def _examine(content: Content, offer: Content | None) -> None:
+def _examine(content: Content, offer: Content | None, strict: bool) -> None:
     if not content.codecs:
         raise Refusal("no payload types")
     if not content.muxed:
@@ -195,13 +198,13 @@ def _examine(content: Content, offer: Content | None) -> None:
             raise Refusal(f"payload type {codec.number} {codec.name} was not offered")
     if content.codecs[0].name == "telephone-event":
         raise Refusal("telephone-event before the chosen codec")  # Dino takes the first payload type for the codec
-    if not content.candidates:
+    if strict and not content.candidates:
         raise Refusal("no candidates in the answer")  # several later ones break Movim and Monal
 
 
-def _read_codec(payload: ET.Element) -> Codec:
+def _read_codec(payload: ET.Element, strict: bool) -> Codec:
     for parameter in payload.findall(f"{{{RTP}}}parameter"):
-        if not parameter.get("name") or not parameter.get("value"):
+        if strict and not (parameter.get("name") and parameter.get("value")):
             raise Refusal("a parameter without name or value")  # Monal and Conversations
     name = _attribute(payload, "name")
     channels = int(payload.get("channels", "1"))
@@ -216,12 +219,12 @@ def _read_codec(payload: ET.Element) -> Codec:
     )
 
 
-def read_candidates(transport: ET.Element) -> tuple[Candidate, ...]:
-    return tuple(map(_read_candidate, transport.findall(f"{{{ICE}}}candidate")))
+def read_candidates(transport: ET.Element, *, strict: bool = True) -> tuple[Candidate, ...]:
+    return tuple(_read_candidate(candidate, strict) for candidate in transport.findall(f"{{{ICE}}}candidate"))
 
 
-def _read_candidate(element: ET.Element) -> Candidate:
-    for name in ("generation", "id", "network"):
+def _read_candidate(element: ET.Element, strict: bool) -> Candidate:
+    for name in ("generation", "id", "network") if strict else ():
         _attribute(element, name)  # Dino drops candidates without them
     return Candidate(
         _attribute(element, "foundation"),

@@ -76,6 +76,7 @@ class Child:
         *,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        pass_fds: tuple[int, ...] = (),
     ) -> None:
         self.name = name
         self.lines: list[str] = []
@@ -83,6 +84,7 @@ class Child:
         self._command = [str(word) for word in command]
         self._environment = {**os.environ, **(environment or {})}
         self._directory = directory
+        self._pass_fds = pass_fds
         self._changed = asyncio.Condition()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -100,6 +102,7 @@ class Child:
             env=self._environment,
             cwd=self._directory,
             start_new_session=True,
+            pass_fds=self._pass_fds,
             limit=1 << 20,
         )
         self._reader = asyncio.create_task(self._read(self._process))

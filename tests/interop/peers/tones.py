@@ -50,10 +50,11 @@ def seconds_of(frequency: float, samples: Samples, rate: int) -> float:
     """For how long this tone stands out in the recording."""
     size = round(WINDOW * rate)
     windows = (samples[at : at + size] for at in range(0, len(samples) - size + 1, size))
-    return WINDOW * sum(_is_tone(frequency, *strongest(window, rate)) for window in windows)
+    return WINDOW * sum(is_tone(frequency, *strongest(window, rate)) for window in windows)
 
 
-def _is_tone(wanted: float, frequency: float, share: float, loudness: float) -> bool:
+def is_tone(wanted: float, frequency: float, share: float, loudness: float) -> bool:
+    """Whether a window of which `strongest` said this holds the wanted tone."""
     return abs(frequency - wanted) <= TOLERANCE and share >= SHARE and loudness >= LOUDNESS
 
 

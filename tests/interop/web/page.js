@@ -1,0 +1,183 @@
+// A telephone in a browser: stanza.js as it comes from the registry, over Prosody's websocket, with the browser's own
+// RTCPeerConnection. The test calls the functions of `phone`; everything that is said goes through stanza's Jingle.
+import { createClient } from "stanza";
+
+let client, context, microphone;
+const sessions = []; // in the order in which they came up
+const presences = new Map(); // full JID -> available
+const waiting = new Set(); // checks to look at again when something happened
+
+const changed = () => waiting.forEach((look) => look());
+
+/** Resolves when `found()` is true, with its value. */
+function until(found) {
+  return new Promise((resolve) => {
+    const look = () => {
+      const value = found();
+      if (value) {
+        waiting.delete(look);
+        resolve(value);
+      }
+    };
+    waiting.add(look);
+    look();
+  });
+}
+
+/** What one call says of itself while it goes on. */
+function watch(session, incoming) {
+  const call = { session, incoming, rang: false, accepted: false, ended: null, analyser: null, audio: null };
+  sessions.push(call);
+  // An incoming session is told of when its offer has been taken: its track event is over by then.
+  for (const { track } of session.pc.getReceivers()) listen(call, new MediaStream([track]));
+  session.pc.addEventListener("track", (event) => listen(call, event.streams[0] ?? new MediaStream([event.track])));
+  session.pc.addEventListener("connectionstatechange", changed);
+  changed();
+  return call;
+}
+
+const callOf = (session) => sessions.find((call) => call.session === session);
+
+function listen(call, stream) {
+  // Chromium gives Web Audio no sound of a remote stream that no media element plays.
+  call.audio = Object.assign(new Audio(), { srcObject: stream, muted: true });
+  call.audio.play();
+  call.analyser = new AnalyserNode(context, { fftSize: 16384, smoothingTimeConstant: 0 });
+  new MediaStreamAudioSourceNode(context, { mediaStream: stream }).connect(call.analyser);
+  changed();
+}
+
+function addMicrophone(session) {
+  for (const track of microphone.getTracks()) session.addTrack(track, microphone);
+}
+
+window.phone = {
+  /** Logs in; `tone` (Hz) is what this telephone says in every call, 0 is silence. */
+  async login(jid, password, websocket, tone) {
+    context = new AudioContext();
+    const out = new MediaStreamAudioDestinationNode(context);
+    const loudness = new GainNode(context, { gain: tone ? 0.4 : 0 });
+    const oscillator = new OscillatorNode(context, { frequency: tone || 440 });
+    oscillator.connect(loudness).connect(out);
+    oscillator.start();
+    microphone = out.stream;
+
+    client = createClient({
+      jid,
+      password,
+      resource: "browser",
+      transports: { websocket, bosh: false },
+      jingle: { iceServers: [], advertiseVideo: false, advertiseFileTransfer: false, bundlePolicy: "max-bundle" },
+    });
+    client.on("available", (presence) => presences.set(presence.from, true));
+    client.on("unavailable", (presence) => presences.set(presence.from, false));
+    client.on("subscribe", (presence) => client.acceptSubscription(presence.from));
+    client.on("jingle:incoming", (session) => watch(session, true));
+    client.on("jingle:ringing", (session) => (callOf(session).rang = true));
+    client.on("jingle:accepted", (session) => (callOf(session).accepted = true));
+    client.on("jingle:terminated", (session, reason) => {
+      const call = callOf(session);
+      if (call) call.ended = reason?.condition ?? "gone";
+    });
+    client.on("*", () => setTimeout(changed));
+    const started = new Promise((resolve, reject) => {
+      client.once("session:started", resolve);
+      client.once("auth:failed", () => reject(new Error("wrong password")));
+      client.once("--transport-disconnected", () => reject(new Error("no connection")));
+    });
+    client.connect();
+    await started;
+    await client.getRoster();
+    client.updateCaps();
+    client.sendPresence({ legacyCapabilities: client.disco.getCaps() });
+  },
+
+  /** Puts a contact on the roster and waits until he is online; his full JID. */
+  async add(contact) {
+    await client.subscribe(contact);
+    return until(() => [...presences].find(([jid, here]) => here && jid.split("/")[0] === contact)?.[0]);
+  },
+
+  /** Calls a full JID, and comes back when it was answered (true) or ended (the reason). */
+  async call(jid) {
+    const session = client.jingle.createMediaSession(jid);
+    const call = watch(session, false);
+    addMicrophone(session);
+    await session.start();
+    return until(() => call.accepted || call.ended);
+  },
+
+  /** Waits for somebody to call; who it is. */
+  async incoming() {
+    const call = await until(() => sessions.find((each) => each.incoming && !each.taken));
+    call.taken = true;
+    return call.session.peerID;
+  },
+
+  async ring() {
+    await sessions.at(-1).session.ring();
+  },
+
+  async accept() {
+    const { session } = sessions.at(-1);
+    addMicrophone(session);
+    await session.accept();
+  },
+
+  decline() {
+    sessions.at(-1).session.decline();
+  },
+
+  hangUp() {
+    sessions.at(-1).session.end();
+  },
+
+  /** Waits until ICE and DTLS are done. */
+  async connected() {
+    const call = sessions.at(-1);
+    return until(() => {
+      const state = call.session.pc.connectionState;
+      return call.analyser && (state === "connected" || state === "failed") && state;
+    });
+  },
+
+  /** Waits for the end; its reason. */
+  async ended() {
+    const call = sessions.at(-1);
+    return until(() => call.ended);
+  },
+
+  /** Presses keys (RFC 4733). */
+  press(keys) {
+    const sender = sessions.at(-1).session.pc.getSenders().find((each) => each.dtmf);
+    sender.dtmf.insertDTMF(keys, 100, 70);
+  },
+
+  /** What was heard last: the rate, and a third of a second of samples. */
+  samples() {
+    const { analyser } = sessions.at(-1);
+    const data = new Float32Array(analyser.fftSize);
+    analyser.getFloatTimeDomainData(data);
+    return { rate: context.sampleRate, samples: Array.from(data, (x) => Math.round(x * 1e4) / 1e4) };
+  },
+
+  /** How the call goes, for a failed test: states, candidates, codecs and packets. */
+  async state() {
+    const call = sessions.at(-1);
+    if (!call) return { presences: [...presences] };
+    const { pc } = call.session;
+    const stats = [...(await pc.getStats()).values()];
+    const pick = (type, ...keys) =>
+      stats.filter((each) => each.type === type).map((each) => keys.map((key) => each[key]).join(" "));
+    return {
+      rang: call.rang, accepted: call.accepted, ended: call.ended, audio: context.state,
+      connection: pc.connectionState, ice: pc.iceConnectionState, signaling: pc.signalingState,
+      local: pick("local-candidate", "candidateType", "address", "port"),
+      remote: pick("remote-candidate", "candidateType", "address", "port"),
+      pairs: pick("candidate-pair", "state", "nominated", "bytesSent", "bytesReceived"),
+      codecs: pick("codec", "mimeType", "payloadType"),
+      received: pick("inbound-rtp", "packetsReceived", "packetsLost", "totalAudioEnergy"),
+      sent: pick("outbound-rtp", "packetsSent"),
+    };
+  },
+};
