@@ -51,6 +51,7 @@ QUEUE = 10_000  # records that wait for the database; about 20 MB at worst
 BATCH = 200  # records in one transaction
 STARTING = 15.0  # s to open the database
 STOPPING = 5.0  # s to write what is left
+SQLITE_WAIT = 2000  # ms for another process's lock, before our own retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +154,8 @@ def _storable_tree(value: Any) -> Any:
 class Records:
     """The call records of the database at `url` (SQLAlchemy's form). All methods are for the event loop's thread.
 
-    `on_drop` is told of each record that was not stored, from either thread. Raises GatewayError for a URL that cannot
-    be used.
+    `on_drop` is told of each record that was not stored, from either thread; it must not raise. Raises GatewayError for
+    a URL that cannot be used.
     """
 
     def __init__(
@@ -220,21 +221,22 @@ class Records:
     # The writer's thread.
 
     def _write(self) -> None:
-        while batch := self._take():
-            self._store(batch)
+        going = True
+        while going:
+            batch, going = self._take()
+            if batch:
+                self._store(batch)
 
-    def _take(self) -> list[CallRecord]:
-        """The records that wait, at least one; none when it is time to end."""
+    def _take(self) -> tuple[list[CallRecord], bool]:
+        """The records that wait, after waiting for one; and whether more may come."""
         batch: list[CallRecord] = []
-        record = self._queue.get()
-        while record is not None:
+        while True:
+            record = self._queue.get()  # this thread alone takes
+            if record is None:
+                return batch, False
             batch.append(record)
             if len(batch) == BATCH or self._queue.empty():
-                break
-            record = self._queue.get_nowait()  # this thread alone takes
-        if record is None and batch:
-            self._queue.put_nowait(None)  # for the next turn
-        return batch
+                return batch, True
 
     def _store(self, batch: Sequence[CallRecord]) -> None:
         """Write them all, waiting for the database as long as it takes, or as long as stopping may take."""
@@ -244,7 +246,7 @@ class Records:
                 with self._engine.begin() as connection:
                     connection.execute(insert(calls), [_row(r) for r in batch])
                 return
-            except SQLAlchemyError as error:
+            except Exception as error:  # whatever it is, this thread goes on
                 if not _passing(error):
                     self._store_singly(batch, _short(error))
                     return
@@ -272,7 +274,7 @@ class Records:
             self._on_drop(record)
 
 
-def _passing(error: SQLAlchemyError) -> bool:
+def _passing(error: Exception) -> bool:
     """Whether trying again may help: the connection or a lock, not what the row holds."""
     return isinstance(error, PoolTimeout) or (
         isinstance(error, DBAPIError)
@@ -303,5 +305,5 @@ def _tune_sqlite(connection: Any, _pool: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
     cursor.execute("PRAGMA synchronous = NORMAL")  # with WAL: a power cut may lose the last rows, never the file
-    cursor.execute("PRAGMA busy_timeout = 2000")  # ms
+    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT}")
     cursor.close()
