@@ -142,8 +142,8 @@ class Plan:
     region: str | None = None
     route_unassigned: bool = False
     emergency: Emergency | None = None
-    groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    trunks: Mapping[str, Trunk] = MappingProxyType({})
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    trunks: Mapping[str, Trunk] = field(default_factory=dict)
     routes: tuple[Rule, ...] = ()
     inbound: tuple[InboundRule, ...] = ()
     examples: tuple[Example, ...] = ()

@@ -1,0 +1,455 @@
+"""Dialplan files -> Plan: every fault at once, with its file and line, or a plan that cannot surprise.
+
+Each table is checked for its shape by a pydantic model of its own, then all tables together for what they say about one
+another, so that one mistyped key hides no other fault. Warnings are for what works and is seldom meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from gateway import addresses
+from gateway.addresses import SipUri
+from gateway.dialplan import numbers, plan, toml
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.schema import (
+    REPEATED,
+    SINGLE,
+    EmergencySection,
+    ExampleSection,
+    InboundSection,
+    MatchSection,
+    NumbersSection,
+    RouteSection,
+    TrunkSection,
+)
+from gateway.dialplan.toml import Document, Place, Section
+from gateway.errors import AddressError, ConfigurationError, Fault
+
+CODECS = ("PCMA", "PCMU", "G722", "opus")
+RESERVED = frozenset({"direct", "echo", "xmpp"})  # what a via can be beside a trunk
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of the right shape, and where it stands."""
+
+    document: Document
+    place: Place
+    section: Section
+
+    def line_of(self, *keys: str | int) -> int:
+        return self.document.line((*self.place, *keys))
+
+
+@dataclass(slots=True)
+class _Loader:
+    """Collects tables and faults of all files, then builds the plan."""
+
+    users: tuple[str, ...]
+    own: frozenset[str]
+    faults: list[Fault] = field(default_factory=list)
+    tables: dict[str, list[_Table]] = field(default_factory=dict)
+    names: dict[str, set[str]] = field(default_factory=lambda: {"trunk": set(), "route": set()})
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
+
+    # Reading the shapes
+
+    def add(self, document: Document, folder: Path) -> None:
+        self.folders[document.file] = folder
+        for key, value in document.values.items():
+            if key == "groups":
+                self._add_groups(document, value)
+            elif key in SINGLE:
+                self._add_table(document, (key,), SINGLE[key], value)
+            elif key in REPEATED:
+                if not isinstance(value, list):
+                    self.faults.append(document.fault((key,), f"[[{key}]] has double brackets, there may be several"))
+                    continue
+                for number, table in enumerate(value):
+                    self._add_table(document, (key, number), REPEATED[key], table)
+            else:
+                known = (*SINGLE, *REPEATED, "groups")
+                self.faults.append(document.fault((key,), f"unknown key {key!r}{_near(key, known)}"))
+
+    def _add_table(self, document: Document, place: Place, model: type[Section], value: object) -> None:
+        key = str(place[0])
+        if isinstance(value, dict) and key in self.names and isinstance(value.get("name"), str):
+            name = value["name"]
+            if name in self.names[key]:
+                self.faults.append(document.fault((*place, "name"), f"there is a {key} {name!r} already"))
+            self.names[key].add(name)
+        section = toml.validate(document, model, value, place)
+        if isinstance(section, list):
+            self.faults.extend(section)
+            return
+        tables = self.tables.setdefault(key, [])
+        if key in SINGLE and tables:
+            first = tables[0]
+            message = f"[{key}] stands in {first.document.file}:{first.line_of()} already"
+            self.faults.append(document.fault(place, message))
+            return
+        tables.append(_Table(document, place, section))
+
+    def _add_groups(self, document: Document, value: object) -> None:
+        if not isinstance(value, dict):
+            self.faults.append(document.fault(("groups",), "[groups] is a table of lists"))
+            return
+        for name, members in value.items():
+            place: Place = ("groups", name)
+            if name in self.groups:
+                self.faults.append(document.fault(place, f"there is a group {name!r} already"))
+            self.groups[name] = ()
+            if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+                self.faults.append(document.fault(place, f"groups.{name}: a list of JIDs"))
+                continue
+            self.groups[name] = tuple(addresses.folded(member) for member in members)
+            for number, member in enumerate(members):
+                if not _is_caller(member) or member == "*":
+                    self.faults.append(document.fault((*place, number), f"{member!r} is no JID, nor one with a *"))
+
+    # Checking what the tables say about one another
+
+    def sections(self, key: str, model: type[AnySection]) -> Iterator[tuple[_Table, AnySection]]:
+        for table in self.tables.get(key, []):
+            if isinstance(table.section, model):
+                yield table, table.section
+
+    def fault(self, table: _Table, keys: Place, message: str, *, warning: bool = False) -> None:
+        self.faults.append(table.document.fault((*table.place, *keys), message, warning=warning))
+
+    def build(self) -> plan.Plan:
+        region, route_unassigned = None, False
+        for table, section in self.sections("numbers", NumbersSection):
+            route_unassigned = section.unassigned == "route"
+            region = section.region
+            if region is not None and region not in numbers.REGIONS:
+                self.fault(table, ("region",), f"{region!r} is no region{_near(region.upper(), numbers.REGIONS)}")
+                region = None
+        emergency = next(
+            (self._emergency(table, section) for table, section in self.sections("emergency", EmergencySection)), None
+        )
+        trunks = {section.name: self._trunk(table, section) for table, section in self.sections("trunk", TrunkSection)}
+        routes = [(table, self._route(table, section)) for table, section in self.sections("route", RouteSection)]
+        self._shadowed(routes)
+        if "emergency" not in self.tables:
+            self._emergency_missing(routes)
+        inbound = [
+            self._inbound(table, section, number, region)
+            for number, (table, section) in enumerate(self.sections("inbound", InboundSection), 1)
+        ]
+        examples = [self._example(table, section) for table, section in self.sections("example", ExampleSection)]
+        return plan.Plan(
+            users=self.users,
+            own=self.own,
+            region=region,
+            route_unassigned=route_unassigned,
+            emergency=emergency,
+            groups=MappingProxyType(self.groups),
+            trunks=MappingProxyType({name: trunk for name, trunk in trunks.items() if trunk}),
+            routes=tuple(rule for _, rule in routes),
+            inbound=tuple(inbound),
+            examples=tuple(example for example in examples if example),
+        )
+
+    def _emergency(self, table: _Table, section: EmergencySection) -> plan.Emergency:
+        if section.action == "route" and not section.via:
+            self.fault(table, ("via",), 'action = "route" needs a via')
+        if section.action == "refuse" and section.via:
+            self.fault(table, ("via",), 'action = "refuse" goes nowhere: no via')
+        for number, via in enumerate(section.via):
+            if via not in self.names["trunk"]:
+                self.fault(table, ("via", number), f"{via!r} is no trunk{_near(via, self.names['trunk'])}")
+        for number, text in enumerate(section.numbers):
+            if not (text.isascii() and text.isdigit() and 2 <= len(text) <= 6):
+                self.fault(table, ("numbers", number), f"{text!r} is no emergency number: 2 to 6 digits")
+        return plan.Emergency(section.action, section.via, section.foreign, frozenset(section.numbers))
+
+    def _emergency_missing(self, routes: Sequence[tuple[_Table, plan.Rule]]) -> None:
+        for table, rule in routes:
+            kinds = set(rule.match.kind) or ({Kind.URI} if rule.match.host or rule.match.user else set(Kind))
+            if rule.refuse is None and not rule.match.name and kinds & {Kind.NUMBER, Kind.SHORT}:
+                message = f"rule {rule.name!r} leads to numbers: say in [emergency] what becomes of emergency calls"
+                self.fault(table, (), message)
+                return
+
+    def _trunk(self, table: _Table, section: TrunkSection) -> plan.Trunk | None:
+        if section.name in RESERVED or section.name.startswith("@"):
+            self.fault(table, ("name",), f"{section.name!r} is a reserved name")
+        try:
+            proxy = SipUri.parse(section.proxy)
+        except AddressError as error:
+            self.fault(table, ("proxy",), f"proxy: {error}")
+            proxy = None
+        if proxy and (proxy.scheme == "tel" or proxy.user is not None):
+            self.fault(table, ("proxy",), "proxy: sip:HOST, with port and transport where needed")
+        if proxy and proxy.host in self.own:
+            self.fault(table, ("proxy",), f"proxy: {proxy.host} is this gateway itself")
+        if section.register_ and section.username is None:
+            self.fault(table, ("register",), "to register, a trunk needs its username")
+        if (section.username is None) != (section.password_file is None):
+            self.fault(table, ("username",), "username and password_file go together")
+        for number, codec in enumerate(section.codecs):
+            if codec not in CODECS:
+                self.fault(table, ("codecs", number), f"{codec!r} is no codec{_near(codec.upper(), CODECS)}")
+        allow = []
+        for number, network in enumerate(section.allow):
+            try:
+                allow.append(ipaddress.ip_network(network))
+            except ValueError as error:
+                self.fault(table, ("allow", number), f"allow: {error}")
+        password = self._password(table, section.password_file) if section.password_file else None
+        if proxy is None:
+            return None
+        return plan.Trunk(
+            section.name, proxy, section.username, password, section.register_, section.from_, section.codecs,
+            section.dtmf, section.srtp, section.transcode, section.max_calls, tuple(allow),
+        )  # fmt: skip
+
+    def _password(self, table: _Table, name: str) -> str | None:
+        password, problem, warning = read_secret(self.folders[table.document.file] / name)
+        for text, is_warning in ((problem, False), (warning, True)):
+            if text:
+                self.fault(table, ("password_file",), f"password_file: {name} {text}", warning=is_warning)
+        return password
+
+    def _route(self, table: _Table, section: RouteSection) -> plan.Rule:
+        match = self._match(table, section.match)
+        if bool(section.via) == (section.refuse is not None):
+            self.fault(table, (), f"rule {section.name!r} needs one of via and refuse")
+        for number, via in enumerate(section.via):
+            known = self.names["trunk"] | {"direct", "echo"}
+            if via not in known:
+                self.fault(table, ("via", number), f"{via!r} is no trunk{_near(via, known)}")
+        if "echo" in section.via and len(section.via) > 1:
+            self.fault(table, ("via",), "echo always answers: nothing can come before or after it")
+        if "direct" in section.via and not (match.host or match.user or Kind.URI in match.kind or not match.kind):
+            self.fault(table, ("via",), 'direct needs a host to go to: match kind = "uri" or a host')
+        return plan.Rule(section.name, match, section.via, section.refuse)
+
+    def _match(self, table: _Table, section: MatchSection) -> plan.Match:
+        kinds: list[Kind] = []
+        for number, kind in enumerate(section.kind):
+            if kind == Kind.EMERGENCY:
+                self.fault(table, ("match", "kind", number), "emergency calls follow [emergency], never a rule")
+            elif kind not in set(Kind):
+                self.fault(table, ("match", "kind", number), f"{kind!r} is no kind{_near(kind, list(Kind))}")
+            else:
+                kinds.append(Kind(kind))
+        self._impossible(table, section, kinds)
+        for number, country in enumerate(section.country):
+            code = country[1:] if country.startswith("+") else ""
+            if country not in numbers.REGIONS and not (code.isdigit() and int(code) in numbers.CALLING_CODES):
+                near = _near(country.upper(), numbers.REGIONS)
+                self.fault(table, ("match", "country", number), f"{country!r} is no region or calling code{near}")
+        for number, name in enumerate(section.type):
+            if name not in numbers.TYPES:
+                near = _near(name, numbers.TYPES)
+                self.fault(table, ("match", "type", number), f"{name!r} is no type of numbers{near}")
+        for number, pattern in enumerate(section.number):
+            if pattern.strip("+0123456789*#"):
+                self.fault(table, ("match", "number", number), f"{pattern!r} is no number, nor one with a *")
+        return plan.Match(
+            tuple(kinds), section.country, section.type, section.number,
+            tuple(self._hosts(table, section.host)), tuple(map(addresses.folded, section.user)),
+            tuple(map(addresses.folded, section.name)), tuple(self._callers(table, section.from_)),
+        )  # fmt: skip
+
+    def _impossible(self, table: _Table, section: MatchSection, kinds: Collection[Kind]) -> None:
+        """Conditions that no call of the rule's kinds can meet."""
+        if not kinds:
+            return
+        dialled, named = {Kind.NUMBER, Kind.SHORT}, {Kind.NAME}
+        for key, values, needs in (
+            ("country", section.country, {Kind.NUMBER}),
+            ("type", section.type, {Kind.NUMBER}),
+            ("number", section.number, dialled),
+            ("host", section.host, dialled | {Kind.URI}),
+            ("user", section.user, dialled | {Kind.URI}),
+            ("name", section.name, named),
+        ):
+            if values and not needs & set(kinds):
+                self.fault(table, ("match", key), f"never matches: a call of kind {'/'.join(kinds)} has no {key}")
+
+    def _hosts(self, table: _Table, patterns: Sequence[str]) -> Iterator[str]:
+        for number, pattern in enumerate(patterns):
+            star = "*." if pattern.startswith("*.") else ""
+            try:
+                yield "*" if pattern == "*" else star + addresses.host_of(pattern[len(star) :])
+            except AddressError as error:
+                self.fault(table, ("match", "host", number), f"host: {error}")
+
+    def _callers(self, table: _Table, patterns: Sequence[str]) -> Iterator[str]:
+        for number, pattern in enumerate(patterns):
+            place: Place = ("match", "from", number)
+            if pattern.startswith("@"):
+                if pattern[1:] not in self.groups:
+                    self.fault(table, place, f"there is no group {pattern[1:]!r}{_near(pattern[1:], self.groups)}")
+                    continue
+                patterns_meant: tuple[str, ...] = self.groups[pattern[1:]]
+            elif not _is_caller(pattern):
+                self.fault(table, place, f"{pattern!r} is no JID, no JID with a *, and no @group")
+                continue
+            else:
+                patterns_meant = (addresses.folded(pattern),)
+            yield pattern if pattern.startswith("@") else patterns_meant[0]
+            for meant in patterns_meant:
+                if meant.rpartition("@")[2] not in self.users:
+                    message = f"{meant} lets others than users of [xmpp] users call out, at your expense"
+                    self.fault(table, place, message, warning=True)
+
+    def _shadowed(self, routes: Sequence[tuple[_Table, plan.Rule]]) -> None:
+        for index, (table, rule) in enumerate(routes):
+            earlier = next((first for _, first in routes[:index] if _covers(first.match, rule.match)), None)
+            if earlier is not None:
+                message = f"rule {rule.name!r} is never reached: {earlier.name!r} before it matches all that it does"
+                self.fault(table, (), message)
+
+    def _inbound(self, table: _Table, section: InboundSection, number: int, region: str | None) -> plan.InboundRule:
+        match = section.match
+        for index, trunk in enumerate(match.trunk):
+            if trunk not in self.names["trunk"]:
+                near = _near(trunk, self.names["trunk"])
+                self.fault(table, ("match", "trunk", index), f"{trunk!r} is no trunk{near}")
+        if match.source and match.trunk:
+            self.fault(table, ("match", "source"), 'source = "any" and trunk contradict each other')
+        dialled = []
+        for index, text in enumerate(match.number):
+            try:
+                dialled.append(_e164_pattern(text, region))
+            except AddressError as error:
+                self.fault(table, ("match", "number", index), f"number: {error}")
+        for index, target in enumerate(section.to):
+            local, _, domain = target.rpartition("@")
+            if not local or "/" in domain:
+                self.fault(table, ("to", index), f"{target!r} is no bare JID")
+            elif addresses.folded(domain) not in self.users:
+                self.fault(table, ("to", index), f"{domain} is none of [xmpp] users")
+        to = tuple(target if "{user}" in target else addresses.folded(target) for target in section.to)
+        rule = plan.InboundMatch(
+            match.source == "any", match.trunk, tuple(dialled), tuple(map(addresses.folded, match.user))
+        )
+        return plan.InboundRule(section.name or f"inbound {number}", rule, to, section.ring)
+
+    def _example(self, table: _Table, section: ExampleSection) -> plan.Example | None:
+        outgoing = section.from_ is not None and section.to is not None and section.inbound is None
+        incoming = section.inbound is not None and section.from_ is None and section.to is None
+        if not (outgoing or incoming):
+            self.fault(table, (), "an example has from and to, or inbound")
+            return None
+        if section.trunk is not None and section.trunk not in self.names["trunk"]:
+            near = _near(section.trunk, self.names["trunk"])
+            self.fault(table, ("trunk",), f"{section.trunk!r} is no trunk{near}")
+        if section.region is not None and section.region not in numbers.REGIONS:
+            self.fault(table, ("region",), f"{section.region!r} is no region")
+        uri = None
+        if section.inbound is not None:
+            try:
+                uri = SipUri.parse(section.inbound)
+            except AddressError as error:
+                self.fault(table, ("inbound",), f"inbound: {error}")
+                return None
+        return plan.Example(
+            table.document.file, table.line_of("expect"), section.from_, section.to, uri, section.trunk, section.region,
+            section.at, section.expect.model_dump(exclude_unset=True),
+        )  # fmt: skip
+
+
+def _near(word: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(word, sorted(known), 1, 0.6)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _is_caller(pattern: str) -> bool:
+    local, at, domain = pattern.rpartition("@")
+    return pattern == "*" or bool(at and local and domain and "/" not in domain and " " not in pattern)
+
+
+def _e164_pattern(text: str, region: str | None) -> str:
+    if text.endswith("*") and not text[:-1].strip("+0123456789"):
+        return text
+    number = numbers.read(addresses.dialled(text), region).number
+    if number is None:
+        raise AddressError(f"{text!r} is no number{'' if region else ' without a region'}")
+    return number
+
+
+def _covers(first: plan.Match, second: plan.Match) -> bool:
+    """Whether everything that `second` matches is certain to be matched by `first`."""
+
+    def wider(ours: Collection[str], theirs: Collection[str]) -> bool:
+        # A star of `theirs` is taken literally, and only a star of `ours` can stand for it.
+        return not ours or (
+            bool(theirs) and all(any(plan.stands_for(our, their) is not None for our in ours) for their in theirs)
+        )
+
+    callers = "*" in first.from_ or first.from_ == second.from_
+    return callers and all(
+        wider(ours, theirs)
+        for ours, theirs in (
+            (first.kind, second.kind), (first.country, second.country), (first.type, second.type),
+            (first.number, second.number), (first.host, second.host), (first.user, second.user),
+            (first.name, second.name),
+        )
+    )  # fmt: skip
+
+
+def read_secret(path: Path) -> tuple[str | None, str | None, str | None]:
+    """The first line of a file with a secret; what is wrong with it; what is doubtful. The secret is in no message."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            secret = file.readline(4096).strip()
+            mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror or error}", None
+    except UnicodeDecodeError:
+        return None, "is not UTF-8", None
+    if not secret:
+        return None, "is empty", None
+    return secret, None, "can be read by everybody on this machine" if mode & stat.S_IROTH else None
+
+
+# Loading --------------------------------------------------------------------------------------------------------------
+
+
+def load(
+    files: Sequence[Path], *, users: Sequence[str], own: Collection[str] = (), base: Path | None = None
+) -> tuple[plan.Plan, tuple[Fault, ...]]:
+    """Reads dialplan files in their order: the plan and its warnings. Raises ConfigurationError with all faults.
+
+    `users` are the domains of our users, `own` our own names and addresses; file names are shown relative to `base`.
+    """
+    loader = _Loader(tuple(users), frozenset(own))
+    for path in files:
+        document = toml.read(path, _shown(path, base))
+        if isinstance(document, Fault):
+            loader.faults.append(document)
+        else:
+            loader.add(document, path.parent)
+    built = loader.build()
+    if any(not fault.warning for fault in loader.faults):
+        raise ConfigurationError(in_order(loader.faults))
+    return built, in_order(loader.faults)
+
+
+def in_order(faults: Sequence[Fault]) -> tuple[Fault, ...]:
+    """Faults as they stand in the files, files in the order in which they were first met, each fault once."""
+    files = list(dict.fromkeys(fault.file for fault in faults))
+    return tuple(sorted(dict.fromkeys(faults), key=lambda fault: (files.index(fault.file), fault.line)))
+
+
+def _shown(path: Path, base: Path | None) -> str:
+    if base is not None and path.is_relative_to(base):
+        return str(path.relative_to(base))
+    return str(path)
