@@ -30,6 +30,7 @@ from gateway.call.trace import Peer, Traced
 WIDTH = 100  # columns
 CALLS = 1_000  # ladders that one log gives; the latest ones
 LINES = 2_000  # of one call
+NOTE = 30  # lines of one note
 LINE = 262_144  # characters of a log line; longer ones are none of ours
 
 _TIME = 9  # columns of the time
@@ -135,12 +136,18 @@ def _read(line: str) -> tuple[str, Rung] | None:
 
 
 def _note(entry: Mapping[str, Any]) -> str:
-    """A log line that is no message, in one line."""
-    words = [str(entry.get("event", ""))]
-    words += [f"{key}={_value(value)}" for key, value in entry.items() if key not in _OUR_KEYS]
+    """A log line that is no message: its event and facts in one line, lists of sentences (steps) below it."""
+    words, below = [str(entry.get("event", ""))], []
+    for key, value in entry.items():
+        if key in _OUR_KEYS:
+            continue
+        if isinstance(value, list) and any(isinstance(item, str) and " " in item for item in value):
+            below += [f"- {item}" for item in value]
+        else:
+            words.append(f"{key}={_value(value)}")
     if entry.get("level") in ("warning", "error", "critical"):
         words.insert(0, f"{entry['level']}:")
-    return " ".join(words)
+    return "\n".join([" ".join(words), *below])
 
 
 def _value(value: object) -> str:
@@ -210,9 +217,13 @@ def _arrow(label: str, zone: int, *, rightwards: bool) -> str:
 
 
 def _remark(when: str, text: str, zone: int) -> Iterator[str]:
-    """A note across the whole ladder, on as many lines as it takes, at most four."""
+    """A note across the whole ladder, on as many lines as it takes, at most NOTE."""
     room = 2 * zone - 1
-    pieces = textwrap.wrap("· " + _plain(text), room, subsequent_indent="  ", max_lines=4, placeholder=" …")
+    pieces: list[str] = []
+    for number, line in enumerate(text.split("\n")):
+        pieces += textwrap.wrap(("  " if number else "· ") + _plain(line), room, subsequent_indent="    ")
+    if len(pieces) > NOTE:
+        pieces[NOTE - 1 :] = ["    …"]
     for piece in pieces:
         yield f"{when}│ {piece.ljust(room)} │"
         when = " " * len(when)

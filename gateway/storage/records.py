@@ -289,7 +289,10 @@ def _short(error: Exception) -> str:
 
 def _engine(url: str) -> Engine:
     try:
-        backend = make_url(url).get_backend_name()
+        parts = make_url(url)
+        backend = parts.get_backend_name()
+        if backend == "sqlite" and parts.database in (None, "", ":memory:"):  # each thread would have its own
+            raise GatewayError("[storage] url: name a file, sqlite:///gateway.db; one in memory cannot be shared")
         arguments = {"connect_timeout": 5} if backend == "postgresql" else {}  # s, of libpq
         engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
     except (ArgumentError, NoSuchModuleError) as error:

@@ -10,7 +10,7 @@ import structlog
 
 from gateway.call.trace import Peer, Traced
 from gateway.ops import log
-from gateway.ops.trace import LINE, LINES, WIDTH, Recorder, Rung, ladder, ladders
+from gateway.ops.trace import LINE, LINES, NOTE, WIDTH, Recorder, Rung, ladder, ladders
 
 START = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
@@ -104,6 +104,21 @@ def test_a_log_gives_a_ladder_for_each_call_with_its_decisions_as_notes() -> Non
     assert " INVITE " in text[4]
     assert text[5] == ""
     assert "· warning: cut" in text[-1]
+
+
+def test_the_steps_of_a_decision_stand_below_it_each_on_its_own_line() -> None:
+    text = list(ladders([line(event="routed", to="+1202", steps=["is a number", "rule premium: no match"], via=["a"])]))
+    assert [row.strip(" │") for row in text[2:]] == [
+        '0.000  │ · routed to=+1202 via=["a"]',
+        "- is a number",
+        "- rule premium: no match",
+    ]
+
+
+def test_a_note_without_end_is_cut() -> None:
+    text = list(ladders([line(event="routed", steps=["a step"] * 1000)]))
+    assert len(text) == NOTE + 2
+    assert "…" in text[-1]
 
 
 @pytest.mark.parametrize("wanted", ["c1", "sid", "call-id"])

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import uvicorn
 
 from gateway.errors import GatewayError
 from gateway.ops.metrics import Metrics
@@ -135,6 +136,19 @@ async def test_a_page_that_fails_is_a_500_and_the_next_one_is_served(state: Stat
     async with httpx.AsyncClient() as client:
         assert (await client.get(url(web, "/health"))).status_code == 500
         assert (await client.get(url(web, "/health"))).status_code == 200
+    await web.stop()
+
+
+async def test_a_server_that_cannot_start_is_an_error_and_not_the_end_of_the_process(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def startup(*_: object) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(uvicorn.Server, "startup", startup)
+    web = Web("127.0.0.1:0", Metrics(), lambda: state.health)
+    with pytest.raises(GatewayError, match="did not start"):
+        await web.start()
     await web.stop()
 
 

@@ -195,6 +195,8 @@ async def test_records_survive_a_restart_and_the_table_is_made_once(store: Recor
     [
         ("", "Could not parse"),
         ("gateway.db", "Could not parse"),
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
         ("pigeon://x", "Can't load plugin"),
         ("postgresql+psycopg://u:xyzzy@localhost/calls", "driver is not installed: psycopg"),
     ],
@@ -211,6 +213,14 @@ async def test_a_database_that_cannot_be_opened_is_a_clear_error(tmp_path: Path)
         await store.start()
     with pytest.raises(GatewayError, match="cannot be read"):
         await store.recent()
+    await store.stop()
+
+
+async def test_a_database_that_does_not_answer_is_a_clear_error(file: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(records, "STARTING", 0)
+    store = Records(f"sqlite:///{file}")
+    with pytest.raises(GatewayError, match=r"\[storage\] url: no answer from the database in 0 s"):
+        await store.start()
     await store.stop()
 
 
