@@ -1,0 +1,143 @@
+"""What happens to a packet between two legs: one direction, decided once per offer and answer, by payload type.
+
+    voice, the codec that the far end wants      rewritten in place (rtp.Relay)
+    voice, another one                           transcoded: Opus, PCMA, PCMU
+    telephone-event                              passed on with the duration in the other clock (RFC 4733 §2.3.5, §2.5.1)
+                                                 or left out, where the far end takes none
+    anything else                                dropped
+
+Events have the timeline of the voice that they interrupt (RFC 4733 §2.1), so whoever carries the voice carries them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.errors import MediaError
+from gateway.media.rtp import HEADER, Arrivals, Outgoing, Packet, Relay, convert_duration, payload
+from gateway.media.transcode import RATE, Transcoder, can
+from gateway.session.model import Codec, Stream
+
+Send = Callable[[], None]
+Dropped = str | None  # the reason, or None for a packet that went on
+
+
+class Carrier(Protocol):
+    """Carries one voice codec, and the events in between."""
+
+    def voice(self, packet: Packet, now: float) -> Dropped: ...
+
+    def event(self, packet: Packet, now: float, clock: int, to: Codec | None) -> Dropped: ...
+
+
+class Relayed:
+    def __init__(self, out: Outgoing, send: Send, pt: int) -> None:
+        self._relay, self._send, self._pt = Relay(out), send, pt
+
+    def voice(self, packet: Packet, now: float) -> Dropped:
+        if not self._relay.rewrite(packet, self._pt, now):
+            return "late"
+        self._send()
+        return None
+
+    def event(self, packet: Packet, now: float, clock: int, to: Codec | None) -> Dropped:
+        if to is None:
+            self._relay.skip(packet)
+            return "event"
+        span = payload(packet)
+        if span is None or span[1] - span[0] < 4:
+            return "malformed"
+        convert_duration(packet, span[0], clock, to.clock_rate)
+        if not self._relay.rewrite(packet, to.pt, now):
+            return "late"
+        self._send()
+        return None
+
+
+class Transcoded:
+    def __init__(self, out: Outgoing, send: Send, source: Codec, sink: Codec, ptime: int) -> None:
+        self._out, self._send, self._source, self._sink = out, send, source, sink
+        self._transcoder = Transcoder(source, sink, ptime)
+        self._arrivals = Arrivals()
+        self._last = 0  # timestamp in
+        self._elapsed = 0  # since the source began, in its clock; unlike the timestamp it never wraps
+        self._start = 0  # timestamp out that belongs to it
+
+    def voice(self, packet: Packet, now: float) -> Dropped:
+        span = payload(packet)
+        if span is None or span[0] == span[1]:
+            return "malformed"
+        data = bytes(packet.view[span[0] : span[1]])
+        lost = self._follow(packet, now)
+        if lost < 0:
+            return "late"
+        try:
+            frames = list(self._transcoder.feed(self._elapsed * RATE // self._source.clock_rate, data, lost))
+        except MediaError:
+            return "undecodable"
+        for at, frame in frames:
+            self._write(packet, self._sink.pt, at * self._sink.clock_rate // RATE, frame, now)
+        return None
+
+    def event(self, packet: Packet, now: float, clock: int, to: Codec | None) -> Dropped:
+        span = payload(packet)
+        if span is None or span[1] - span[0] < 4:
+            return "malformed"
+        marker = packet.data[1] & 0x80 != 0
+        if self._follow(packet, now) < 0:
+            return "late"
+        if to is None:
+            return "event"
+        convert_duration(packet, span[0], clock, to.clock_rate)
+        body = bytes(packet.view[span[0] : span[0] + 4])
+        self._write(packet, to.pt, self._elapsed * self._sink.clock_rate // self._source.clock_rate, body, now, marker)
+        return None
+
+    def _follow(self, packet: Packet, now: float) -> int:
+        """Move with the source's time; how many packets are missing, -1 for one that comes too late."""
+        _, _, seq, timestamp, ssrc = HEADER.unpack_from(packet.data)
+        lost = self._arrivals.lost(seq, ssrc)
+        if lost is None or self._out.source is not self:
+            _, self._start = self._out.begin(self, now)
+            self._last, self._elapsed = timestamp, 0
+            self._transcoder.restart()
+            return 0
+        if lost >= 0:
+            step = (timestamp - self._last) & 0xFFFFFFFF
+            self._elapsed += step if step < 0x80000000 else step - 0x100000000
+            self._last = timestamp
+        return lost
+
+    def _write(self, packet: Packet, pt: int, at: int, body: bytes, now: float, marker: bool = False) -> None:
+        out = self._out
+        seq, timestamp = (out.seq + 1) & 0xFFFF, (self._start + at) & 0xFFFFFFFF
+        packet.write(pt, seq, timestamp, out.ssrc, body, marker=marker)
+        out.used(seq, timestamp, now)
+        self._send()
+
+
+class Path:
+    """From a leg that hears `source` to one that is sent `sink`."""
+
+    def __init__(self, source: Stream, sink: Stream, out: Outgoing, send: Send) -> None:
+        self._carriers: dict[int, Carrier] = {}
+        for codec in source.receive:
+            if codec.same_as(sink.send):
+                self._carriers[codec.pt] = Relayed(out, send, sink.send.pt)
+            elif can(codec) and can(sink.send):
+                self._carriers[codec.pt] = Transcoded(out, send, codec, sink.send, sink.ptime)
+        self._events = {codec.pt: codec.clock_rate for codec in source.receive_dtmf}
+        self._to = sink.send_dtmf
+        self._current: Carrier | None = next(iter(self._carriers.values()), None)
+
+    def forward(self, packet: Packet, now: float) -> Dropped:
+        """Pass the packet on; why not, if not. The packet is used up either way."""
+        pt = packet.data[1] & 0x7F
+        carrier = self._carriers.get(pt)
+        if carrier is not None:
+            self._current = carrier
+            return carrier.voice(packet, now)
+        if pt in self._events and self._current is not None:
+            return self._current.event(packet, now, self._events[pt], self._to)
+        return "payload"

@@ -1,0 +1,264 @@
+"""ICE (RFC 8445, trickle: RFC 8838) on aioice, with the gateway's own sockets, rules and clocks.
+
+What differs from a stock aioice connection:
+
+- sockets come from the configured port range, and media is taken off them before STUN is (RFC 7983);
+- a candidate that somebody names is tried only where policy permits; a source that sends an authenticated check itself
+  is taken as peer-reflexive whatever its address: it has shown that it is there and wants us;
+- strangers get no answer, not even a STUN error;
+- it may start without any remote candidate, and waits for checks; its owner says when to give up;
+- of several nominated pairs one is selected, and a later nomination is followed (see `Agent.nominated`);
+- consent (RFC 7675) is lost after 30 s without an answer, on links with a round trip over half a second too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import aioice
+import structlog
+from aioice import stun
+from aioice.candidate import candidate_foundation, candidate_priority
+from aioice.ice import CandidatePair, StunProtocol
+
+from gateway.media import policy
+from gateway.media.ports import Bind
+from gateway.media.rtp import ROOM, Packet
+from gateway.session.model import Candidate, Ice
+
+log = structlog.get_logger()
+
+MAX_CANDIDATES = 64  # that a far end may name, and sources that it may send checks from
+CONSENT_INTERVAL = 5.0
+CONSENT_EXPIRES = 30.0  # RFC 7675 §5.1
+QUIET = 2.0  # s without anything on the selected pair, after which any other nomination is followed at once
+COMPONENT = 1
+
+Address = tuple[str, int]
+
+
+class Datagrams(asyncio.DatagramTransport):
+    """One media socket, as aioice wants to see a transport."""
+
+    def __init__(self, sock: socket.socket, agent: Agent) -> None:
+        super().__init__()
+        self.sock = sock
+        self.protocol = StunProtocol(agent)
+        self.protocol.connection_made(self)
+        self._loop = asyncio.get_running_loop()
+        self._open = True
+        receive = agent.reader(self)
+        self._loop.add_reader(sock.fileno(), receive)
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        try:
+            self.sock.sendto(data, addr)
+        except OSError:
+            pass  # as lost on the way; a check is repeated, and consent notices a link that is down
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.sock.getsockname()[:2] if name == "sockname" else default
+
+    def close(self) -> None:
+        """The socket itself goes back to whoever bound it."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self.sock.fileno())
+            self._loop.call_soon(self.protocol.connection_lost, None)
+
+
+class Agent(aioice.Connection):
+    """One ICE session of one component.
+
+    `on_media(address)` is called for each datagram in `packet` that is not STUN; `on_stranger()` for each check that is not
+    authentic.
+    """
+
+    def __init__(
+        self,
+        *,
+        controlling: bool,
+        packet: Packet,
+        allow: Sequence[policy.Network],
+        on_media: Callable[[Address], None],
+        on_stranger: Callable[[], None],
+    ) -> None:
+        super().__init__(ice_controlling=controlling, components=1)
+        self.selected: tuple[socket.socket, Address] | None = None
+        self.heard_at = 0.0  # when media came over the selected pair; its owner sets it
+        self.sources: set[Address] = set()  # far ends that are authentic
+        self._packet = packet
+        self._allow = allow
+        self._on_media = on_media
+        self._on_stranger = on_stranger
+        self._refused = False
+        self._named = 0
+        self._last_nominated: CandidatePair | None = None
+        self._nominated_at = 0.0
+        self.selected_pair: CandidatePair | None = None
+
+    # our side
+
+    def open(self, bound: Sequence[tuple[Bind, socket.socket]]) -> tuple[Candidate, ...]:
+        """Take these sockets; the candidates to announce."""
+        self._local_candidates_start = True
+        for index, (bind, sock) in enumerate(bound):
+            transport = Datagrams(sock, self)
+            port = sock.getsockname()[1]
+            candidate = aioice.Candidate(
+                foundation=candidate_foundation("host", "udp", bind.announced)[:8],
+                component=COMPONENT,
+                transport="udp",
+                # RFC 8421 §4: interleave families by local preference, not by luck
+                priority=candidate_priority(COMPONENT, "host", 65_535 - index),
+                host=bind.announced,
+                port=port,
+                type="host",
+            )
+            transport.protocol.local_candidate = candidate
+            self._protocols.append(transport.protocol)
+            self._local_candidates.append(candidate)
+        self._local_candidates_end = True
+        return tuple(
+            Candidate(c.foundation, c.component, c.transport, c.priority, c.host, c.port, c.type, id=f"c{number}")
+            for number, c in enumerate(self._local_candidates)
+        )
+
+    def reader(self, transport: Datagrams) -> Callable[[], None]:
+        """What is called when a socket is readable: one datagram, to media or to STUN."""
+        packet, media = self._packet, self._on_media
+        receive, data, view = transport.sock.recvfrom_into, packet.data, packet.view
+        protocol = transport.protocol
+
+        def readable() -> None:
+            try:
+                packet.length, address = receive(data, ROOM)
+            except OSError:
+                return
+            if packet.length and data[0] > 3:  # RFC 7983 §7
+                media(address[:2])
+                return
+            try:
+                protocol.datagram_received(bytes(view[: packet.length]), address)
+            except (ValueError, KeyError, struct.error, IndexError):
+                self._on_stranger()  # aioice leaves some malformed attributes to the caller
+
+        return readable
+
+    # their side
+
+    async def named(self, candidate: Candidate) -> bool:
+        """A candidate that signalling brought; False when it is not tried."""
+        if candidate.component != COMPONENT or candidate.protocol.lower() != "udp" or self._named >= MAX_CANDIDATES:
+            return False
+        if not policy.permitted(candidate.ip, candidate.port, self._allow):
+            return False
+        host = str(policy.address(candidate.ip))
+        kind = candidate.type if candidate.type in ("host", "srflx", "relay") else "host"
+        self._named += 1
+        await self.add_remote_candidate(
+            aioice.Candidate(
+                foundation=candidate.foundation or "1",
+                component=COMPONENT,
+                transport="udp",
+                priority=candidate.priority,
+                host=host,
+                port=candidate.port,
+                type=kind,
+            )
+        )
+        return True
+
+    def expect(self, remote: Ice) -> None:
+        """The far end's credentials."""
+        self.remote_username, self.remote_password = remote.ufrag, remote.pwd
+        self.remote_is_lite = remote.lite
+
+    # what aioice would do otherwise
+
+    def request_received(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:
+        if "PRIORITY" not in message.attributes or (addr not in self.sources and len(self.sources) >= MAX_CANDIDATES):
+            self._on_stranger()
+            return
+        self._refused = False
+        super().request_received(message, addr, protocol)
+        if self._refused:
+            self._on_stranger()
+        else:
+            self.sources.add(addr)
+
+    def respond_error(
+        self, request: stun.Message, addr: Address, protocol: StunProtocol, error_code: tuple[int, str]
+    ) -> None:
+        if error_code[0] in (400, 401):
+            self._refused = True  # not authentic: no answer, so that a scanner finds nothing here
+            return
+        super().respond_error(request, addr, protocol, error_code)
+
+    def data_received(self, data: bytes, component: int) -> None:
+        self._on_stranger()  # no STUN that can be read; the base class would queue it for nobody
+
+    def check_incoming(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:
+        for pair in self._check_list:
+            # A check that was cancelled when another pair won may be asked for again.
+            if pair.protocol is protocol and pair.remote_addr == addr and pair.task is not None and pair.task.done():
+                pair.task = None
+                if pair.state is CandidatePair.State.IN_PROGRESS:
+                    pair.state = CandidatePair.State.WAITING
+        super().check_incoming(message, addr, protocol)
+
+    def check_complete(self, pair: CandidatePair) -> None:
+        super().check_complete(pair)
+        if pair.state is CandidatePair.State.SUCCEEDED:
+            self.sources.add(pair.remote_addr)
+            if pair.nominated:
+                self.nominated(pair, asyncio.get_running_loop().time())
+
+    def nominated(self, pair: CandidatePair, now: float) -> None:
+        """Select this pair, or stay.
+
+        RFC 8445 nominates one pair. Clients with aggressive nomination (RFC 5245 §8.1.1.2) nominate each, over and
+        over, where the highest priority counts; those that move to another network nominate a lower one, and no longer the
+        old. So a nomination is followed if its priority is not lower, if the selected pair has gone quiet, or if
+        it comes twice without one for the selected pair in between.
+        """
+        current = self.selected_pair
+        again = self._last_nominated is pair
+        self._last_nominated = pair
+        if current is None or pair is current or self._follow(current, pair, again, now):
+            self.selected_pair = pair
+            self._nominated_at = now
+            transport = pair.protocol.transport
+            assert isinstance(transport, Datagrams)  # made in open()
+            self.selected = (transport.sock, pair.remote_addr)
+        elif current is not None:
+            self._nominated[COMPONENT] = current
+
+    def _follow(self, current: CandidatePair, pair: CandidatePair, again: bool, now: float) -> bool:
+        if again or now - max(self._nominated_at, self.heard_at) > QUIET:
+            return True
+        return pair.remote_candidate.priority >= current.remote_candidate.priority
+
+    async def query_consent(self) -> None:
+        assert self.remote_password is not None  # connect() demands it
+        loop = asyncio.get_running_loop()
+        key = self.remote_password.encode()
+        granted = loop.time()
+        while loop.time() - granted < CONSENT_EXPIRES:
+            await asyncio.sleep(CONSENT_INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311 -- RFC 7675 §5.1: only to avoid lockstep
+            pair = self._nominated.get(COMPONENT)
+            if pair is None:
+                continue
+            request = self.build_request(pair, nominate=False)
+            try:
+                await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=2)
+                granted = loop.time()
+            except stun.TransactionError:
+                continue
+        self._query_consent_task = None
+        await self.close()

@@ -1,0 +1,101 @@
+"""Opus (RFC 6716) by the system's libopus, always at 8 kHz mono: the other side of every transcoded call is a telephone.
+
+libopus codes and decodes at 8 kHz itself, whatever rate the far end works at (RFC 7587 §4.1: the RTP clock is 48 kHz
+regardless), so no resampler is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
+
+from gateway.errors import MediaError
+
+RATE = 8_000
+MAX_SAMPLES = RATE * 120 // 1000  # RFC 6716 §2.1.4: at most 120 ms in a packet
+STEP = RATE * 25 // 10_000  # 2.5 ms, what all durations are multiples of
+MAX_PACKET = 1_275
+FRAMES = (60, 40, 20, 10)  # ms, what an encoder may be given (5 and 2.5 are left out)
+
+_VOIP = 2048
+_SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS = 4002, 4010, 4012, 4014
+
+_ffi = FFI()
+_ffi.cdef("""
+typedef struct OpusEncoder OpusEncoder;
+typedef struct OpusDecoder OpusDecoder;
+OpusEncoder *opus_encoder_create(int32_t rate, int channels, int application, int *error);
+int opus_encoder_ctl(OpusEncoder *encoder, int request, ...);
+int32_t opus_encode(OpusEncoder *encoder, const int16_t *pcm, int samples, unsigned char *data, int32_t room);
+void opus_encoder_destroy(OpusEncoder *encoder);
+OpusDecoder *opus_decoder_create(int32_t rate, int channels, int *error);
+int opus_decode(OpusDecoder *decoder, const unsigned char *data, int32_t length, int16_t *pcm, int samples, int fec);
+void opus_decoder_destroy(OpusDecoder *decoder);
+""")
+
+
+@functools.cache
+def _library() -> Any:
+    try:
+        return _ffi.dlopen("libopus.so.0")
+    except OSError as error:
+        raise MediaError("libopus.so.0 is not installed (Debian and Ubuntu: apt install libopus0)") from error
+
+
+class Encoder:
+    """PCM at 8 kHz in, one Opus packet out. Raises MediaError."""
+
+    def __init__(self, *, complexity: int = 5, bitrate: int = 24_000) -> None:
+        library, error = _library(), _ffi.new("int *")
+        state = library.opus_encoder_create(RATE, 1, _VOIP, error)
+        if error[0]:
+            raise MediaError(f"Opus encoder: error {error[0]}")
+        self._state = _ffi.gc(state, library.opus_encoder_destroy)
+        self._out = _ffi.new("unsigned char[]", MAX_PACKET)
+        self._encode = library.opus_encode
+        for request, value in (
+            (_SET_BITRATE, bitrate),
+            (_SET_COMPLEXITY, complexity),
+            (_SET_INBAND_FEC, 1),
+            (_SET_PACKET_LOSS, 5),
+        ):
+            library.opus_encoder_ctl(self._state, request, _ffi.cast("int", value))
+
+    def encode(self, pcm: bytes) -> bytes:
+        """`pcm` is one frame of FRAMES."""
+        length = self._encode(self._state, _ffi.from_buffer("int16_t[]", pcm), len(pcm) // 2, self._out, MAX_PACKET)
+        if length < 0:
+            raise MediaError(f"Opus encoder: error {length}")
+        return bytes(_ffi.buffer(self._out, length))
+
+
+class Decoder:
+    """One Opus packet in, PCM at 8 kHz out. Raises MediaError on what is no Opus."""
+
+    def __init__(self) -> None:
+        library, error = _library(), _ffi.new("int *")
+        state = library.opus_decoder_create(RATE, 1, error)
+        if error[0]:
+            raise MediaError(f"Opus decoder: error {error[0]}")
+        self._state = _ffi.gc(state, library.opus_decoder_destroy)
+        self._out = _ffi.new("int16_t[]", MAX_SAMPLES)
+        self._decode = library.opus_decode
+
+    def decode(self, data: bytes) -> bytes:
+        return self._pcm(self._decode(self._state, data, len(data), self._out, MAX_SAMPLES, 0))
+
+    def conceal(self, samples: int, following: bytes | None = None) -> bytes:
+        """What was lost: from the redundancy that the packet after it may carry (in-band FEC), else made up."""
+        samples = min(samples, MAX_SAMPLES) // STEP * STEP
+        if not samples:
+            return b""
+        if following is not None:
+            return self._pcm(self._decode(self._state, following, len(following), self._out, samples, 1))
+        return self._pcm(self._decode(self._state, _ffi.NULL, 0, self._out, samples, 0))
+
+    def _pcm(self, samples: int) -> bytes:
+        if samples < 0:
+            raise MediaError(f"Opus decoder: error {samples}")
+        return bytes(_ffi.buffer(self._out, samples * 2))

@@ -1,0 +1,198 @@
+"""A leg of plain RTP: one even port for RTP, the next one for RTCP (RFC 3550 §11), symmetric (RFC 4961), latched.
+
+    open ── connect() ──> armed ── first RTP packet of an agreed payload type ──> latched
+                            ^                                                       │
+                            └──────────────── connect() again: a re-offer ──────────┘
+
+Armed, we send to the address that the SDP names, if policy permits it, and take the first packet from anywhere: behind NAT the SDP
+names another address than packets come from. Latched, the socket is connected to that source, and the kernel keeps everyone
+else's packets out (RTP bleed: nobody can inject sound, or have it sent to himself).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+
+from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
+
+from gateway.call.causes import Cause
+from gateway.media import policy
+from gateway.media.leg import Leg, Patience, Tell
+from gateway.media.ports import Bind, Ports
+from gateway.media.rtp import ROOM, Packet, is_rtp
+from gateway.session.model import Stream, Transport
+
+_ffi = FFI()
+_ffi.cdef("int connect(int fd, const void *address, unsigned int length);")
+_libc = _ffi.dlopen(None)
+_BURST = 64  # packets read in one go when the latch closes
+
+Address = tuple[str, int]
+
+
+class RtpLeg(Leg):
+    def __init__(
+        self,
+        call: str,
+        name: str,
+        packet: Packet,
+        tell: Tell,
+        *,
+        ports: Ports,
+        bind: Bind,
+        allow: Sequence[policy.Network],
+        patience: Patience,
+    ) -> None:
+        super().__init__(call, name, packet, tell)
+        self._ports, self._bind, self._allow, self._patience = ports, bind, allow, patience
+        self._loop = asyncio.get_running_loop()
+        self._port, self._sockets = ports.bind([(bind.address, 0), (bind.address, 1)])
+        self._rtp, self._rtcp = self._sockets
+        self._closed = False
+        self._named: Address | None = None  # by SDP, if permitted
+        self._latched: Address | None = None
+        self._target: Address | None = None  # where to send while nothing is latched
+        self._payloads: frozenset[int] = frozenset()
+        self._deadline: float | None = None
+        self._loop.add_reader(self._rtp.fileno(), self._unexpected)
+        self._loop.add_reader(self._rtcp.fileno(), self._control)
+
+    @property
+    def transport(self) -> Transport:
+        return Transport(self._bind.announced, self._port, self._port + 1)
+
+    def connect(self, remote: Transport, stream: Stream) -> None:
+        """Offer and answer are done, for the first time or again: send to what was named, and latch anew."""
+        self.agree(stream)
+        previous, before = self._named, self._latched
+        self._named = None
+        if remote.address is not None:
+            found = policy.address(remote.address)
+            if found is not None and policy.permitted(remote.address, remote.port, self._allow):
+                self._named = (str(found), remote.port)
+            elif stream.direction.value != "inactive":
+                self.log.info("named address not used", address=remote.address, port=remote.port)
+        # An end that names the same address again may still sit behind the NAT that it was found behind.
+        self._target = before if before is not None and self._named in (None, previous) else self._named
+        self._payloads = frozenset(codec.pt for codec in (*stream.receive, *stream.receive_dtmf))
+        if before is not None:
+            _disconnect(self._rtp)
+            self._latched = None
+        self._read(self._armed)
+        now = self._loop.time()
+        self._deadline = now + (self._patience.silence if self.connected.is_set() else self._patience.first)
+
+    def send(self) -> None:
+        packet = self.packet
+        try:
+            if self._latched is not None:
+                self._rtp.send(packet.view[: packet.length])
+            elif self._target is not None:
+                self._rtp.sendto(packet.view[: packet.length], self._target)
+            else:
+                self.dropped["nowhere"] += 1
+                return
+        except OSError:
+            self.dropped["unsent"] += 1  # a full queue, or an ICMP error of an earlier packet
+            return
+        self.sent(packet.length)
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if self.over or self._deadline is None or not self.hears or now < self._deadline:
+            return
+        if self.connected.is_set():
+            self.lose(Cause.MEDIA_LOST, f"nothing was heard for {self._patience.silence:g} s")
+        else:
+            self.lose(Cause.MEDIA_LOST, f"no packet came within {self._patience.first:g} s")
+
+    async def close(self) -> None:
+        await super().close()
+        if not self._closed:
+            self._closed = True
+            for sock in self._sockets:
+                self._loop.remove_reader(sock.fileno())
+            self._ports.give_back(self._port, self._sockets, self._loop.time())
+
+    # readers of the RTP socket: before connect(), armed, latched
+
+    def _read(self, reader: Callable[[], None]) -> None:
+        self._loop.remove_reader(self._rtp.fileno())
+        self._loop.add_reader(self._rtp.fileno(), reader)
+
+    def _receive(self) -> Address | None:
+        try:
+            self.packet.length, address = self._rtp.recvfrom_into(self.packet.data, ROOM)
+        except OSError:
+            return None
+        return address[0], address[1]
+
+    def _unexpected(self) -> None:
+        if self._receive() is not None:
+            self.dropped["early"] += 1
+
+    def _armed(self) -> None:
+        address = self._receive()
+        if address is None:
+            return
+        if not is_rtp(self.packet) or self.packet.data[1] & 0x7F not in self._payloads:
+            self.dropped["stranger"] += 1
+            return
+        try:
+            self._rtp.connect(address)
+        except OSError:
+            self.dropped["stranger"] += 1  # nobody can be answered there
+            return
+        self._latched = address
+        self._read(self._latch_reader())
+        self._take()
+        self._drain(address)
+        self.tell_connected()
+
+    def _drain(self, latched: Address) -> None:
+        """What came before connect() took effect is in the queue yet, whoever sent it."""
+        for _ in range(_BURST):
+            address = self._receive()
+            if address is None:
+                return
+            if address == latched and is_rtp(self.packet):
+                self._take()
+            else:
+                self.dropped["stranger"] += 1
+
+    def _latch_reader(self) -> Callable[[], None]:
+        receive, packet, take = self._rtp.recv_into, self.packet, self._take
+        data = packet.data
+
+        def readable() -> None:
+            try:
+                packet.length = receive(data, ROOM)
+            except OSError:
+                return
+            if is_rtp(packet):
+                take()
+
+        return readable
+
+    def _take(self) -> None:
+        now = self._loop.time()
+        self._deadline = now + self._patience.silence
+        self.heard(now)
+
+    def _control(self) -> None:
+        try:
+            _, address = self._rtcp.recvfrom_into(self.packet.data, ROOM)
+        except OSError:
+            return
+        if self._latched is not None and address[0] == self._latched[0]:
+            self.dropped["rtcp"] += 1
+            self._deadline = self._loop.time() + self._patience.silence
+        else:
+            self.dropped["stranger"] += 1
+
+
+def _disconnect(sock: socket.socket) -> None:
+    """Dissolve the association of a datagram socket (connect(2): AF_UNSPEC), which Python's connect() cannot say."""
+    _libc.connect(sock.fileno(), bytes(16), 16)

@@ -1,0 +1,121 @@
+"""From one codec to another, frame by frame as they come: no jitter buffer, because both ends have one.
+
+    payload ── decode ──> PCM, 8 kHz mono ── cut into frames of the far end's ptime ── encode ──> payloads
+
+Time is counted in samples at 8 kHz; the callers convert to the clocks of RTP. Short losses are concealed here, so that the
+far end's frames stay in step; long ones, and pauses of the talker (DTX), are left as a gap in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.media import g711, opus
+from gateway.session.model import Codec
+
+RATE = 8_000
+MAX_CONCEALED = RATE * 120 // 1000
+
+
+class Decoder(Protocol):
+    def decode(self, data: bytes) -> bytes: ...
+
+    def conceal(self, samples: int, following: bytes | None = None) -> bytes: ...
+
+
+class _G711Decoder:
+    """A-law or µ-law; a loss is filled with the last frame once, then with silence."""
+
+    def __init__(self, decode: Callable[[bytes], bytes]) -> None:
+        self._decode = decode
+        self._last = b""
+
+    def decode(self, data: bytes) -> bytes:
+        self._last = self._decode(data)
+        return self._last
+
+    def conceal(self, samples: int, following: bytes | None = None) -> bytes:
+        last, self._last = self._last[: samples * 2], b""
+        return last + bytes(samples * 2 - len(last))
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    frames: tuple[int, ...]  # ms, allowed sizes from long to short
+    decoder: Callable[[], Decoder]
+    encoder: Callable[[], Callable[[bytes], bytes]]
+
+
+_G711_FRAMES = (60, 50, 40, 30, 20, 10)
+_ENCODINGS = {
+    "pcma": _Encoding(_G711_FRAMES, lambda: _G711Decoder(g711.decode_alaw), lambda: g711.encode_alaw),
+    "pcmu": _Encoding(_G711_FRAMES, lambda: _G711Decoder(g711.decode_ulaw), lambda: g711.encode_ulaw),
+    "opus": _Encoding(opus.FRAMES, opus.Decoder, lambda: opus.Encoder().encode),
+}
+
+
+def can(codec: Codec) -> bool:
+    """Whether this codec can be transcoded from and to."""
+    return codec.name.lower() in _ENCODINGS
+
+
+class Framed:
+    """PCM in pieces of any size, encoded frames of `ptime` (or the next shorter allowed size) out."""
+
+    def __init__(self, codec: Codec, ptime: int) -> None:
+        encoding = _ENCODINGS[codec.name.lower()]
+        self.frame_ms = next((size for size in encoding.frames if size <= ptime), encoding.frames[-1])
+        self.samples = self.frame_ms * RATE // 1000
+        self._encode = encoding.encoder()
+        self._rest = b""
+
+    def feed(self, pcm: bytes) -> list[bytes]:
+        size = self.samples * 2
+        if not self._rest and len(pcm) == size:
+            return [self._encode(pcm)]
+        pcm = self._rest + pcm
+        whole = len(pcm) // size * size
+        self._rest = pcm[whole:]
+        return [self._encode(pcm[at : at + size]) for at in range(0, whole, size)]
+
+    @property
+    def waiting(self) -> int:
+        """Samples that wait for the rest of their frame."""
+        return len(self._rest) // 2
+
+    def reset(self) -> None:
+        self._rest = b""
+
+
+class Transcoder:
+    """One direction of one call. Timestamps in and out are samples at 8 kHz since the source began."""
+
+    def __init__(self, source: Codec, sink: Codec, ptime: int) -> None:
+        self._decoder = _ENCODINGS[source.name.lower()].decoder()
+        self._framed = Framed(sink, ptime)
+        self._expected: int | None = None  # the timestamp that comes next if nothing is missing
+
+    @property
+    def frame_ms(self) -> int:
+        return self._framed.frame_ms
+
+    def restart(self) -> None:
+        """The source began anew; its time is counted from zero again."""
+        self._expected = None
+        self._framed.reset()
+
+    def feed(self, timestamp: int, data: bytes, lost: int) -> Iterator[tuple[int, bytes]]:
+        """Timestamp and payload of each frame that is whole now. `lost` packets are missing before this one. Raises MediaError."""
+        missing = 0 if self._expected is None else timestamp - self._expected
+        pcm = b""
+        if lost and 0 < missing <= MAX_CONCEALED:
+            pcm = self._decoder.conceal(missing, data if lost == 1 else None)
+        elif missing:
+            self._framed.reset()
+        start = timestamp - len(pcm) // 2 - self._framed.waiting
+        decoded = self._decoder.decode(data)
+        self._expected = timestamp + len(decoded) // 2
+        for index, frame in enumerate(self._framed.feed(pcm + decoded)):
+            yield start + index * self._framed.samples, frame
