@@ -1,0 +1,323 @@
+"""The callee's leg: a contact calls a user, on all of his devices at once.
+
+    dial()
+      │   presence with the request for his; propose to the bare JID; session-initiate, each with its own sid, to every
+      ▼   device that does Jingle but not JMI (never both ways to one device)
+    ASKING ──────────── a device's proceed: session-initiate to it, same sid ──────> PROCEEDED
+      │                                                                                  │ session-accept
+      │ session-accept of a device that was asked directly                               ▼
+      ├────────────────────────────────────────────────────────────────────────────── TALKING
+      │ reject; busy or decline of a device; the propose bounced and nobody is left; hang_up(): retract
+      ▼
+    ENDED   (from every state: hang_up(), the device's session-terminate, its going away)
+
+The first device to answer wins: the others' sessions are cancelled, the propose is retracted or finished. A `proceed`
+is a person's answer, so that it stops the others too.
+
+It rings when a device says so. Some say nothing (Dino): after two seconds of silence it counts as ringing if a device
+is known to be there, else nobody can tell (a telephone that has to be woken first).
+"""
+
+from __future__ import annotations
+
+import enum
+import xml.etree.ElementTree as ET
+
+from gateway.call.causes import Cause, from_jingle
+from gateway.call.events import Answered, HungUp, Leg, Notice, Ringing
+from gateway.errors import JingleError
+from gateway.session import jingle as spelling
+from gateway.session.model import Session
+from gateway.xmpp import session as machine
+from gateway.xmpp import stanzas
+from gateway.xmpp.presence import Device
+from gateway.xmpp.session import Accepted, Ended, JingleSession, LegOutput, RequestPresence, Rings, Send
+
+SILENCE = 2.0  # seconds after which a device that is there counts as ringing
+ACCEPT_WITHIN = 20.0  # seconds from proceed to session-accept
+NO_ANSWER_AFTER = 29.0  # seconds: COMPAT: Conversations, up to 2.19: rejects by itself at 30 s, like a person would
+MOST_DIRECT = 10  # sessions without JMI in one attempt
+MOST_KEPT = 50  # notices of one such session before it is accepted
+
+
+class State(enum.Enum):
+    ASKING = enum.auto()
+    PROCEEDED = enum.auto()
+    TALKING = enum.auto()
+    ENDED = enum.auto()
+
+
+class CalleeLeg:
+    """`user` is a bare JID, `voice` the contact's full JID; `sid` is the propose's, and direct sessions extend it."""
+
+    def __init__(self, user: str, voice: str, sid: str, prefix: str, attempt: int) -> None:
+        self.user = user
+        self.contact = stanzas.bare(voice)
+        self.sid = sid
+        self.state = State.ASKING
+        self._voice = voice
+        self._prefix = prefix
+        self.attempt = attempt
+        self._offer: Session | None = None
+        self._chosen: JingleSession | None = None  # after proceed, or the first to accept
+        self._direct: dict[str, JingleSession] = {}  # by sid, while they ring
+        self._kept: dict[str, list[Notice]] = {}  # by sid: candidates of those, of use only if they answer
+        self._sessions = 0
+        self._devices: dict[str, Device] = {}
+        self._proposed = False  # the propose is out and has neither bounced nor been taken
+        self._proceeded = False  # some device took it
+        self._rang = False
+        self._dialled_at = 0.0
+        self._silence: float | None = None
+        self._until: float | None = None
+        self._worst = (Cause.UNAVAILABLE, "")
+
+    @property
+    def deadline(self) -> float | None:
+        times = [self._silence, self._until, self._chosen.deadline if self._chosen else None]
+        return min((at for at in times if at is not None), default=None)
+
+    @property
+    def sids(self) -> tuple[str, ...]:
+        """Every sid that this leg answers to."""
+        chosen = () if self._chosen is None else (self._chosen.sid,)
+        return (self.sid, *self._direct, *chosen)
+
+    # --- what the call does (LegControl)
+
+    def dial(self, offer: Session, devices: tuple[Device, ...], now: float) -> list[LegOutput]:
+        if self._offer is not None or self.state is not State.ASKING:
+            return []
+        self._offer = offer
+        self._dialled_at = now
+        self._silence = now + SILENCE
+        self._proposed = True
+        sent: list[LegOutput] = [RequestPresence()]
+        sent.append(Send(stanzas.jmi("propose", self.sid, self.user, self._voice, id=f"jm-propose-{self.sid}")))
+        for device in devices:
+            sent += self.seen(device)
+        return sent
+
+    def hang_up(self, cause: Cause, text: str, now: float) -> list[LegOutput]:
+        if self.state is State.ENDED:
+            return []
+        reason = spelling.Reason(cause.jingle, text)
+        sent = self._cancel_direct(cause, text)
+        if self._chosen is not None:
+            sent += self._only_sent(self._chosen.terminate(cause.jingle, text))
+            if self._proceeded:
+                sent.append(self._jmi("finish", self._chosen.theirs, reason))
+        return [*sent, *self._retract(reason), *self._close()]
+
+    # --- what the user's devices do
+
+    def seen(self, device: Device) -> list[LegOutput]:
+        """A device is there, or is known better: it may want to be asked directly."""
+        if self.state is not State.ASKING or self._offer is None:
+            return []
+        self._devices[device.jid] = device
+        able = device.abilities
+        if able is None or able.jmi or not able.direct or self._sessions >= MOST_DIRECT:
+            return []
+        if any(session.theirs == device.jid for session in self._direct.values()):
+            return []
+        self._sessions += 1
+        session = self._new_session(f"{self.sid}-{self._sessions}", device.jid, self._sessions)
+        self._direct[session.sid] = session
+        return self._only_sent(session.initiate(self._offer))
+
+    def jmi(self, spoken: stanzas.JmiMessage, device: str, now: float) -> list[LegOutput]:
+        """A Jingle message of one of the user's devices."""
+        match spoken.kind:
+            case "ringing":
+                return self._ringing()
+            case "proceed":
+                return self._proceed(device, now)
+            case "reject" if self.state is State.ASKING:
+                return self._rejected(spoken.reason, now)
+            case _:
+                # finish and retract belong to sessions, which end by session-terminate
+                return []
+
+    def receipt(self, of: str) -> list[LegOutput]:
+        """A device got the propose. It counts as ringing: the devices that send no `ringing` ring when they have it."""
+        return self._ringing() if of == f"jm-propose-{self.sid}" else []
+
+    def bounced(self, error: ET.Element) -> list[LegOutput]:
+        """The propose came back, not from a single device but from the server."""
+        if not self._proposed or stanzas.resource(error.get("from", "")) or self.state is not State.ASKING:
+            return []
+        said = stanzas.condition(error)
+        self._proposed = False
+        self._worst = (machine.unreachable(said), said.text or said.name)
+        return self._give_up_if_alone()
+
+    def receive(self, request: ET.Element, element: ET.Element) -> list[LegOutput]:
+        """A Jingle request. Raises JingleError."""
+        session = self._session(element.get("sid", ""), request.get("from", ""))
+        if session is None:
+            raise JingleError("no such session", "item-not-found", "unknown-session")
+        return self._translated(session, session.receive(request, element))
+
+    def answered(self, reply: ET.Element, now: float) -> list[LegOutput]:
+        """The reply to a request of ours."""
+        for session in (*self._direct.values(), *(() if self._chosen is None else (self._chosen,))):
+            if session.theirs == reply.get("from", ""):
+                outputs = session.answered(reply, now)
+                if outputs:
+                    return self._translated(session, outputs)
+        return []
+
+    def departed(self, device: str) -> list[LegOutput]:
+        """A device is unavailable."""
+        self._devices.pop(device, None)
+        for session in (*self._direct.values(), *(() if self._chosen is None else (self._chosen,))):
+            if session.theirs == device:
+                return self._translated(session, session.departed())
+        return []
+
+    def ping(self, now: float, patience: float) -> list[LegOutput]:
+        chosen = self._chosen
+        return [] if chosen is None else self._translated(chosen, chosen.ping(now, patience))
+
+    def tick(self, now: float) -> list[LegOutput]:
+        if self._until is not None and now >= self._until:
+            return self._never_accepted()
+        told: list[LegOutput] = []
+        if self._silence is not None and now >= self._silence:
+            self._silence = None
+            took = any(session.acknowledged for session in self._direct.values())
+            listening = self._proposed and any(d.abilities is None or d.abilities.jmi for d in self._devices.values())
+            if took or listening:
+                told += self._ringing()
+        if self._chosen is not None:
+            told += self._translated(self._chosen, self._chosen.tick(now))
+        return told
+
+    # --- steps
+
+    def _ringing(self) -> list[LegOutput]:
+        if self._rang or self.state is not State.ASKING:
+            return []
+        self._rang = True
+        self._silence = None
+        return [Ringing(self.attempt)]
+
+    def _proceed(self, device: str, now: float) -> list[LegOutput]:
+        if self._chosen is not None and self._chosen.theirs == device:
+            return []  # said twice
+        if self.state is not State.ASKING or not self._proposed or self._offer is None:
+            return [self._jmi("finish", device, spelling.Reason("cancel", "answered elsewhere"))]
+        self.state = State.PROCEEDED
+        self._proposed, self._proceeded = False, True
+        self._silence, self._until = None, now + ACCEPT_WITHIN
+        cancelled = self._cancel_direct(Cause.ELSEWHERE)
+        self._chosen = self._new_session(self.sid, device, 0)
+        return cancelled + self._only_sent(self._chosen.initiate(self._offer))
+
+    def _rejected(self, reason: spelling.Reason | None, now: float) -> list[LegOutput]:
+        """One device's reject is for all of them (XEP-0353 §4.4)."""
+        if reason is not None:
+            cause = _refusal(from_jingle(reason.condition))
+        else:
+            cause = Cause.NO_ANSWER if now - self._dialled_at >= NO_ANSWER_AFTER else Cause.BUSY
+        self._proposed = False
+        return self._over(cause, "" if reason is None else reason.text)
+
+    def _accepted(self, session: JingleSession, answer: Session) -> list[LegOutput]:
+        sent: list[LegOutput] = []
+        if session is not self._chosen:
+            self._direct.pop(session.sid, None)
+            self._chosen = session
+            sent = [
+                *self._cancel_direct(Cause.ELSEWHERE),
+                *self._retract(spelling.Reason("cancel", "answered elsewhere")),
+            ]
+        self.state = State.TALKING
+        self._silence = self._until = None
+        return [*sent, Answered(self.attempt, answer), *self._kept.pop(session.sid, ())]
+
+    def _lost(self, session: JingleSession, cause: Cause, text: str) -> list[LegOutput]:
+        """A session ended, not by us."""
+        if session is self._chosen:
+            return self._over(_refusal(cause) if self.state is State.PROCEEDED else cause, text)
+        self._direct.pop(session.sid, None)
+        self._kept.pop(session.sid, None)
+        cause = _refusal(cause)
+        if cause in (Cause.BUSY, Cause.DECLINED):  # a person's word, as a reject is
+            return self._over(cause, text)
+        self._worst = (cause, text)
+        return self._give_up_if_alone()
+
+    def _give_up_if_alone(self) -> list[LegOutput]:
+        return [] if self._proposed or self._direct else self._over(*self._worst)
+
+    def _never_accepted(self) -> list[LegOutput]:
+        self._until = None
+        sent: list[LegOutput] = []
+        if self._chosen is not None:
+            sent += self._only_sent(self._chosen.terminate("timeout"))
+            sent.append(self._jmi("finish", self._chosen.theirs, spelling.Reason("timeout")))
+        return sent + self._over(Cause.UNAVAILABLE, f"no session-accept within {ACCEPT_WITHIN:.0f} s of proceed")
+
+    def _over(self, cause: Cause, text: str) -> list[LegOutput]:
+        reason = spelling.Reason("cancel")
+        sent = [*self._cancel_direct(Cause.CANCELLED), *self._retract(reason)]
+        return [*sent, *self._close(), HungUp(Leg.CALLEE, cause, self.attempt, text)]
+
+    def _close(self) -> list[LegOutput]:
+        self.state = State.ENDED
+        self._silence = self._until = None
+        return []
+
+    def _cancel_direct(self, cause: Cause, text: str = "") -> list[LegOutput]:
+        sessions, self._direct = tuple(self._direct.values()), {}
+        return [output for session in sessions for output in self._only_sent(session.terminate(cause.jingle, text))]
+
+    def _retract(self, reason: spelling.Reason) -> list[LegOutput]:
+        if not self._proposed:
+            return []
+        self._proposed = False
+        return [self._jmi("retract", self.user, reason)]
+
+    # --- small things
+
+    def _new_session(self, sid: str, device: str, number: int) -> JingleSession:
+        prefix = f"{self._prefix}{number}-"
+        return JingleSession(sid, self._voice, device, prefix=prefix, leg=Leg.CALLEE, attempt=self.attempt)
+
+    def _session(self, sid: str, device: str) -> JingleSession | None:
+        session = self._direct.get(sid)
+        if session is None and self._chosen is not None and self._chosen.sid == sid:
+            session = self._chosen
+        return session if session is not None and session.theirs == device else None
+
+    def _jmi(self, kind: str, to: str, reason: spelling.Reason) -> Send:
+        return Send(stanzas.jmi(kind, self.sid, to, self._voice, reason=reason))
+
+    def _only_sent(self, outputs: list[machine.Output]) -> list[LegOutput]:
+        return [output for output in outputs if isinstance(output, Send)]
+
+    def _translated(self, session: JingleSession, outputs: list[machine.Output]) -> list[LegOutput]:
+        """What happened to one session, in the call's words."""
+        told: list[LegOutput] = []
+        for output in outputs:
+            match output:
+                case Accepted(answer):
+                    told += self._accepted(session, answer)
+                case Rings():
+                    told += self._ringing()
+                case Ended(cause, text):
+                    told += self._lost(session, cause, text)
+                case Notice() if session is not self._chosen:
+                    # All devices were made one offer: only the candidates of the one that answers may reach its media.
+                    kept = self._kept.setdefault(session.sid, [])
+                    kept += [output] if len(kept) < MOST_KEPT else []
+                case Send() | Notice():
+                    told.append(output)
+        return told
+
+
+def _refusal(cause: Cause) -> Cause:
+    """Before the answer a callee that ends the call with success or cancel has declined it."""
+    return Cause.DECLINED if cause in (Cause.NORMAL, Cause.CANCELLED, Cause.ELSEWHERE) else cause

@@ -1,0 +1,237 @@
+"""The caller's leg: a user calls a contact, with Jingle Message Initiation (XEP-0353) or without.
+
+        propose                                              session-initiate
+           │                                                         │
+           ▼        ask(): proceed               session-initiate    ▼
+        PROPOSED ─────────────────> PROCEEDED ────────────────────> JOINED ── answer(): session-accept ──> TALKING
+           │ hang_up(): reject          │ hang_up(): finish          │ hang_up(): session-terminate           │
+           │                            ▼                            │ (and finish, if it was proposed)       │
+           │                         LEAVING: a session-initiate     │                                        │
+           │                            │ that crossed is terminated │                                        │
+           └────────────────────────────┴───────────> ENDED <────────┴────────────────────────────────────────┘
+                                     the user's retract, session-terminate or going away
+
+The user is not kept waiting for media before the far side answers ("late" mode): a propose needs no session, since what
+is offered to the far side is our own. A direct session-initiate brings it at once.
+"""
+
+from __future__ import annotations
+
+import enum
+import xml.etree.ElementTree as ET
+
+from gateway.call.causes import Cause
+from gateway.call.events import CallerJoined, HungUp, Leg, Notice
+from gateway.errors import JingleError
+from gateway.session import jingle as spelling
+from gateway.session.model import Session
+from gateway.xmpp import session as machine
+from gateway.xmpp import stanzas
+from gateway.xmpp.session import Ended, Introduce, JingleSession, LegOutput, Send
+
+JOIN_WITHIN = 20.0  # seconds from proceed to session-initiate
+LEAVING_LASTS = 20.0  # seconds in which a crossing session-initiate is still understood
+
+# What a client shows of its own accord; every other failure is said in an error before the reject.
+# COMPAT: Conversations, up to 2.19, shows any reject as "busy".
+_SAID_BY_REJECT = (Cause.BUSY, Cause.DECLINED, Cause.NORMAL, Cause.CANCELLED, Cause.ELSEWHERE)
+
+_CONDITIONS = {
+    Cause.NOT_FOUND: "item-not-found",
+    Cause.FORBIDDEN: "forbidden",
+    Cause.UNAVAILABLE: "recipient-unavailable",
+    Cause.NO_ANSWER: "recipient-unavailable",
+    Cause.NO_COMMON_CODEC: "not-acceptable",
+}
+
+
+class State(enum.Enum):
+    PROPOSED = enum.auto()
+    PROCEEDED = enum.auto()
+    JOINED = enum.auto()
+    TALKING = enum.auto()
+    LEAVING = enum.auto()
+    ENDED = enum.auto()
+
+
+class CallerLeg:
+    """Made by `proposed` or `initiated`. `user` is the caller's full JID, `contact` the JID he called, `voice` ours."""
+
+    def __init__(self, user: str, contact: str, voice: str, sid: str, prefix: str) -> None:
+        self.user = user
+        self.contact = stanzas.bare(contact)
+        self.sid = sid
+        self.state = State.PROPOSED
+        self.session: JingleSession | None = None
+        self._asked_of = contact
+        self._voice = voice
+        self._prefix = prefix
+        self._propose: ET.Element | None = None
+        self._offer: Session | None = None
+        self._asked = False
+        self._rang = False
+        self._introduced = False
+        self._until: float | None = None
+        self._farewell = (Cause.CANCELLED, "")
+
+    @classmethod
+    def proposed(cls, stanza: ET.Element, voice: str, prefix: str) -> CallerLeg:
+        spoken = stanzas.jmi_of(stanza)
+        sid = "" if spoken is None else spoken.sid
+        leg = cls(stanza.get("from", ""), stanza.get("to", ""), voice, sid, prefix)
+        leg._propose = stanza
+        return leg
+
+    @classmethod
+    def initiated(cls, request: ET.Element, element: ET.Element, prefix: str) -> tuple[CallerLeg, Session]:
+        """A call without JMI, and what it offers. Raises JingleError. The session speaks as the JID that was called."""
+        leg = cls(request.get("from", ""), request.get("to", ""), request.get("to", ""), element.get("sid", ""), prefix)
+        return leg, leg._join(request, element)
+
+    @property
+    def by_jmi(self) -> bool:
+        return self._propose is not None
+
+    @property
+    def deadline(self) -> float | None:
+        theirs = self.session.deadline if self.session else None
+        return min((at for at in (self._until, theirs) if at is not None), default=None)
+
+    # --- what the call does (LegControl)
+
+    def alert(self) -> list[LegOutput]:
+        if self._rang or self.state not in (State.PROPOSED, State.PROCEEDED, State.JOINED):
+            return []
+        self._rang = True
+        if self.state is State.JOINED and self.session is not None:
+            return self._translated(self.session.ring())
+        sent: list[LegOutput] = [*self._introduce(), self._jmi("ringing")]
+        spoken = None if self._propose is None else stanzas.jmi_of(self._propose)
+        if self._propose is not None and spoken is not None and spoken.receipt and self._propose.get("id"):
+            sent.append(Send(stanzas.receipt(self.user, self._voice, self._propose.get("id", ""))))
+        return sent
+
+    def ask(self, now: float) -> list[LegOutput]:
+        if self._asked or self.state not in (State.PROPOSED, State.JOINED):
+            return []
+        self._asked = True
+        if self._offer is not None:  # he did not wait for proceed
+            return [CallerJoined(self._offer)]
+        self.state = State.PROCEEDED
+        self._until = now + JOIN_WITHIN
+        return [*self._introduce(), self._jmi("proceed")]
+
+    def answer(self, session: Session) -> list[LegOutput]:
+        if self.state is not State.JOINED or self.session is None:
+            return []
+        self.state = State.TALKING
+        return self._translated(self.session.accept(session))
+
+    def hang_up(self, cause: Cause, text: str, now: float) -> list[LegOutput]:
+        state, self.state, self._until = self.state, State.ENDED, None
+        reason = spelling.Reason(cause.jingle, text)
+        if state is State.PROPOSED:
+            return [*self._complaint(cause, text), self._jmi("reject", reason)]
+        if state is State.PROCEEDED:
+            self.state, self._until, self._farewell = State.LEAVING, now + LEAVING_LASTS, (cause, text)
+            return [self._jmi("finish", reason)]
+        if state in (State.JOINED, State.TALKING) and self.session is not None:
+            sent = self._translated(self.session.terminate(cause.jingle, text))
+            return [*sent, *([self._jmi("finish", reason)] if self.by_jmi else [])]
+        self.state = state
+        return []
+
+    # --- what the user does
+
+    def jmi(self, spoken: stanzas.JmiMessage, device: str, now: float) -> list[LegOutput]:
+        """A Jingle message of the caller; a repeated propose changes nothing."""
+        if spoken.kind in ("retract", "finish", "reject") and self.state in (State.PROPOSED, State.PROCEEDED):
+            return self._over(Cause.CANCELLED, "" if spoken.reason is None else spoken.reason.text)
+        return []
+
+    def receive(self, request: ET.Element, element: ET.Element) -> list[LegOutput]:
+        """A Jingle request of the caller. Raises JingleError."""
+        if self.session is None:
+            return self._joining(request, element)
+        return self._translated(self.session.receive(request, element))
+
+    def _joining(self, request: ET.Element, element: ET.Element) -> list[LegOutput]:
+        if element.get("action") != "session-initiate":
+            raise JingleError("no such session yet", "item-not-found", "unknown-session")
+        offer = self._join(request, element)
+        acknowledged: list[LegOutput] = [Send(stanzas.result(request))]
+        if self.state is State.LEAVING and self.session is not None:
+            self.state, self._until = State.ENDED, None
+            cause, text = self._farewell
+            return acknowledged + self._translated(self.session.terminate(cause.jingle, text))
+        self._until = None
+        self.state = State.JOINED
+        return [*acknowledged, CallerJoined(offer)] if self._asked else acknowledged
+
+    def _join(self, request: ET.Element, element: ET.Element) -> Session:
+        offer = spelling.parse_session(element)
+        self.session = JingleSession(self.sid, request.get("to", ""), self.user, prefix=self._prefix, leg=Leg.CALLER)
+        self.session.offered(offer)
+        self._offer = offer
+        if not self.by_jmi:
+            self.state = State.JOINED
+        return offer
+
+    def answered(self, reply: ET.Element, now: float) -> list[LegOutput]:
+        return [] if self.session is None else self._translated(self.session.answered(reply, now))
+
+    def departed(self, device: str) -> list[LegOutput]:
+        """The caller's device is unavailable."""
+        if device != self.user or self.state in (State.LEAVING, State.ENDED):
+            return []
+        if self.session is not None:
+            return self._translated(self.session.departed())
+        return self._over(Cause.CANCELLED, "the device went away")
+
+    def ping(self, now: float, patience: float) -> list[LegOutput]:
+        return [] if self.session is None else self._translated(self.session.ping(now, patience))
+
+    def tick(self, now: float) -> list[LegOutput]:
+        if self._until is not None and now >= self._until:
+            self._until = None
+            if self.state is State.LEAVING:
+                self.state = State.ENDED
+                return []
+            reason = spelling.Reason("timeout")
+            return [self._jmi("finish", reason), *self._over(Cause.TIMEOUT, "the caller brought no session")]
+        return [] if self.session is None else self._translated(self.session.tick(now))
+
+    # --- small things
+
+    def _over(self, cause: Cause, text: str) -> list[LegOutput]:
+        self.state, self._until = State.ENDED, None
+        return [HungUp(Leg.CALLER, cause, 0, text)]
+
+    def _introduce(self) -> list[LegOutput]:
+        if self._introduced:
+            return []
+        self._introduced = True
+        return [Introduce()]
+
+    def _jmi(self, kind: str, reason: spelling.Reason | None = None) -> Send:
+        """Replies count only when they go to the full JID (Conversations, Dino)."""
+        return Send(stanzas.jmi(kind, self.sid, self.user, self._voice, reason=reason))
+
+    def _complaint(self, cause: Cause, text: str) -> list[LegOutput]:
+        if self._propose is None or cause in _SAID_BY_REJECT:
+            return []
+        condition = _CONDITIONS.get(cause, "service-unavailable")
+        return [Send(stanzas.error(self._propose, condition, text or cause.text))]
+
+    def _translated(self, outputs: list[machine.Output]) -> list[LegOutput]:
+        """What happened to the session, in the call's words."""
+        told: list[LegOutput] = []
+        for output in outputs:
+            match output:
+                case Ended(cause, text):
+                    told += self._over(cause, text)
+                case Send() | Notice():
+                    told.append(output)
+                case _:
+                    pass  # the caller neither rings nor accepts
+        return told

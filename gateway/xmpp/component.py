@@ -1,0 +1,334 @@
+"""The link to the XMPP server (XEP-0114), and the only place that knows slixmpp.
+
+slixmpp does the stream, the handshake and the serialising. Its handlers, roster and plugins are out of play: one filter
+takes every stanza's element to the router before a handler could see it. Of the roster this matters most: it would keep
+1.5 kB of each stranger who sends presence.
+
+    run():  connect ── handshake ──> connected ── lost ──> wait (back-off) ──> connect
+               │ refused by name or secret                    │ stop()
+               ▼                                              ▼
+            LinkRefusedError                                    returns
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+import structlog
+from slixmpp import JID, InvalidJID
+from slixmpp.componentxmpp import ComponentXMPP
+from slixmpp.xmlstream.stanzabase import StanzaBase
+from slixmpp.xmlstream.tostring import tostring
+
+from gateway.call.causes import Cause
+from gateway.call.events import HungUp, Leg, Report
+from gateway.call.leg import LegControl, Sink
+from gateway.call.trace import Tracer
+from gateway.errors import GatewayError
+from gateway.session.model import Session
+from gateway.xmpp import stanzas
+from gateway.xmpp.router import IncomingCall, OnCall, Router
+
+__all__ = ["Component", "IncomingCall", "LinkRefusedError", "XmppSettings"]
+
+log = structlog.get_logger()
+
+FIRST_WAIT = 1.0  # seconds before the second attempt
+LONGEST_WAIT = 60.0
+HANDSHAKE_WITHIN = 15.0  # seconds, connection included
+MOST_UNSENT = 32 * 1024 * 1024  # octets that the server may leave unread before the link counts as lost
+
+_STREAMS = "{http://etherx.jabber.org/streams}"
+_STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
+_HANDSHAKE = f"{{{stanzas.STREAM}}}handshake"
+
+# What no amount of waiting repairs: RFC 6120 §4.9.3, as Prosody and ejabberd use them for components.
+_HOPELESS = {
+    "not-authorized": "the secret is wrong",
+    "host-unknown": "the server has no such component",
+}
+
+
+class LinkRefusedError(GatewayError):
+    """The XMPP server refuses this component, and will go on doing so until somebody changes the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class XmppSettings:
+    """The room's settings: where the server is, who we are, and whose users are ours."""
+
+    domain: str  # of the component
+    host: str
+    port: int
+    secret: str = field(repr=False)
+    users: tuple[str, ...]  # domains whose users may call out and be called
+    grace: float = 60.0  # seconds for which calls outlive the link
+
+
+class Link(ComponentXMPP):
+    """One slixmpp component that hands every element to `receive` and leaves reconnecting to us."""
+
+    def __init__(self, settings: XmppSettings, receive: Callable[[ET.Element], None]) -> None:
+        # Without fix_error_ns slixmpp reads each bounced stanza as feature-not-implemented. We read elements ourselves,
+        # but what it says in our name has to be right too.
+        super().__init__(  # type: ignore[no-untyped-call]  # slixmpp types most of itself, not this
+            settings.domain, settings.secret, settings.host, settings.port, fix_error_ns=True
+        )
+        self.auto_authorize = None
+        self._receive = receive
+        self.add_filter("in", self._take)
+
+    def _take(self, stanza: StanzaBase) -> StanzaBase | None:
+        if stanza.xml.tag == _HANDSHAKE:
+            return stanza
+        self._receive(stanza.xml)
+        return None
+
+    def reschedule_connection_attempt(self) -> None:
+        """Not here: the component waits its own time."""
+
+    def write(self, stanza: ET.Element) -> None:
+        """Serialise and send. Raises slixmpp's NotConnectedError, which the caller has made impossible."""
+        self.send_raw(stanzas.legal(tostring(stanza, xmlns=self.default_ns, stream=self, top_level=True)))
+
+    @property
+    def unsent(self) -> int:
+        return self.transport.get_write_buffer_size() if self.transport else 0
+
+    def close(self) -> None:
+        """Drop the connection and the task that slixmpp keeps for its send queue, which it would leave running."""
+        self.cancel_connection_attempt()
+        self.abort()
+        if self._run_out_filters is not None:
+            self._run_out_filters.cancel()
+
+
+class Component:
+    """The XMPP room: `mappable` says which local parts are contacts, `on_call` takes calls, `trace` their messages."""
+
+    def __init__(
+        self,
+        settings: XmppSettings,
+        mappable: Callable[[str], bool],
+        on_call: OnCall,
+        trace: Tracer,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._jitter = jitter
+        self._link: Link | None = None
+        self._stopping = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._refusal: tuple[str, str] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._router = Router(
+            settings.domain,
+            settings.users,
+            mappable=mappable,
+            on_call=on_call,
+            send=self._send,
+            tell=self._tell,
+            trace=trace,
+            clock=self._clock,
+            rearm=self._arm,
+            new_sid=lambda: secrets.token_hex(10),
+            grace=settings.grace,
+            version=_version(),
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server takes our stanzas now."""
+        return self._router.connected
+
+    def callee(self, call: str, attempt: int, user: str, contact: str, sink: Sink) -> LegControl:
+        """A leg that calls `user` (bare JID) from `contact` (bare JID). What is no JID fails when it is dialled."""
+        try:
+            prepared = JID(user).bare, JID(contact).bare
+        except InvalidJID as error:
+            log.warning("no such address", call=call, user=user[:200], contact=contact[:200], reason=str(error))
+            never = HungUp(Leg.CALLEE, Cause.NOT_FOUND, attempt, str(error)[:200])
+            return _Unreachable(lambda: self._tell(sink, never))
+        return self._router.callee(call, attempt, *prepared, sink)
+
+    async def run(self) -> None:
+        """Keep the link until stop(). Raises LinkRefusedError when the server will never take us."""
+        wait = FIRST_WAIT
+        try:
+            while not self._stopping.is_set():
+                if await self._connect():
+                    wait = FIRST_WAIT
+                    log.info("connected to the XMPP server", domain=self._settings.domain)
+                    self._router.link_up()
+                    await self._first(self._lost.wait())
+                    self._router.link_down()
+                self._disconnect()
+                self._raise_if_hopeless()
+                if not self._stopping.is_set():
+                    # Half to all of it, so that the components of a restarted server do not come in step.
+                    pause = wait * (0.5 + self._jitter() / 2)
+                    log.warning("no link to the XMPP server", server=self._server, again_in=round(pause, 1))
+                    await self._first(asyncio.sleep(pause))
+                    wait = min(LONGEST_WAIT, wait * 2)
+        finally:
+            self._router.link_down()
+            self._disconnect()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def stop(self) -> None:
+        """Have run() return. What was sent before is flushed, as far as the server reads it within two seconds."""
+        link = self._link
+        if link is not None and self.connected:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await link.disconnect(wait=1.0)
+        self._stopping.set()
+
+    # --- the link
+
+    async def _connect(self) -> bool:
+        """One attempt: connection and handshake."""
+        self._lost.clear()
+        self._refusal = None
+        link = self._link = Link(self._settings, self._received)
+        ready = asyncio.Event()
+        link.add_event_handler("session_start", lambda _: ready.set())
+        link.add_event_handler("disconnected", lambda _: self._lost.set())
+        link.add_event_handler("connection_failed", self._failed)
+        link.connect(self._settings.host, self._settings.port)
+        await self._first(ready.wait(), self._lost.wait(), asyncio.sleep(HANDSHAKE_WITHIN))
+        return ready.is_set() and not self._lost.is_set()
+
+    async def _first(self, *waits: Any) -> None:
+        """Until one of these is over, or stop() was called."""
+        tasks = [asyncio.ensure_future(wait) for wait in (*waits, self._stopping.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _failed(self, reason: object) -> None:
+        log.warning("cannot connect to the XMPP server", server=self._server, reason=str(reason))
+        self._lost.set()
+
+    def _disconnect(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _raise_if_hopeless(self) -> None:
+        condition, text = self._refusal or ("", "")
+        if condition in _HOPELESS:
+            said = f" ({text})" if text else ""
+            raise LinkRefusedError(
+                f"{self._server} refuses the component {self._settings.domain}: {_HOPELESS[condition]}{said}"
+            )
+
+    @property
+    def _server(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
+
+    # --- stanzas
+
+    def _received(self, element: ET.Element) -> None:
+        """From slixmpp, which must not see an exception."""
+        if element.tag == f"{_STREAMS}error":
+            self._refused(element)
+            return
+        try:
+            self._router.receive(element)
+        except Exception:
+            log.exception("a stanza could not be handled", stanza=stanzas.describe(element)[0])
+            if element.tag == stanzas.IQ and element.get("type") in ("get", "set"):
+                self._send(stanzas.error(element, "internal-server-error"))
+
+    def _refused(self, element: ET.Element) -> None:
+        condition, text = "undefined-condition", ""
+        for child in element:
+            space, name = stanzas.split(child)
+            if space == _STREAM_ERRORS and name == "text":
+                text = (child.text or "")[:200]
+            elif space == _STREAM_ERRORS:
+                condition = name
+        self._refusal = (condition, text)
+        log.warning("the XMPP server ends the stream", condition=condition, text=text)
+        self._lost.set()
+
+    def _send(self, stanza: ET.Element) -> None:
+        link = self._link
+        if link is None or not link.is_connected():
+            return  # lost a moment ago; run() is about to say so
+        link.write(stanza)
+        if link.unsent > MOST_UNSENT:
+            log.error("the XMPP server does not read", unsent=link.unsent)
+            link.abort()
+
+    def _tell(self, sink: Sink, report: Report) -> None:
+        """Later: never from within a call of LegControl."""
+        asyncio.get_running_loop().call_soon(sink, report)
+
+    # --- time
+
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _arm(self) -> None:
+        """One timer for the room."""
+        deadline = self._router.deadline
+        if self._timer is not None and self._timer.when() != deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        try:
+            self._router.tick()
+        except Exception:
+            log.exception("a deadline could not be handled")
+        self._arm()
+
+
+class _Unreachable:
+    """LegControl of a call to what is no address."""
+
+    def __init__(self, dialled: Callable[[], None]) -> None:
+        self._dialled = dialled
+
+    def dial(self, offer: Session) -> None:
+        self._dialled()
+
+    def alert(self) -> None:
+        pass
+
+    def ask(self) -> None:
+        pass
+
+    def answer(self, session: Session) -> None:
+        pass
+
+    def reanswer(self, session: Session | None) -> None:
+        pass
+
+    def hang_up(self, cause: Cause, text: str = "") -> None:
+        pass
+
+
+def _version() -> str:
+    try:
+        return metadata.version("xmpp-sip-gateway")
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,316 @@
+"""One Jingle session with one device (XEP-0166), in either role: what it may do next, and what is said.
+
+    we answer:   the device's session-initiate          we ask:   our session-initiate
+                        │                                               │
+                        ▼                                               ▼
+                     PENDING ── accept() ──┐                         PENDING ── session-accept ──┐
+                        │                  ▼                            │                        ▼
+                        │                ACTIVE                         │                      ACTIVE
+                        ▼                  │                            ▼                        │
+                      ENDED <──────────────┴── either side's session-terminate, an error to what we asked,
+                                               unavailable presence of the device, a ping that finds nobody
+
+Rules
+    1. A request inside the session is answered with a result, whatever it asks, if it can be read: an error ends the
+       call in some clients. What is not wanted is refused in a request of our own (XEP-0166 §7.2: content-reject, …).
+    2. Only the device itself is heard; the caller of `receive` has matched its full JID.
+    3. Pure: stanzas and `now` in, Outputs out. The legs (caller.py, callee.py) decide what a session is for.
+"""
+
+from __future__ import annotations
+
+import enum
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+
+from gateway.call.causes import Cause, from_jingle
+from gateway.call.events import Dialled, Event, Leg, Notice, Trickled
+from gateway.errors import JingleError
+from gateway.session import jingle as spelling
+from gateway.session.model import Session
+from gateway.xmpp import stanzas
+from gateway.xmpp.stanzas import JINGLE
+
+MOST_CANDIDATES = 300  # of one session's end, over its life
+MOST_REQUESTS_OPEN = 64  # of ours that the device has not answered; some never do
+PING_AGAIN = 15.0  # seconds, when the server says that the device is not there (yet)
+
+_DTMF_DIGITS = frozenset("0123456789*#ABCD")
+_ACKNOWLEDGED = (
+    "content-accept",
+    "content-modify",
+    "content-reject",
+    "content-remove",
+    "description-info",
+    "security-info",
+    "transport-accept",
+    "transport-reject",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A stanza to send."""
+
+    stanza: ET.Element
+
+
+class Introduce:
+    """Show the caller the contact's capabilities by directed presence, before what follows (XEP-0353 v0.8)."""
+
+
+class RequestPresence:
+    """Send the contact's presence with a request for the user's (XEP-0276), before what follows."""
+
+
+LegOutput = Send | Event | Notice | Introduce | RequestPresence
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The device accepted our offer."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Rings:
+    """The device rings (XEP-0167 §8.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is over, and not by us."""
+
+    cause: Cause
+    text: str = ""
+
+
+Output = Send | Notice | Accepted | Rings | Ended
+
+
+class State(enum.Enum):
+    PENDING = enum.auto()
+    ACTIVE = enum.auto()
+    ENDED = enum.auto()
+
+
+class JingleSession:
+    """`ours` and `theirs` are the two JIDs as the session began; `prefix` makes the ids of our requests unique."""
+
+    def __init__(self, sid: str, ours: str, theirs: str, *, prefix: str, leg: Leg, attempt: int = 0) -> None:
+        self.sid = sid
+        self.ours = ours
+        self.theirs = theirs
+        self.state = State.PENDING
+        self.deadline: float | None = None
+        self.acknowledged = False  # the device took our session-initiate
+        self._prefix = prefix
+        self._leg = leg
+        self._attempt = attempt
+        self._asked: dict[str, str] = {}  # ids of our requests, and their action
+        self._number = 0
+        self._candidates = 0
+        self._names: frozenset[str] | None = None  # the contents whose candidates are ours to take
+        self._patience: float | None = None  # until when pings may find nobody
+
+    # --- what we do
+
+    def initiate(self, offer: Session) -> list[Output]:
+        self._take_names(offer)
+        element = stanzas.jingle("session-initiate", self.sid, initiator=self.ours)
+        element.extend(spelling.contents(offer, initiator=True))
+        return [self._ask(element)]
+
+    def offered(self, offer: Session) -> None:
+        """The device's session-initiate brought this."""
+        self._take_names(offer)
+
+    def accept(self, answer: Session) -> list[Output]:
+        if self.state is not State.PENDING:
+            return []
+        self.state = State.ACTIVE
+        element = stanzas.jingle("session-accept", self.sid, responder=self.ours)
+        element.extend(spelling.contents(answer, initiator=False))
+        return [self._ask(element)]
+
+    def ring(self) -> list[Output]:
+        element = stanzas.jingle("session-info", self.sid)
+        ET.SubElement(element, f"{{{stanzas.RTP_INFO}}}ringing")
+        return [self._ask(element)]
+
+    def terminate(self, reason: str, text: str = "") -> list[Output]:
+        if self.state is State.ENDED:
+            return []
+        self.state = State.ENDED
+        self.deadline = None
+        return [self._ask(stanzas.terminate(self.sid, spelling.Reason(reason, text)))]
+
+    def ping(self, now: float, patience: float) -> list[Output]:
+        """Is it still there? An empty session-info (XEP-0166 §6.8), repeated while the server does not know it."""
+        if self.state is State.ENDED:
+            return []
+        self._patience = now + patience
+        return [self._ask(stanzas.jingle("session-info", self.sid), "ping")]
+
+    def tick(self, now: float) -> list[Output]:
+        if self.deadline is None or now < self.deadline:
+            return []
+        self.deadline = None
+        return [self._ask(stanzas.jingle("session-info", self.sid), "ping")]
+
+    def _ask(self, element: ET.Element, purpose: str = "") -> Send:
+        self._number += 1
+        request = stanzas.iq(self.theirs, self.ours, id=f"{self._prefix}{self._number}")
+        request.append(element)
+        self._asked[request.get("id", "")] = purpose or element.get("action", "")
+        if len(self._asked) > MOST_REQUESTS_OPEN:
+            del self._asked[next(iter(self._asked))]
+        return Send(request)
+
+    def _take_names(self, session: Session) -> None:
+        """Without BUNDLE each content has its own ICE session: the candidates of another are not ours (XEP-0176)."""
+        audio = session.audio
+        if audio is not None:
+            self._names = frozenset(session.bundle if audio.name in session.bundle else (audio.name,))
+
+    # --- what the device does
+
+    def answered(self, reply: ET.Element, now: float) -> list[Output]:
+        """The reply to one of our requests; any other is ignored."""
+        action = self._asked.pop(reply.get("id", ""), None)
+        if action is None or self.state is State.ENDED:
+            return []
+        if reply.get("type") == "result":
+            self.acknowledged = self.acknowledged or action == "session-initiate"
+            return []
+        said = stanzas.condition(reply)
+        gone = said.name == "item-not-found" or said.jingle == "unknown-session"
+        if action == "ping" and not gone:
+            return self._unreachable(said, now)
+        if action in ("session-initiate", "session-accept") or gone:
+            return self._end(_cause_of(said, pinged=action == "ping"), said.text or said.jingle or said.name)
+        return []
+
+    def _unreachable(self, said: stanzas.Condition, now: float) -> list[Output]:
+        """A ping met no session. The device may be on its way back too, after the server's restart."""
+        if said.name not in ("service-unavailable", "recipient-unavailable", "gone", "remote-server-timeout"):
+            return []  # it does not know empty session-infos, so it is there
+        if self._patience is None or now + PING_AGAIN > self._patience:
+            return self._end(Cause.LINK_LOST, "the device did not come back")
+        self.deadline = now + PING_AGAIN
+        return []
+
+    def departed(self) -> list[Output]:
+        """Unavailable presence of the device ends the session (XEP-0166 §6.7)."""
+        return [] if self.state is State.ENDED else self._end(Cause.UNAVAILABLE, "the device went away")
+
+    def receive(self, request: ET.Element, element: ET.Element) -> list[Output]:
+        """A request of the device in this session. Raises JingleError if it cannot be read; nothing changed then."""
+        action = element.get("action", "")
+        match action:
+            case "session-terminate":
+                given = spelling.parse_reason(element) or spelling.Reason("success")
+                return [Send(stanzas.result(request)), *self._end(from_jingle(given.condition), given.text)]
+            case "session-accept":
+                return self._accepted(request, element)
+            case "transport-info":
+                return self._trickled(request, element)
+            case "session-info":
+                return [Send(stanzas.result(request)), *self._informed(element)]
+            case "content-add":
+                return [Send(stanzas.result(request)), *self._refused("content-reject", element)]
+            case "transport-replace":
+                return [Send(stanzas.result(request)), *self._refused("transport-reject", element)]
+            case "session-initiate":
+                # COMPAT: Siskin asks every resource of ours with one sid; we are one and the same.
+                return [Send(stanzas.result(request))]
+            case _ if action in _ACKNOWLEDGED:
+                return [Send(stanzas.result(request))]
+        raise JingleError(f"unknown action {action[:40]!r}", "feature-not-implemented", "unsupported-info")
+
+    def _accepted(self, request: ET.Element, element: ET.Element) -> list[Output]:
+        if self.state is not State.PENDING or self._leg is Leg.CALLER:
+            return [Send(stanzas.result(request))]  # late or doubled: an ordinary thing
+        session = spelling.parse_session(element)
+        self.state = State.ACTIVE
+        return [Send(stanzas.result(request)), Accepted(session)]
+
+    def _trickled(self, request: ET.Element, element: ET.Element) -> list[Output]:
+        found = spelling.parse_transport_info(element, self._names)
+        room = max(0, MOST_CANDIDATES - self._candidates)
+        candidates = found.candidates[:room]
+        self._candidates += len(candidates)
+        acknowledged: list[Output] = [Send(stanzas.result(request))]
+        if candidates or found.ice or found.complete:
+            acknowledged.append(Trickled(self._leg, self._attempt, candidates, found.ice, found.complete))
+        return acknowledged
+
+    def _informed(self, element: ET.Element) -> list[Output]:
+        """Ringing and digits; mute, hold and what nobody knows are acknowledged and have no effect."""
+        found: list[Output] = []
+        for child in list(element)[:8]:
+            space, name = stanzas.split(child)
+            if (space, name) == (stanzas.RTP_INFO, "ringing"):
+                found.append(Rings())
+            elif (space, name) == (stanzas.DTMF, "dtmf") and child.get("action", "button-up") != "button-down":
+                found += self._dialled(child)
+        return found
+
+    def _dialled(self, child: ET.Element) -> list[Output]:
+        """XEP-0181 §3: a digit with its duration; a pair of button-down and button-up counts once, when it is over."""
+        digits = child.get("code", "").upper()
+        if not digits or len(digits) > 32 or not _DTMF_DIGITS.issuperset(digits):
+            return []
+        duration = child.get("duration", "")
+        length = int(duration) if duration.isascii() and duration.isdigit() and len(duration) <= 5 else 100
+        return [Dialled(self._leg, self._attempt, digits, min(max(length, 40), 6000))]
+
+    def _refused(self, action: str, element: ET.Element) -> list[Output]:
+        """Refuse the contents with the same names, media and senders (XEP-0166 §7.2.4, XEP-0167 §7.1)."""
+        answer = stanzas.jingle(action, self.sid)
+        for content in element.findall(f"{{{JINGLE}}}content")[:8]:
+            kept = {key: value for key in ("creator", "name", "senders") if (value := content.get(key))}
+            copy = ET.SubElement(answer, f"{{{JINGLE}}}content", kept)
+            description = content.find(f"{{{stanzas.RTP}}}description")
+            if description is not None:
+                ET.SubElement(copy, f"{{{stanzas.RTP}}}description", {"media": description.get("media", "")})
+            transport = content.find(f"{{{spelling.ICE_UDP}}}transport")
+            if transport is not None:
+                kept = {key: value for key in ("ufrag", "pwd") if (value := transport.get(key))}
+                ET.SubElement(copy, f"{{{spelling.ICE_UDP}}}transport", kept)
+        return [self._ask(answer)] if len(answer) else []
+
+    def _end(self, cause: Cause, text: str) -> list[Output]:
+        self.state = State.ENDED
+        self.deadline = None
+        return [Ended(cause, text)]
+
+
+_CAUSES = {
+    "item-not-found": Cause.UNAVAILABLE,
+    "service-unavailable": Cause.UNAVAILABLE,
+    "recipient-unavailable": Cause.UNAVAILABLE,
+    "gone": Cause.UNAVAILABLE,
+    "remote-server-not-found": Cause.NOT_FOUND,
+    "remote-server-timeout": Cause.UNAVAILABLE,
+    "forbidden": Cause.DECLINED,
+    "not-allowed": Cause.DECLINED,
+    "not-authorized": Cause.DECLINED,
+    "not-acceptable": Cause.NO_COMMON_CODEC,
+    "feature-not-implemented": Cause.NO_COMMON_CODEC,
+    "resource-constraint": Cause.BUSY,
+}
+
+
+def _cause_of(said: stanzas.Condition, *, pinged: bool = False) -> Cause:
+    """What an error that answers a request of ours means for the call."""
+    return Cause.LINK_LOST if pinged else _CAUSES.get(said.name, Cause.PROTOCOL)
+
+
+def unreachable(said: stanzas.Condition) -> Cause:
+    """What a bounced propose means.
+
+    Servers bounce it for unknown and absent users alike; only a domain that cannot be reached is surely not there.
+    """
+    return Cause.NOT_FOUND if said.name == "remote-server-not-found" else Cause.UNAVAILABLE
