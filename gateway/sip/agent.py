@@ -1,0 +1,362 @@
+"""The SIP user agent without a wire: octets in, effects out. Pure; `now` and the source of random tokens are given to it.
+
+    datagram ──> parse ──> layer (transactions) ──> agent ──> usage, by dialog ──> Heard | Finished | Incoming | Ended
+                   └ 400      └ repeats absorbed       └ 481, 482, 483, 420, 416, 501
+    user ──> usage ──> Dispatch ──(a flow is found)──> launch ──> layer ──> Transmit
+
+1. `take()` gives what is to be done since the last time, in order; `deadline` is when `fire` wants to be called.
+2. ACK, CANCEL, BYE's 200, retransmission and authentication are decided here and nowhere else.
+3. Nothing that a peer sends raises out of `receive`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.errors import SipError
+from gateway.sip.dialog import Dialog, Key
+from gateway.sip.headers import AuthField, bracketed, split
+from gateway.sip.layer import (
+    COOKIE,
+    Acknowledged,
+    Alarm,
+    Answered,
+    ClientTransaction,
+    Flow,
+    Happened,
+    Layer,
+    Limits,
+    Requested,
+    ServerTransaction,
+    Transmit,
+    Unanswered,
+)
+from gateway.sip.message import Malformed, Message, Request, Response, parse, respond
+from gateway.sip.session import ClientSession, ServerSession
+from gateway.sip.transaction import Timers
+from gateway.sip.usage import METHODS, Exchange, Report, Usage, local
+
+EXTENSIONS = frozenset({"timer"})  # what a Require may ask of us
+NEW = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "MESSAGE", "OPTIONS", "REFER", "PUBLISH", "NOTIFY"})
+
+Output = Transmit | Report
+
+
+class Agent:
+    def __init__(self, token: Callable[[], str], timers: Timers | None = None, limits: Limits | None = None) -> None:
+        self.timers = timers or Timers()
+        self.limits = limits or Limits()
+        self.token = token
+        self._alarm = Alarm()
+        self._layer = Layer(self.timers, self.limits, self._alarm)
+        self._usages: dict[Key, Usage] = {}
+        self._keys: dict[int, set[Key]] = {}  # id(usage) -> its keys
+        self._exchanges: dict[int, Exchange] = {}  # id(transaction) -> exchange
+        self._invited: dict[int, ServerSession] = {}  # id(transaction) -> the session that its INVITE made
+        self._out: list[Output] = []
+
+    def take(self) -> list[Output]:
+        """What is to be done, in order; each is given once."""
+        out, self._out = self._out, []
+        return out
+
+    @property
+    def deadline(self) -> float | None:
+        return self._alarm.deadline
+
+    @property
+    def busy(self) -> tuple[int, int]:
+        """How many transactions and dialogs there are."""
+        return len(self._layer), len(self._keys)
+
+    # The wire
+
+    def receive(self, data: bytes, flow: Flow, now: float, *, framed: bool = False) -> Message | None:
+        """One message came; it is given back for the trace. None when there was none, or nothing legible."""
+        if not data.strip(b"\r\n\0 \t"):
+            return None  # keepalives (RFC 5626 §4.4.1)
+        try:
+            message = parse(data, framed=framed)
+        except Malformed as fault:
+            if fault.request is not None:
+                self._complain(fault.request, flow, fault.status, str(fault))
+            return None
+        if isinstance(message, Request):
+            _mark(message, flow)
+        try:
+            self._check(message)
+            self._happened(self._layer.receive(message, flow, now), now)
+        except SipError as fault:
+            if isinstance(message, Request):
+                self._complain(message, flow, fault.status, str(fault))
+            return None
+        return message
+
+    def _complain(self, request: Request, flow: Flow, status: int, text: str) -> None:
+        """A response without a transaction, to a request that cannot have one."""
+        if request.method == "ACK" or "Via" not in request.headers:
+            return
+        response = respond(request, status, tag="fault")
+        response.headers.add("Warning", f'399 gateway "{text}"'.replace("\r", " ").replace("\n", " "))
+        self._out.append(Transmit(flow, response))
+
+    @staticmethod
+    def _check(message: Message) -> None:
+        """What every message has, in a form that can be read (RFC 3261 §8.1.1, §16.3). Raises SipError."""
+        for header in (message.via, message.from_, message.to, message.cseq, message.call_id):
+            if not header:
+                raise SipError("an empty header")
+        if len(message.call_id) > 1024:
+            raise SipError("a Call-ID of more than 1 KiB")
+
+    def fire(self, now: float) -> None:
+        """Everything whose time has come."""
+        while (timed := self._alarm.due(now)) is not None:
+            if isinstance(timed, Usage):
+                timed.fire(now)
+                continue
+            happened = self._layer.fire(timed, now)
+            if happened is not None:
+                self._happened(happened, now)
+
+    def broken(self, connection: int, now: float) -> None:
+        """A stream is gone: what waits for an answer on it gets 503 (RFC 3261 §8.1.3.1)."""
+        for transaction in self._layer.on(connection):
+            self._layer.drop(transaction)
+            self._silent(transaction, 503, now)
+
+    def _happened(self, happened: list[Happened], now: float) -> None:
+        for item in happened:
+            match item:
+                case Transmit():
+                    self._out.append(item)
+                case Answered(transaction, response):
+                    exchange = self._exchanges.get(id(transaction))
+                    if exchange is not None and exchange.transaction is transaction:
+                        exchange.usage.answered(exchange, response, now)
+                case Unanswered(transaction) if isinstance(transaction, ClientTransaction):
+                    self._silent(transaction, 408, now)
+                case Unanswered():
+                    pass  # a refusal without its ACK: there is no call to hang up
+                case Requested(transaction, merged):
+                    self._requested(transaction, merged, now)
+                case Acknowledged(request, flow):
+                    usage = self._usages.get(_key(request))
+                    if usage is not None:
+                        usage.flow = flow
+                        usage.acknowledged(request, now)
+        self._sweep()
+
+    def _silent(self, transaction: ClientTransaction, status: int, now: float) -> None:
+        exchange = self._exchanges.pop(id(transaction), None)
+        if exchange is not None and exchange.transaction is transaction:
+            exchange.usage.answered(exchange, local(exchange.request, status), now)
+
+    def _sweep(self) -> None:
+        """Forget the exchanges whose transactions are over."""
+        if len(self._exchanges) > 2 * len(self._layer) + 64:
+            self._exchanges = {
+                id(exchange.transaction): exchange
+                for exchange in self._exchanges.values()
+                if exchange.transaction is not None and not exchange.transaction.machine.terminated
+            }
+
+    # Requests
+
+    def _requested(self, transaction: ServerTransaction, merged: bool, now: float) -> None:
+        request = transaction.request
+        if request.method == "CANCEL":
+            self._cancelled(transaction, now)
+            return
+        try:
+            tag = request.to.tag
+            usage = self._usages.get(_key(request)) if tag is not None else self._sequence(request)
+            unknown = request.headers.tokens("Require") - EXTENSIONS
+            if unknown:
+                self._refuse(transaction, 420, now, Unsupported=", ".join(sorted(unknown)))
+            elif usage is not None:
+                usage.requested(usage_dialog(usage, request), transaction, now)
+            elif tag is not None:
+                self._refuse(transaction, 481, now)
+            else:
+                self._new(transaction, merged, now)
+        except SipError as fault:
+            self._refuse(transaction, fault.status, now)
+
+    def _new(self, transaction: ServerTransaction, merged: bool, now: float) -> None:
+        """A request outside of any dialog (RFC 3261 §8.2)."""
+        request = transaction.request
+        if request.method not in METHODS:
+            self._refuse(transaction, 501, now)
+        elif request.method not in NEW:
+            self._refuse(transaction, 481, now)
+        elif request.uri.partition(":")[0].lower() not in ("sip", "sips", "tel"):
+            self._refuse(transaction, 416, now)
+        elif request.max_forwards == 0 and request.method != "OPTIONS":
+            self._refuse(transaction, 483, now)  # whatever we do with it would be another hop
+        elif merged or (request.call_id, request.from_.tag or "", "") in self._usages:
+            self._refuse(transaction, 482, now)  # RFC 3261 §8.2.2.2, or our own request come home
+        elif len(self._keys) >= self.limits.usages:
+            self._refuse(transaction, 503, now, Retry_After="10")
+        else:
+            make = ServerSession if request.method == "INVITE" else Usage
+            usage = make(self, request.call_id, self.token())
+            usage.take(transaction, now)
+            if isinstance(usage, ServerSession):
+                self._invited[id(transaction)] = usage
+            if request.method == "REGISTER":
+                self.know((request.call_id, "", request.from_.tag or ""), usage)
+
+    def _sequence(self, request: Request) -> Usage | None:
+        """The usage that an earlier REGISTER of the same Call-ID made."""
+        if request.method != "REGISTER":
+            return None
+        return self._usages.get((request.call_id, "", request.from_.tag or ""))
+
+    def _cancelled(self, transaction: ServerTransaction, now: float) -> None:
+        invite = self._layer.find_invite(transaction.request, transaction.flow)
+        if invite is None:
+            self._refuse(transaction, 481, now)
+            return
+        tag = invite.machine.response.to.tag if invite.machine.response is not None else None
+        usage = self._invited.get(id(invite))
+        if usage is not None:
+            tag = usage.tag
+        self.respond(transaction, respond(transaction.request, 200, tag=tag or self.token()), now)
+        if usage is not None:
+            usage.cancelled(transaction.request, now)
+
+    def _refuse(self, transaction: ServerTransaction, status: int, now: float, **headers: str) -> None:
+        response = respond(transaction.request, status, tag=self.token())
+        for name, value in headers.items():
+            response.headers.add(name.replace("_", "-"), value)
+        self.respond(transaction, response, now)
+
+    # What usages ask (usage.Core)
+
+    def tell(self, report: Report) -> None:
+        self._out.append(report)
+
+    def transmit(self, flow: Flow, message: Message) -> None:
+        self._out.append(Transmit(flow, message))
+
+    def respond(self, transaction: ServerTransaction, response: Response, now: float) -> None:
+        for item in self._layer.respond(transaction, response, now):
+            if isinstance(item, Transmit):
+                self._out.append(item)
+
+    def follow_up(self, request: Request, flow: Flow, now: float) -> None:
+        """A CANCEL: a transaction of its own on the INVITE's branch, of whose outcome nobody wants to know."""
+        _, happened = self._layer.request(request, flow, now)
+        self._happened(happened, now)
+
+    def give_up(self, transaction: ClientTransaction) -> None:
+        self._layer.drop(transaction)
+        self._exchanges.pop(id(transaction), None)
+
+    def know(self, key: Key, usage: Usage) -> None:
+        self._usages[key] = usage
+        self._keys.setdefault(id(usage), set()).add(key)
+
+    def forget(self, usage: Usage) -> None:
+        for key in self._keys.pop(id(usage), ()):
+            if self._usages.get(key) is usage:
+                del self._usages[key]
+        if isinstance(usage, ServerSession):
+            self._invited.pop(id(usage.transaction), None)
+
+    def arm(self, usage: Usage) -> None:
+        self._alarm.arm(usage)
+
+    # What users ask
+
+    def usage(self, call_id: str = "") -> Usage:
+        """For requests of ours outside of dialogs."""
+        return Usage(self, call_id or self.token(), self.token())
+
+    def client(self, call_id: str = "") -> ClientSession:
+        """For a call that we place."""
+        return ClientSession(self, call_id or self.token(), self.token())
+
+    def launch(self, exchange: Exchange, flow: Flow, now: float) -> None:
+        """A flow to the next hop was found: send."""
+        if exchange.over:
+            return
+        exchange.flow = flow
+        request = exchange.request.copy()
+        host, port = flow.sent_by
+        via = f"SIP/2.0/{flow.transport} {bracketed(host)}:{port};branch={COOKIE}{self.token()};rport"
+        request.headers.prepend("Via", via)
+        if "Contact" not in request.headers and request.method in ("INVITE", "SUBSCRIBE", "NOTIFY", "UPDATE"):
+            request.headers.add("Contact", exchange.usage.contact(flow))
+        if request.method == "ACK":
+            exchange.request, exchange.over = request, True
+            exchange.usage.launched(exchange, now)
+            self._out.append(Transmit(flow, request))
+            return
+        transaction, happened = self._layer.request(request, flow, now)
+        if transaction is None:
+            self.unreachable(exchange, now)
+            return
+        exchange.transaction = transaction
+        self._exchanges[id(transaction)] = exchange
+        exchange.usage.launched(exchange, now)
+        self._happened(happened, now)
+
+    def unreachable(self, exchange: Exchange, now: float) -> None:
+        """There is no way to the next hop."""
+        if not exchange.over and exchange.request.method != "ACK":
+            exchange.usage.answered(exchange, local(exchange.request, 503), now)
+
+
+def usage_dialog(usage: Usage, request: Request) -> Dialog | None:
+    """The dialog of this usage that a request names; of a forked call that is one of several."""
+    if isinstance(usage, ClientSession):
+        return usage.dialog_of(request.from_.tag or "")
+    return usage.dialog
+
+
+def _key(request: Request) -> Key:
+    return request.call_id, request.to.tag or "", request.from_.tag or ""
+
+
+def _mark(request: Request, flow: Flow) -> None:
+    """Write where it really came from into the topmost Via (RFC 3261 §18.2.1, RFC 3581 §4).
+
+    What the sender wrote there himself is dropped: a forged `received` would have us answer to a third party.
+    The rest of the field stays as it was written.
+    """
+    via = request.headers.get("Via")
+    if via is None:
+        return
+    elements = split(via, ",")
+    if not elements:
+        return
+    pieces = split(elements[0], ";")
+    names = [piece.partition("=")[0].strip().lower() for piece in pieces]
+    kept = [piece for piece, name in zip(pieces, names, strict=True) if name not in ("received", "rport")]
+    host, port = flow.remote
+    kept.append(f"received={host}")
+    if "rport" in names:
+        kept.append(f"rport={port}")
+    elements[0] = ";".join(kept)
+    request.headers.replace_first("Via", ", ".join(elements))
+
+
+def safe_text(message: Message) -> str:
+    """One line of detail for a ladder: who to whom, CSeq, Reason; never authentication, never a body."""
+    headers = message.headers
+    shown = [f"CSeq {headers.get('CSeq')}"]
+    if isinstance(message, Request):
+        shown.insert(0, message.uri)
+    shown += [
+        f"{name}: {value}" for name in ("From", "To", "Contact", "Reason", "Warning") if (value := headers.get(name))
+    ]
+    shown += [
+        f"{name}: {AuthField.parse(value).scheme} …"
+        for name in ("Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate")
+        if (value := headers.get(name))
+    ]
+    if message.body:
+        shown.append(f"{message.content_type or 'body'} {len(message.body)} octets")
+    return "; ".join(shown)

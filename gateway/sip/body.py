@@ -1,0 +1,76 @@
+"""What a SIP body holds that the gateway reads: SDP, alone or inside multipart, and digits in INFO. Pure."""
+
+from __future__ import annotations
+
+from gateway.errors import SipError
+from gateway.sip.headers import pairs
+from gateway.sip.message import Message
+
+MAX_PARTS = 16
+DIGITS = frozenset("0123456789*#ABCD")
+
+
+def sdp_of(message: Message) -> str | None:
+    """The session description in a message; None when its body is empty. Raises SipError 415 for anything else."""
+    if not message.body:
+        return None
+    encoding = (message.headers.get("Content-Encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        raise SipError(f"a body in encoding {encoding[:32]!r}", 415)
+    kind = message.content_type
+    if kind == "application/sdp":
+        return _text(message.body)
+    if kind.startswith("multipart/"):
+        for part_kind, part in _parts(message):
+            if part_kind == "application/sdp":
+                return _text(part)
+    raise SipError("a body that is no SDP", 415)
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "replace")
+
+
+def _parts(message: Message) -> list[tuple[str, bytes]]:
+    """The parts of a multipart body (RFC 2046 §5.1.1): type and content. COMPAT: carriers that add ISUP beside SDP."""
+    named = pairs((message.headers.get("Content-Type") or "").partition(";")[2], ";")
+    boundary = next((value for name, value in named if name == "boundary"), None)
+    if not boundary or len(boundary) > 70:
+        raise SipError("a multipart body without a boundary", 415)
+    pieces = (b"\r\n" + message.body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"), MAX_PARTS + 1)
+    out: list[tuple[str, bytes]] = []
+    for piece in pieces[1 : MAX_PARTS + 1]:
+        if piece.startswith(b"--"):
+            break
+        head, _, content = piece.partition(b"\r\n\r\n")
+        kind = "text/plain"
+        for line in head.split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name.strip().lower() == b"content-type":
+                kind = value.split(b";", 1)[0].strip().lower().decode("latin-1")
+        out.append((kind, content))
+    return out
+
+
+def dtmf_of(message: Message) -> tuple[str, int] | None:
+    """Digits and milliseconds of an INFO, ("", …) when its signal is none; None when it is not about DTMF.
+
+    `application/dtmf-relay` has `Signal=5` and `Duration=160`; `application/dtmf` the digit alone.
+    """
+    if message.content_type == "application/dtmf":
+        return _digit(_text(message.body).strip()), 100
+    if message.content_type != "application/dtmf-relay":
+        return None
+    fields: dict[str, str] = {}
+    for line in _text(message.body).splitlines()[:8]:
+        name, _, value = line.partition("=")
+        fields[name.strip().lower()] = value.strip()
+    duration = fields.get("duration", "")
+    milliseconds = int(duration) if duration.isascii() and duration.isdigit() and len(duration) <= 5 else 100
+    return _digit(fields.get("signal", "")), min(max(milliseconds, 40), 6000)
+
+
+def _digit(text: str) -> str:
+    """COMPAT: phones that write * and # as their event numbers, 10 and 11 (RFC 4733 §3.2)."""
+    digit = {"10": "*", "11": "#"}.get(text, text.upper())
+    return digit if len(digit) == 1 and digit in DIGITS else ""

@@ -1,0 +1,295 @@
+"""The transaction layer (RFC 3261 §17): which transaction a message belongs to, and when each wants its turn. Pure.
+
+    message ── receive ──> its transaction ──> Transmit | Answered | Expired
+                   └────── none ──> Requested (a new one was made for it) | Acknowledged (ACK to a 2xx)
+
+A response that belongs to nothing is dropped: it was not asked for. Everything here is counted: when the tables are
+full, or one source fills them, a new request is answered 503 without any memory of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.errors import SipError
+from gateway.sip.message import Message, Request, Response, respond
+from gateway.sip.transaction import (
+    Action,
+    Client,
+    Deliver,
+    Expired,
+    InviteClient,
+    InviteServer,
+    OtherClient,
+    OtherServer,
+    Send,
+    Server,
+    Timers,
+)
+
+COOKIE = "z9hG4bK"  # RFC 3261 §8.1.1.7
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A way to one far end: over which transport, from which of our addresses, over which connection.
+
+    `sent_by` is what our Via and Contact say; `connection` numbers the streams, 0 for datagrams.
+    """
+
+    transport: str  # "UDP", "TCP"
+    local: Address
+    remote: Address
+    sent_by: Address
+    connection: int = 0
+
+    @property
+    def reliable(self) -> bool:
+        return self.transport != "UDP"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    transactions: int = 20_000
+    per_source: int = 5_000  # server transactions of one address
+    usages: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    flow: Flow
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClientTransaction:
+    machine: Client
+    flow: Flow
+    branch: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServerTransaction:
+    machine: Server
+    flow: Flow
+    key: tuple[str, ...]
+    merge: tuple[str, ...]
+
+    @property
+    def request(self) -> Request:
+        return self.machine.request
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A response to a request of ours."""
+
+    transaction: ClientTransaction
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Our request, or our final response to an INVITE, was never answered."""
+
+    transaction: ClientTransaction | ServerTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A request that is new to us; `merged` when it came before by another way (RFC 3261 §8.2.2.2)."""
+
+    transaction: ServerTransaction
+    merged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """An ACK that belongs to no transaction, as that to a 2xx does not."""
+
+    request: Request
+    flow: Flow
+
+
+Happened = Transmit | Answered | Unanswered | Requested | Acknowledged
+
+
+class Timed(Protocol):
+    @property
+    def deadline(self) -> float | None: ...
+
+
+class Alarm:
+    """Many deadlines behind one: a heap in which an outdated entry is noticed when it comes up."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timed]] = []
+        self._count = itertools.count()
+
+    def arm(self, timed: Timed) -> None:
+        """Its deadline may have become earlier, or come to be."""
+        deadline = timed.deadline
+        if deadline is not None:
+            heapq.heappush(self._heap, (deadline, next(self._count), timed))
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next one may be due; None when nothing waits."""
+        while self._heap:
+            due, _, timed = self._heap[0]
+            deadline = timed.deadline
+            if deadline == due:
+                return due
+            heapq.heappop(self._heap)
+            if deadline is not None and deadline > due:
+                self.arm(timed)
+        return None
+
+    def due(self, now: float) -> Timed | None:
+        """One whose deadline has passed. Whoever fires it arms it again."""
+        deadline = self.deadline
+        if deadline is None or deadline > now:
+            return None
+        return heapq.heappop(self._heap)[2]
+
+
+class Layer:
+    def __init__(self, timers: Timers, limits: Limits, alarm: Alarm) -> None:
+        self._timers = timers
+        self._limits = limits
+        self._alarm = alarm
+        self._clients: dict[tuple[str, str], ClientTransaction] = {}
+        self._servers: dict[tuple[str, ...], ServerTransaction] = {}
+        self._merges: dict[tuple[str, ...], ServerTransaction] = {}
+        self._sources: Counter[str] = Counter()
+        self._owners: dict[int, ClientTransaction | ServerTransaction] = {}  # id(machine) -> transaction
+
+    def __len__(self) -> int:
+        return len(self._clients) + len(self._servers)
+
+    # What we ask
+
+    def request(self, request: Request, flow: Flow, now: float) -> tuple[ClientTransaction | None, list[Happened]]:
+        """Start a client transaction; the request has our Via on top. None when the table is full."""
+        if len(self._clients) >= self._limits.transactions:
+            return None, []
+        make = InviteClient if request.method == "INVITE" else OtherClient
+        machine: Client = make(request, flow.reliable, now, self._timers)
+        transaction = ClientTransaction(machine, flow, request.via.branch)
+        self._clients[transaction.branch, request.method] = transaction
+        self._owners[id(machine)] = transaction
+        return transaction, self._done(transaction, machine.start())
+
+    # What we are asked
+
+    def respond(self, transaction: ServerTransaction, response: Response, now: float) -> list[Happened]:
+        return self._done(transaction, transaction.machine.respond(response, now))
+
+    def find_invite(self, cancel: Request, flow: Flow) -> ServerTransaction | None:
+        """The INVITE that a CANCEL means (RFC 3261 §9.2)."""
+        return self._servers.get(_server_key(cancel, flow, "INVITE"))
+
+    # The wire
+
+    def receive(self, message: Message, flow: Flow, now: float) -> list[Happened]:
+        """Raises SipError when the message lacks what matching needs."""
+        if isinstance(message, Response):
+            found = self._clients.get((message.via.branch, message.cseq.method))
+            if found is None:
+                return []
+            return self._done(found, found.machine.receive(message, now))
+        if not isinstance(message, Request):
+            return []
+        if message.cseq.method != message.method:
+            raise SipError("CSeq names another method")
+        key = _server_key(message, flow, "INVITE" if message.method == "ACK" else message.method)
+        known = self._servers.get(key)
+        if known is not None:
+            if message.method == "ACK" and known.machine.response is not None and known.machine.response.status < 300:
+                return [Acknowledged(message, flow)]  # COMPAT: peers that ACK a 200 with the INVITE's branch
+            return self._done(known, known.machine.receive(message, now))
+        if message.method == "ACK":
+            return [Acknowledged(message, flow)]
+        return self._new(message, flow, key, now)
+
+    def _new(self, request: Request, flow: Flow, key: tuple[str, ...], now: float) -> list[Happened]:
+        source = flow.remote[0]
+        if len(self._servers) >= self._limits.transactions or self._sources[source] >= self._limits.per_source:
+            refusal = respond(request, 503, tag="busy")
+            refusal.headers.add("Retry-After", "10")
+            return [Transmit(flow, refusal)]
+        make = InviteServer if request.method == "INVITE" else OtherServer
+        machine: Server = make(request, flow.reliable, now, self._timers)
+        merge = (request.call_id, request.from_.tag or "", str(request.cseq))
+        merged = request.to.tag is None and merge in self._merges
+        transaction = ServerTransaction(machine, flow, key, merge)
+        self._servers[key] = transaction
+        self._merges.setdefault(merge, transaction)
+        self._sources[source] += 1
+        self._owners[id(machine)] = transaction
+        self._alarm.arm(machine)
+        return [Requested(transaction, merged)]
+
+    # Time
+
+    def fire(self, timed: Timed, now: float) -> list[Happened] | None:
+        """The turn of one of our machines; None when it is not ours."""
+        transaction = self._owners.get(id(timed))
+        if transaction is None or transaction.machine is not timed:
+            return None
+        return self._done(transaction, transaction.machine.fire(now))
+
+    def drop(self, transaction: ClientTransaction) -> None:
+        """Nobody wants its answer any more: the flow is dead."""
+        transaction.machine._terminate()
+        self._forget(transaction)
+
+    def on(self, connection: int) -> list[ClientTransaction]:
+        """The client transactions that wait for an answer on this connection."""
+        return [t for t in self._clients.values() if t.flow.connection == connection]
+
+    def _done(self, transaction: ClientTransaction | ServerTransaction, actions: list[Action]) -> list[Happened]:
+        out: list[Happened] = []
+        for action in actions:
+            match action:
+                case Send(message):
+                    out.append(Transmit(transaction.flow, message))
+                case Deliver(response) if isinstance(transaction, ClientTransaction):
+                    out.append(Answered(transaction, response))
+                case Expired():
+                    out.append(Unanswered(transaction))
+        if transaction.machine.terminated:
+            self._forget(transaction)
+        else:
+            self._alarm.arm(transaction.machine)
+        return out
+
+    def _forget(self, transaction: ClientTransaction | ServerTransaction) -> None:
+        if self._owners.pop(id(transaction.machine), None) is None:
+            return
+        if isinstance(transaction, ClientTransaction):
+            self._clients.pop((transaction.branch, transaction.machine.request.method), None)
+            return
+        self._servers.pop(transaction.key, None)
+        if self._merges.get(transaction.merge) is transaction:
+            del self._merges[transaction.merge]
+        source = transaction.flow.remote[0]
+        self._sources[source] -= 1
+        if self._sources[source] <= 0:
+            del self._sources[source]
+
+
+def _server_key(request: Request, flow: Flow, method: str) -> tuple[str, ...]:
+    """RFC 3261 §17.2.3. The source takes part, so that nobody can reach into another's transaction."""
+    via = request.via
+    if via.branch.startswith(COOKIE) and len(via.branch) > len(COOKIE):
+        return via.branch, via.sent_by, method, flow.remote[0]
+    # RFC 2543 peers: no cookie in the branch.
+    tag = request.from_.tag or ""
+    return request.uri, tag, request.call_id, str(request.cseq.number), str(via), method, flow.remote[0]

@@ -1,0 +1,461 @@
+"""SIP messages as they are on the wire (RFC 3261 §7), read tolerantly and written strictly.
+
+    bytes ── parse ──> Request | Response ── bytes() ──> bytes
+
+1. Headers stay raw and in order; nobody reads one before somebody asks for it. Via and Record-Route are echoed as they came.
+2. Every pass over the input is linear, and everything is capped: octets, header fields, the length of a line.
+3. Whatever is written passes one check that no CR, LF or NUL is inside a field: nobody injects a header through us.
+4. What a peer did wrong is a Malformed with the status to answer, and with the request as far as it could be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gateway.errors import SipError
+from gateway.sip.headers import CSeq, NameAddr, Via, split
+
+MAX_MESSAGE = 65_535  # octets; also the largest UDP datagram
+MAX_HEADERS = 200  # header fields of one message
+MAX_LINE = 16_384  # octets of one header field, unfolded
+
+VERSION = "SIP/2.0"
+
+COMPACT = {  # RFC 3261 §7.3.3 and the IANA registry
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+
+# Fields that a message has once (RFC 3261 §7.3.1; two of them is how smugglers of requests begin, RFC 4475 §3.3.8).
+SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
+
+PHRASES = {
+    100: "Trying",
+    180: "Ringing",
+    181: "Call Is Being Forwarded",
+    182: "Queued",
+    183: "Session Progress",
+    200: "OK",
+    202: "Accepted",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    422: "Session Interval Too Small",
+    423: "Interval Too Brief",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    484: "Address Incomplete",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    491: "Request Pending",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+    600: "Busy Everywhere",
+    603: "Decline",
+    604: "Does Not Exist Anywhere",
+    606: "Not Acceptable",
+}
+
+_FORBIDDEN = ("\r", "\n", "\0")
+_TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
+
+
+def canonical(name: str) -> str:
+    """The one lower-case spelling of a header field's name, compact forms included."""
+    lower = name.lower()
+    return COMPACT.get(lower, lower)
+
+
+class Headers:
+    """The header fields of one message, in order, as (name, value) text; a lookup folds case and compact forms."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self._fields: list[tuple[str, str, str]] = [(canonical(name), name, value) for name, value in fields]
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first field of that name."""
+        key = canonical(name)
+        return next((value for k, _, value in self._fields if k == key), default)
+
+    def all(self, name: str) -> list[str]:
+        """Every field of that name as it was written; commas inside are left alone."""
+        key = canonical(name)
+        return [value for k, _, value in self._fields if k == key]
+
+    def listed(self, name: str) -> list[str]:
+        """The elements of a comma-separated header, over all fields of that name (RFC 3261 §7.3.1)."""
+        return [element for value in self.all(name) for element in split(value, ",")]
+
+    def tokens(self, name: str) -> frozenset[str]:
+        """The elements of a header that lists option tags or methods, lower case."""
+        return frozenset(element.lower() for element in self.listed(name))
+
+    def add(self, name: str, value: str) -> None:
+        self._fields.append((canonical(name), name, value))
+
+    def prepend(self, name: str, value: str) -> None:
+        self._fields.insert(0, (canonical(name), name, value))
+
+    def set(self, name: str, value: str) -> None:
+        """Replace the first field of that name, drop the others, or append it."""
+        key = canonical(name)
+        for index, (k, _, _) in enumerate(self._fields):
+            if k == key:
+                rest = [field for field in self._fields[index + 1 :] if field[0] != key]
+                self._fields[index:] = [(key, name, value), *rest]
+                return
+        self._fields.append((key, name, value))
+
+    def replace_first(self, name: str, value: str) -> None:
+        """Replace the first field of that name and leave the others."""
+        key = canonical(name)
+        for index, (k, written, _) in enumerate(self._fields):
+            if k == key:
+                self._fields[index] = (key, written, value)
+                return
+
+    def remove(self, name: str) -> None:
+        key = canonical(name)
+        self._fields = [field for field in self._fields if field[0] != key]
+
+    def copy(self) -> Headers:
+        new = Headers()
+        new._fields = list(self._fields)
+        return new
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((name, value) for _, name, value in self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+class Message:
+    """What requests and responses share. The typed views below raise SipError for a field that cannot be read."""
+
+    __slots__ = ("body", "headers")
+
+    def __init__(self, headers: Headers, body: bytes = b"") -> None:
+        self.headers = headers
+        self.body = body
+
+    @property
+    def start_line(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """What a ladder prints."""
+        raise NotImplementedError
+
+    def _need(self, name: str) -> str:
+        value = self.headers.get(name)
+        if value is None:
+            raise SipError(f"no {name}")
+        return value
+
+    @property
+    def call_id(self) -> str:
+        return self._need("Call-ID")
+
+    @property
+    def cseq(self) -> CSeq:
+        return CSeq.parse(self._need("CSeq"))
+
+    @property
+    def via(self) -> Via:
+        """The topmost Via."""
+        first = split(self._need("Via"), ",", limit=1)
+        return Via.parse(first[0] if first else "")
+
+    @property
+    def from_(self) -> NameAddr:
+        return NameAddr.parse(self._need("From"))
+
+    @property
+    def to(self) -> NameAddr:
+        return NameAddr.parse(self._need("To"))
+
+    @property
+    def contact(self) -> NameAddr | None:
+        """The first Contact; None when there is none or it is `*`."""
+        listed = self.headers.listed("Contact")
+        return NameAddr.parse(listed[0]) if listed and listed[0] != "*" else None
+
+    @property
+    def content_type(self) -> str:
+        """The body's type without parameters, lower case; "" when none is named."""
+        return (self.headers.get("Content-Type") or "").split(";", 1)[0].strip().lower()
+
+    # aiosip's names for the same things
+    @property
+    def payload(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def from_details(self) -> NameAddr:
+        return self.from_
+
+    @property
+    def to_details(self) -> NameAddr:
+        return self.to
+
+    @property
+    def contact_details(self) -> NameAddr | None:
+        return self.contact
+
+    def __bytes__(self) -> bytes:
+        """The message on the wire; Content-Length is ours. Raises ValueError when a field would break the framing."""
+        lines = [self.start_line]
+        lines += [f"{name}: {value}" for key, name, value in self.headers._fields if key != "content-length"]
+        for line in lines:
+            if any(character in line for character in _FORBIDDEN):
+                raise ValueError("a line break inside a header field")
+        lines.append(f"Content-Length: {len(self.body)}")
+        return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
+
+    def __repr__(self) -> str:
+        return f"<{self.label} {self.headers.get('Call-ID')} {self.headers.get('CSeq')}>"
+
+
+class Request(Message):
+    __slots__ = ("method", "uri")
+
+    def __init__(self, method: str, uri: str, headers: Headers | None = None, body: bytes = b"") -> None:
+        super().__init__(headers if headers is not None else Headers(), body)
+        self.method = method
+        self.uri = uri
+
+    @property
+    def start_line(self) -> str:
+        return f"{self.method} {self.uri} {VERSION}"
+
+    @property
+    def label(self) -> str:
+        return self.method
+
+    @property
+    def max_forwards(self) -> int:
+        """Max-Forwards; 70 when it is absent (RFC 3261 §16.3), SipError when it is no number."""
+        value = self.headers.get("Max-Forwards")
+        if value is None:
+            return 70
+        if not (value.isascii() and value.isdigit() and len(value) <= 3 and int(value) <= 255):
+            raise SipError("Max-Forwards is no number from 0 to 255")
+        return int(value)
+
+    def copy(self) -> Request:
+        return Request(self.method, self.uri, self.headers.copy(), self.body)
+
+
+class Response(Message):
+    """`local` marks a response that never was on a wire: 408 for a time-out, 503 for a dead transport (RFC 3261 §8.1.3.1)."""
+
+    __slots__ = ("local", "reason", "status")
+
+    def __init__(
+        self, status: int, reason: str = "", headers: Headers | None = None, body: bytes = b"", *, local: bool = False
+    ) -> None:
+        super().__init__(headers if headers is not None else Headers(), body)
+        self.status = status
+        self.reason = reason or PHRASES.get(status, "")
+        self.local = local
+
+    @property
+    def start_line(self) -> str:
+        return f"{VERSION} {self.status} {self.reason}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.status} {self.reason}".rstrip()
+
+    @property
+    def status_code(self) -> int:
+        """aiosip's name for the status."""
+        return self.status
+
+    @property
+    def method(self) -> str:
+        """The method that it answers."""
+        return self.cseq.method
+
+
+class Malformed(SipError):
+    """A message that cannot be taken; `request` is it as far as it was read, when a 4xx can be sent for it."""
+
+    def __init__(self, message: str, status: int = 400, request: Request | None = None) -> None:
+        super().__init__(message, status)
+        self.request = request
+
+
+def respond(request: Request, status: int, reason: str = "", *, tag: str | None = None) -> Response:
+    """A response to `request` with the fields that RFC 3261 §8.2.6 copies; `tag` goes into a To that has none."""
+    headers = Headers()
+    for name in ("Via", "From", "To", "Call-ID", "CSeq"):
+        for value in request.headers.all(name):
+            headers.add(name, value)
+    if status > 100 and tag is not None:
+        to = headers.get("To") or ""
+        try:
+            tagged = NameAddr.parse(to).tag is not None
+        except SipError:
+            tagged = False  # a To that nobody can read is echoed, with a tag behind it
+        if not tagged:
+            headers.set("To", f"{to};tag={tag}")
+    if status == 100:
+        for value in request.headers.all("Timestamp"):  # RFC 3261 §8.2.6.1
+            headers.add("Timestamp", value)
+    return Response(status, reason, headers)
+
+
+def parse(data: bytes, *, framed: bool = False) -> Request | Response:
+    """Read one message. `framed`: the body was cut to Content-Length by a stream's framing already.
+
+    Raises Malformed. A datagram may hold more octets than Content-Length says; they are ignored (RFC 3261 §18.3).
+    """
+    if len(data) > MAX_MESSAGE:
+        raise Malformed("more than 64 KiB", 513)
+    head, separator, body = _divide(data)
+    lines = head.decode("utf-8", "surrogateescape").split("\n")
+    start = lines[0].removesuffix("\r")
+    headers, fault = _fields(lines[1:])
+    message = _start(start, headers)
+    message.body = body
+    request = message if isinstance(message, Request) else None
+    if fault is None and not separator:
+        fault = "no blank line after the headers"
+    if fault is None:
+        fault = _doubled(headers)
+    if fault is None and not framed:
+        fault = _cut(message)
+    if fault is not None:
+        raise Malformed(fault, 400, request)
+    return message
+
+
+def _divide(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Head, separator, body. COMPAT: hand-written clients that end lines with a bare LF."""
+    crlf, lf = data.find(b"\r\n\r\n"), data.find(b"\n\n")
+    if crlf >= 0 and (lf < 0 or crlf < lf):
+        return data[:crlf], b"\r\n\r\n", data[crlf + 4 :]
+    if lf >= 0:
+        return data[:lf], b"\n\n", data[lf + 2 :]
+    return data, b"", b""
+
+
+def _fields(lines: list[str]) -> tuple[Headers, str | None]:
+    """The header fields, unfolded (RFC 3261 §7.3.1), and the first fault if there is one."""
+    headers, fault = Headers(), None
+    name, parts, length = "", list[str](), 0
+
+    def finish() -> None:
+        if name:
+            headers.add(name, " ".join(part for part in parts if part))
+
+    for raw in lines:
+        line = raw.removesuffix("\r")
+        if not line:
+            continue
+        if "\r" in line or "\0" in line:
+            return headers, "a bare CR or NUL in the headers"
+        length = length + len(line) if line[0] in " \t" else len(line)
+        if length > MAX_LINE:
+            return headers, "a header field of more than 16 KiB"
+        if line[0] in " \t":
+            parts.append(line.strip())
+            continue
+        finish()
+        name, colon, value = line.partition(":")
+        name, parts = name.rstrip(" \t"), [value.strip()]
+        if not colon or not name or not _TOKEN.issuperset(name):
+            fault, name = fault or "a header line without a name", ""
+        if len(headers) >= MAX_HEADERS:
+            return headers, f"more than {MAX_HEADERS} header fields"
+    finish()
+    return headers, fault
+
+
+def _start(line: str, headers: Headers) -> Request | Response:
+    if line[:4].upper() == "SIP/":
+        version, _, rest = line.partition(" ")
+        code, _, reason = rest.partition(" ")
+        if version.upper() != VERSION:
+            raise Malformed(f"a response of version {version[:16]!r}", 505)
+        if not (len(code) == 3 and code.isascii() and code.isdigit() and "100" <= code <= "699"):
+            raise Malformed("a response without a status from 100 to 699")
+        return Response(int(code), reason, headers)
+    method, _, rest = line.partition(" ")
+    uri, _, version = rest.rpartition(" ")
+    if not method or not _TOKEN.issuperset(method) or not version.upper().startswith("SIP/"):
+        raise Malformed("neither a request nor a status line")
+    request = Request(method, uri.strip(), headers)
+    if version.upper() != VERSION:
+        raise Malformed(f"version {version[:16]!r}", 505, request)
+    if not request.uri or any(character in request.uri for character in " \t\r<>\0"):
+        # RFC 4475 §3.1.2.4 to §3.1.2.6: white space or angle brackets around the Request-URI
+        raise Malformed("the Request-URI is none", 400, request)
+    return request
+
+
+def _doubled(headers: Headers) -> str | None:
+    return next((f"more than one {name}" for name in SINGLE if len(headers.all(name)) > 1), None)
+
+
+def _cut(message: Message) -> str | None:
+    """Cut a datagram's body to Content-Length; the fault if it promises more than there is."""
+    declared = message.headers.get("Content-Length")
+    if declared is None:
+        return None
+    if not (declared.isascii() and declared.isdigit() and len(declared) <= 9):
+        return "Content-Length is no number"
+    if int(declared) > len(message.body):
+        return "the body is shorter than Content-Length"
+    message.body = message.body[: int(declared)]
+    return None

@@ -1,0 +1,307 @@
+"""What one Call-ID of ours is used for: a request and what follows from it, inside a dialog or not. Pure.
+
+    Usage                 any request: REGISTER, OPTIONS, SUBSCRIBE …; repeats it with credentials, numbers the next one
+    ├── ClientSession     we sent the INVITE: forks, CANCEL, one ACK for every 2xx          (session.py)
+    └── ServerSession     we got the INVITE: 100, 200 until its ACK, CANCEL                 (session.py)
+
+A usage decides; it has no way to the wire but its Core, which matches messages, finds the way to a next hop and tells
+the user what happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.sip.dialog import Dialog, Key
+from gateway.sip.digest import Authenticator
+from gateway.sip.headers import NameAddr, bracketed
+from gateway.sip.layer import ClientTransaction, Flow, ServerTransaction
+from gateway.sip.message import Headers, Message, Request, Response, respond
+from gateway.sip.transaction import Timers
+
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY"
+METHODS = frozenset({*ALLOW.split(", "), "REGISTER", "SUBSCRIBE", "MESSAGE", "REFER", "PRACK", "PUBLISH"})
+SUPPORTED = "timer"
+MAX_OPEN = 16  # unanswered requests inside one dialog
+MAX_CHALLENGES = 3  # 401 and 407 to one request: a proxy, a server, and one stale nonce
+
+
+class Exchange:
+    """One request of ours until its final response, whatever it takes: a second try with credentials, a long ringing."""
+
+    def __init__(self, usage: Usage, request: Request, next_hop: str, *, hint: Flow | None, reported: bool) -> None:
+        self.usage = usage
+        self.request = request  # without Via; authentication and CSeq change from try to try
+        self.next_hop = next_hop  # a URI
+        self.hint = hint  # the flow that this dialog used last
+        self.reported = reported  # somebody waits for the outcome
+        self.transaction: ClientTransaction | None = None
+        self.flow: Flow | None = None
+        self.dialog: Dialog | None = None
+        self.tries = 0
+        self.over = False
+
+    def __repr__(self) -> str:
+        return f"<exchange {self.request!r}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """For the user of this usage: a response to its first request, or a request inside its dialog."""
+
+    usage: Usage
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The final response to a request that the user made."""
+
+    exchange: Exchange
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Find a flow to exchange.next_hop, then Agent.launch or Agent.unreachable."""
+
+    exchange: Exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Somebody asks for something new."""
+
+    usage: Usage
+    request: Request
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing more will be heard of this usage."""
+
+    usage: Usage
+
+
+Report = Heard | Finished | Dispatch | Incoming | Ended
+
+
+class Core(Protocol):
+    """What a usage may ask of the agent."""
+
+    timers: Timers
+
+    def token(self) -> str: ...
+    def tell(self, report: Report) -> None: ...
+    def respond(self, transaction: ServerTransaction, response: Response, now: float) -> None: ...
+    def transmit(self, flow: Flow, message: Message) -> None: ...
+    def follow_up(self, request: Request, flow: Flow, now: float) -> None: ...
+    def give_up(self, transaction: ClientTransaction) -> None: ...
+    def know(self, key: Key, usage: Usage) -> None: ...
+    def forget(self, usage: Usage) -> None: ...
+    def arm(self, usage: Usage) -> None: ...
+
+
+class Usage:
+    """One Call-ID. `call_id` and `tag` are ours to choose as a client; as a server only the tag is."""
+
+    def __init__(self, core: Core, call_id: str, tag: str) -> None:
+        self.core = core
+        self.call_id = call_id
+        self.tag = tag
+        self.dialog: Dialog | None = None
+        self.flow: Flow | None = None
+        self.contact_user = ""
+        self.authenticator: Authenticator | None = None
+        self.sequence = 0
+        self.trusted = False  # somebody configured this far end; what it names needs no permit
+        self.ended = False
+        self._open: dict[int, ServerTransaction] = {}  # id(request) -> transaction, until the final response
+
+    @property
+    def deadline(self) -> float | None:
+        return None
+
+    def fire(self, now: float) -> None:
+        """The deadline has passed."""
+
+    # Asking
+
+    def start(self, request: Request, next_hop: str, *, hint: Flow | None = None) -> Exchange:
+        """The first request of a client's usage, or another in the same sequence outside of dialogs (REGISTER)."""
+        self.sequence += 1
+        request.headers.set("CSeq", f"{self.sequence} {request.method}")
+        return self._ask(Exchange(self, request, next_hop, hint=hint, reported=True))
+
+    def ask(self, method: str, headers: Headers, body: bytes, *, reported: bool = True) -> Exchange | None:
+        """A request inside the dialog; None when there is none."""
+        if self.dialog is None:
+            return None
+        return self._inside(self.dialog, method, headers, body, reported=reported)
+
+    def _inside(self, dialog: Dialog, method: str, headers: Headers, body: bytes, *, reported: bool) -> Exchange:
+        request = dialog.request(method)
+        for name, value in headers:
+            request.headers.add(name, value)
+        request.body = body
+        exchange = Exchange(self, request, dialog.next_hop, hint=self.flow, reported=reported)
+        exchange.dialog = dialog
+        return self._ask(exchange)
+
+    def _ask(self, exchange: Exchange) -> Exchange:
+        if self.authenticator is not None and exchange.request.method not in ("ACK", "CANCEL"):
+            self._authorize(exchange.request)
+        self.core.tell(Dispatch(exchange))
+        return exchange
+
+    def _authorize(self, request: Request) -> None:
+        if self.authenticator is None:
+            return
+        for name in ("Authorization", "Proxy-Authorization"):
+            request.headers.remove(name)
+        for name, value in self.authenticator.headers(request.method, request.uri, request.body):
+            request.headers.add(name, value)
+
+    def launched(self, exchange: Exchange, now: float) -> None:
+        """A flow was found and the request has left on it."""
+        self.flow = exchange.flow
+
+    def answered(self, exchange: Exchange, response: Response, now: float) -> None:
+        """A response to a request of ours; local ones stand for time-outs and dead transports."""
+        if response.status in (401, 407) and self._try_again(exchange, response, now):
+            return
+        self.outcome(exchange, response, now)
+
+    def _try_again(self, exchange: Exchange, response: Response, now: float) -> bool:
+        exchange.tries += 1
+        if self.authenticator is None or exchange.tries > MAX_CHALLENGES or not self.authenticator.learn(response):
+            return False
+        request = exchange.request.copy()
+        if exchange.dialog is not None:
+            exchange.dialog.local_sequence += 1
+            number = exchange.dialog.local_sequence
+        else:
+            self.sequence = number = request.cseq.number + 1
+        request.headers.set("CSeq", f"{number} {request.method}")
+        self._authorize(request)
+        exchange.request = request
+        exchange.hint = exchange.flow
+        exchange.transaction = None
+        self.core.tell(Dispatch(exchange))
+        return True
+
+    def outcome(self, exchange: Exchange, response: Response, now: float) -> None:
+        if response.status < 200:
+            return
+        exchange.over = True
+        if exchange.request.method == "SUBSCRIBE" and self.dialog is None and response.status < 300:
+            self.dialog = Dialog.of_response(exchange.request, response)
+            self.dialog.early = False
+            self.core.know(self.dialog.key, self)
+        if exchange.reported:
+            self.core.tell(Finished(exchange, response))
+
+    # Being asked
+
+    def take(self, transaction: ServerTransaction, now: float) -> None:
+        """The request that made this usage."""
+        request = transaction.request
+        self.flow = transaction.flow
+        self._open[id(request)] = transaction
+        self.core.tell(Incoming(self, request, transaction.flow))
+
+    def requested(self, dialog: Dialog | None, transaction: ServerTransaction, now: float) -> None:
+        """A request inside the dialog, or the next one of the sequence."""
+        request = transaction.request
+        refusal = dialog.receive(request) if dialog is not None else None
+        if refusal is None and len(self._open) >= MAX_OPEN:
+            refusal = 503
+        if refusal is not None:
+            self.refuse(transaction, refusal, now)
+            return
+        self.flow = transaction.flow
+        self._open[id(request)] = transaction
+        self.core.tell(Heard(self, request))
+
+    def acknowledged(self, request: Request, now: float) -> None:
+        """An ACK to a 2xx of ours."""
+
+    def refuse(self, transaction: ServerTransaction, status: int, now: float, **headers: str) -> None:
+        response = respond(transaction.request, status, tag=self.tag)
+        for name, value in headers.items():
+            response.headers.add(name.replace("_", "-"), value)
+        self.core.respond(transaction, response, now)
+
+    def reply(
+        self, request: Request, status: int, reason: str, headers: Headers, body: bytes, now: float
+    ) -> Response | None:
+        """Answer a request; None when it has its final response already, or never wanted one."""
+        transaction = self._open.get(id(request))
+        if transaction is None:
+            return None
+        response = respond(request, status, reason, tag=self.tag)
+        if 100 < status < 300:
+            if request.method in ("INVITE", "SUBSCRIBE", "NOTIFY", "UPDATE", "REFER"):
+                response.headers.add("Contact", self.contact(transaction.flow))
+            if request.to.tag is None:
+                for value in request.headers.all("Record-Route"):
+                    response.headers.add("Record-Route", value)
+        if 200 <= status < 300 and request.method in ("INVITE", "OPTIONS", "UPDATE"):
+            response.headers.add("Allow", ALLOW)
+            response.headers.add("Supported", SUPPORTED)
+        for name, value in headers:
+            response.headers.set(name, value)
+        response.body = body
+        if status >= 200:
+            del self._open[id(request)]
+            if status < 300 and request.method in ("SUBSCRIBE", "REFER") and self.dialog is None:
+                self.dialog = Dialog.of_request(request, self.tag)
+                self.dialog.early = False
+                self.core.know(self.dialog.key, self)
+        self.core.respond(transaction, response, now)
+        return response
+
+    def contact(self, flow: Flow) -> str:
+        return contact(self.contact_user, flow)
+
+    # The end
+
+    def close(self, status: int, headers: Headers, now: float) -> None:
+        """Nobody is interested any more: what was not answered gets `status`."""
+        for transaction in list(self._open.values()):
+            response = respond(transaction.request, status, tag=self.tag)
+            for name, value in headers:
+                response.headers.add(name, value)
+            self.core.respond(transaction, response, now)
+        self._open.clear()
+        self.end()
+        self.core.forget(self)
+
+    def end(self) -> None:
+        """Tell the user that it is over, once."""
+        if not self.ended:
+            self.ended = True
+            self.core.tell(Ended(self))
+
+
+def contact(user: str, flow: Flow) -> str:
+    """Our Contact on this flow."""
+    host, port = flow.sent_by
+    name = f"{user}@" if user else ""
+    transport = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
+    return f"<sip:{name}{bracketed(host)}:{port}{transport}>"
+
+
+def local(request: Request, status: int) -> Response:
+    """A response that no wire brought: 408 for silence, 503 for a dead transport (RFC 3261 §8.1.3.1)."""
+    headers = Headers()
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        headers.add(name, request.headers.get(name) or "")
+    return Response(status, "", headers, local=True)
+
+
+def user_of(address: NameAddr) -> str:
+    """The user part of an address as it is written; "" without one."""
+    return address.user or ""
