@@ -2,7 +2,7 @@
 
     voice, the codec that the far end wants      rewritten in place (rtp.Relay)
     voice, another one                           transcoded: Opus, PCMA, PCMU
-    telephone-event                              passed on with the duration in the other clock (RFC 4733 §2.3.5, §2.5.1)
+    telephone-event                              passed on, the duration in the other clock (RFC 4733 §2.3.5)
                                                  or left out, where the far end takes none
     anything else                                dropped
 
@@ -63,6 +63,7 @@ class Transcoded:
         self._last = 0  # timestamp in
         self._elapsed = 0  # since the source began, in its clock; unlike the timestamp it never wraps
         self._start = 0  # timestamp out that belongs to it
+        self._fresh = True  # the next frame begins a talkspurt (RFC 3551 §4.1)
 
     def voice(self, packet: Packet, now: float) -> Dropped:
         span = payload(packet)
@@ -77,7 +78,8 @@ class Transcoded:
         except MediaError:
             return "undecodable"
         for at, frame in frames:
-            self._write(packet, self._sink.pt, at * self._sink.clock_rate // RATE, frame, now)
+            self._write(packet, self._sink.pt, at * self._sink.clock_rate // RATE, frame, now, marker=self._fresh)
+            self._fresh = False
         return None
 
     def event(self, packet: Packet, now: float, clock: int, to: Codec | None) -> Dropped:
@@ -91,7 +93,8 @@ class Transcoded:
             return "event"
         convert_duration(packet, span[0], clock, to.clock_rate)
         body = bytes(packet.view[span[0] : span[0] + 4])
-        self._write(packet, to.pt, self._elapsed * self._sink.clock_rate // self._source.clock_rate, body, now, marker)
+        at = self._elapsed * self._sink.clock_rate // self._source.clock_rate
+        self._write(packet, to.pt, at, body, now, marker=marker)
         return None
 
     def _follow(self, packet: Packet, now: float) -> int:
@@ -102,6 +105,7 @@ class Transcoded:
             _, self._start = self._out.begin(self, now)
             self._last, self._elapsed = timestamp, 0
             self._transcoder.restart()
+            self._fresh = True
             return 0
         if lost >= 0:
             step = (timestamp - self._last) & 0xFFFFFFFF
@@ -109,7 +113,7 @@ class Transcoded:
             self._last = timestamp
         return lost
 
-    def _write(self, packet: Packet, pt: int, at: int, body: bytes, now: float, marker: bool = False) -> None:
+    def _write(self, packet: Packet, pt: int, at: int, body: bytes, now: float, *, marker: bool) -> None:
         out = self._out
         seq, timestamp = (out.seq + 1) & 0xFFFF, (self._start + at) & 0xFFFFFFFF
         packet.write(pt, seq, timestamp, out.ssrc, body, marker=marker)

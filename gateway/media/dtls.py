@@ -10,6 +10,7 @@ is a failure, and no key is derived. Our own certificate is made when the worker
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hmac
 import secrets
@@ -128,11 +129,10 @@ class Handshake:
             self._step()
             return
         try:
-            # Also answers a repeated last flight: the far end may have missed ours.
-            self._ssl.recv(_MTU)
+            self._ssl.recv(_MTU)  # also answers a repeated last flight: the far end may have missed ours
         except SSL.WantReadError:
-            pass
-        except (SSL.ZeroReturnError, SSL.Error):
+            return
+        except SSL.Error:
             self.closed = True
 
     def expired(self) -> None:
@@ -147,19 +147,15 @@ class Handshake:
         """Say good-bye; take() has it."""
         if self.keys is not None and not self.closed:
             self.closed = True
-            try:
+            with contextlib.suppress(SSL.Error):  # the far end was quicker
                 self._ssl.shutdown()
-            except SSL.Error:
-                pass  # the far end was quicker
 
     def take(self) -> list[bytes]:
         """Datagrams that are due. OpenSSL writes a flight as one run of records: cut it between them, not within."""
         stream = b""
-        try:
+        with contextlib.suppress(SSL.Error):  # WantReadError: there is no more
             while True:
                 stream += self._ssl.bio_read(65_536)
-        except SSL.Error:
-            pass
         datagrams: list[bytes] = []
         at = start = 0
         while at < len(stream):

@@ -2,8 +2,8 @@
 
     EmbeddedEngine ── call → slot, the one with the fewest calls ──> Slot ═ process ═ worker.py
 
-A call stays with the worker that it began in. A worker that dies, or no longer answers, is started again at once; the legs that it
-had are Lost(INTERNAL), and nothing is moved: keys and sequence numbers are gone.
+A call stays with the worker that it began in. A worker that dies, or no longer answers, is started again at once; the
+legs that it had are Lost(INTERNAL), and nothing is moved: keys and sequence numbers are gone.
 """
 
 from __future__ import annotations
@@ -47,14 +47,13 @@ MIN_PORTS = 4  # of each worker
 
 @dataclass(frozen=True, slots=True)
 class MediaSettings:
-    """`address` and `advertise`: an address, or an IPv4 and an IPv6 one with a comma in between. `workers` 0: one per core.
-    `allow`: ranges, otherwise refused, that named candidates and SDP addresses may lie in."""
+    """What the engine needs to know; `[media]` of the configuration."""
 
     address: str = "0.0.0.0"  # noqa: S104 -- media comes from anywhere
-    advertise: str | None = None
+    advertise: str | None = None  # like address: one, or an IPv4 and an IPv6 one with a comma in between
     ports: tuple[int, int] = (20_000, 29_999)
-    workers: int = 0
-    allow: tuple[str, ...] = ()
+    workers: int = 0  # 0: one per core
+    allow: tuple[str, ...] = ()  # otherwise refused ranges that named candidates and SDP addresses may lie in
     patience: Patience = field(default_factory=Patience)
 
 
@@ -255,11 +254,11 @@ class Slot:
         while True:
             began = loop.time()
             try:
-                await self._boot()
+                process, client = await self._boot()
                 if not self._first.done():
                     self._first.set_result(None)
                 self.ready.set()
-                await self._watch()
+                await self._watch(process, client)
             except (OSError, MediaError) as error:
                 if not self._first.done():
                     self._first.set_exception(MediaError(f"media worker {self._number}: {error}"))
@@ -271,13 +270,13 @@ class Slot:
             delay = 0.0 if loop.time() - began > _HEALTHY else min(delay * 2 + 0.05, _MAX_DELAY)
             await asyncio.sleep(delay)
 
-    async def _boot(self) -> None:
+    async def _boot(self) -> tuple[asyncio.subprocess.Process, NgClient]:
         commands, their_commands = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         events, their_events = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         with their_commands, their_events:
-            self._client = NgClient(commands)
+            client = self._client = NgClient(commands)
             self._events = Endpoint(events, self._told)
-            self._process = await asyncio.create_subprocess_exec(
+            process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "gateway.media.worker",
@@ -288,31 +287,30 @@ class Slot:
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(their_commands.fileno(), their_events.fileno()),
             )
-        await self._answers(_BOOT)
-        log.info("media worker started", worker=self._number, pid=self._process.pid)
+        await self._answers(process, client, _BOOT)
+        log.info("media worker started", worker=self._number, pid=process.pid)
+        return process, client
 
-    async def _watch(self) -> None:
+    async def _watch(self, process: asyncio.subprocess.Process, client: NgClient) -> None:
         """Until the process is gone, or is beyond hope."""
-        assert self._process is not None  # called after _boot
-        gone = asyncio.ensure_future(self._process.wait())
+        gone = asyncio.ensure_future(process.wait())
         try:
             while True:
                 await asyncio.wait((gone,), timeout=_HEARTBEAT)
                 if gone.done():
                     log.error("media worker died", worker=self._number, status=gone.result(), calls=len(self.calls))
                     return
-                await self._answers(_HEARTBEAT)
+                await self._answers(process, client, _HEARTBEAT)
         except MediaError:
             log.error("media worker does not answer", worker=self._number, calls=len(self.calls))
         finally:
             gone.cancel()
 
-    async def _answers(self, patience: float) -> None:
+    @staticmethod
+    async def _answers(process: asyncio.subprocess.Process, client: NgClient, patience: float) -> None:
         """A ping, unless the process ends before it is answered. Raises MediaError."""
-        assert self._process is not None  # as above
-        assert self._client is not None
-        gone = asyncio.ensure_future(self._process.wait())
-        pong = asyncio.ensure_future(self._client.request("ping", timeout=patience))
+        gone = asyncio.ensure_future(process.wait())
+        pong = asyncio.ensure_future(client.request("ping", patience=patience))
         try:
             await asyncio.wait((gone, pong), return_when=asyncio.FIRST_COMPLETED)
             if not pong.done():

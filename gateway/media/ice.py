@@ -14,11 +14,12 @@ What differs from a stock aioice connection:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import aioice
 import structlog
@@ -56,10 +57,9 @@ class Datagrams(asyncio.DatagramTransport):
         self._loop.add_reader(sock.fileno(), receive)
 
     def sendto(self, data: Any, addr: Any = None) -> None:
-        try:
+        # Not sent is as lost on the way; a check is repeated, and consent notices a link that is down.
+        with contextlib.suppress(OSError):
             self.sock.sendto(data, addr)
-        except OSError:
-            pass  # as lost on the way; a check is repeated, and consent notices a link that is down
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self.sock.getsockname()[:2] if name == "sockname" else default
@@ -75,8 +75,8 @@ class Datagrams(asyncio.DatagramTransport):
 class Agent(aioice.Connection):
     """One ICE session of one component.
 
-    `on_media(address)` is called for each datagram in `packet` that is not STUN; `on_stranger()` for each check that is not
-    authentic.
+    `on_media(address)` is called for each datagram in `packet` that is not STUN; `on_stranger()` for each check that is
+    not authentic.
     """
 
     def __init__(
@@ -223,9 +223,9 @@ class Agent(aioice.Connection):
         """Select this pair, or stay.
 
         RFC 8445 nominates one pair. Clients with aggressive nomination (RFC 5245 §8.1.1.2) nominate each, over and
-        over, where the highest priority counts; those that move to another network nominate a lower one, and no longer the
-        old. So a nomination is followed if its priority is not lower, if the selected pair has gone quiet, or if
-        it comes twice without one for the selected pair in between.
+        over, where the highest priority counts; those that move to another network nominate a lower one, and no longer
+        the old. So a nomination is followed if its priority is not lower, if the selected pair has gone quiet, or if it
+        comes twice without one for the selected pair in between.
         """
         current = self.selected_pair
         again = self._last_nominated is pair
@@ -233,8 +233,7 @@ class Agent(aioice.Connection):
         if current is None or pair is current or self._follow(current, pair, again, now):
             self.selected_pair = pair
             self._nominated_at = now
-            transport = pair.protocol.transport
-            assert isinstance(transport, Datagrams)  # made in open()
+            transport = cast(Datagrams, pair.protocol.transport)  # as open() made it
             self.selected = (transport.sock, pair.remote_addr)
         elif current is not None:
             self._nominated[COMPONENT] = current
@@ -245,12 +244,12 @@ class Agent(aioice.Connection):
         return pair.remote_candidate.priority >= current.remote_candidate.priority
 
     async def query_consent(self) -> None:
-        assert self.remote_password is not None  # connect() demands it
         loop = asyncio.get_running_loop()
-        key = self.remote_password.encode()
+        key = (self.remote_password or "").encode()
         granted = loop.time()
         while loop.time() - granted < CONSENT_EXPIRES:
-            await asyncio.sleep(CONSENT_INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311 -- RFC 7675 §5.1: only to avoid lockstep
+            # RFC 7675 §5.1: not in lockstep with others
+            await asyncio.sleep(CONSENT_INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311 -- no secret
             pair = self._nominated.get(COMPONENT)
             if pair is None:
                 continue

@@ -1,7 +1,7 @@
-"""What both kinds of leg share: counters, the path to the other leg, digits, prompts, and the one end that each comes to.
+"""What both kinds of leg share: counters, the path to the other leg, digits, prompts, and the end that each comes to.
 
-A transport (rtpleg, webrtcleg) takes packets off its sockets and calls `heard` with those that are authentic; it sends what
-`send` finds in the worker's packet. In between:
+A transport (rtpleg, webrtcleg) takes packets off its sockets and calls `heard` with those that are authentic; it sends
+what `send` finds in the worker's packet. In between:
 
     heard ── digits ──> Digit event
        └──── path ────> the peer's send, unless someone else speaks there (a prompt, digits) or it is on hold

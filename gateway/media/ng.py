@@ -217,22 +217,25 @@ class NgClient:
         self._waiting: dict[bytes, asyncio.Future[Message]] = {}
 
     async def request(
-        self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = 3.0
-    ) -> Message:  # noqa: ASYNC109 -- a bound of the protocol, with repeats inside it
-        """The answer, which says neither error nor nothing. Raises NgError (refused), MediaError (no answer, closed)."""
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, patience: float = 3.0
+    ) -> Message:
+        """The answer, which says neither error nor nothing.
+
+        Raises NgError (refused), MediaError (no answer, closed).
+        """
         loop = asyncio.get_running_loop()
         cookie = f"{self._prefix}_{next(self._numbers)}".encode()
         data = cookie + b" " + encode({**(arguments or {}), "command": command})
         answer: asyncio.Future[Message] = loop.create_future()
         self._waiting[cookie] = answer
-        wait, deadline = FIRST_REPEAT, loop.time() + timeout
+        wait, deadline = FIRST_REPEAT, loop.time() + patience
         try:
             while not answer.done() and (left := deadline - loop.time()) > 0:
                 self._endpoint.send(data)
                 await asyncio.wait((answer,), timeout=min(wait, left))
                 wait *= 2
             if not answer.done():
-                raise MediaError(f"no answer to {command} within {timeout:g} s")
+                raise MediaError(f"no answer to {command} within {patience:g} s")
             result = answer.result()
         finally:
             del self._waiting[cookie]

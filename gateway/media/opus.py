@@ -1,4 +1,4 @@
-"""Opus (RFC 6716) by the system's libopus, always at 8 kHz mono: the other side of every transcoded call is a telephone.
+"""Opus (RFC 6716) by the system's libopus, always at 8 kHz mono: the other side of a transcoded call is a telephone.
 
 libopus codes and decodes at 8 kHz itself, whatever rate the far end works at (RFC 7587 §4.1: the RTP clock is 48 kHz
 regardless), so no resampler is needed.

@@ -2,8 +2,8 @@
 
 Whoever writes an address into a candidate or an SDP makes us send there. Without this rule any user could have the
 gateway's own network probed: private, loopback, link-local, multicast and otherwise special ranges are refused unless
-the operator allows them. IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64, Teredo) are judged by it too. Names are
-refused: mDNS names (RFC 8828) mean nothing to us, and others are for signalling to resolve.
+the operator allows them. IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64, Teredo) are judged by it too.
+Names are refused: mDNS names (RFC 8828) mean nothing to us, and others are for signalling to resolve.
 """
 
 from __future__ import annotations

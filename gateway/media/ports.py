@@ -1,9 +1,9 @@
 """UDP sockets out of the configured range.
 
-A leg gets an even port and the odd one above it (RFC 3550 §11), an ICE leg the even one for each of its addresses. A port that
-is given back stays bound for a while and what comes is left to the kernel to drop: a packet that is still on its way, or a far
-end that has not heard of the end, must not be heard in the next call. Only when no other port is left is the one that rested
-longest taken again at once.
+A leg gets an even port and the odd one above it (RFC 3550 §11), an ICE leg the even one for each of its addresses. A
+port that is given back stays bound for a while and what comes is left to the kernel to drop: a packet that is still on
+its way, or a far end that has not heard of the end, must not be heard in the next call. Only when no other port is left
+is the one that rested longest taken again at once.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Bind:
 def binds(address: str, advertise: str | None) -> tuple[Bind, ...]:
     """What to bind and announce, the most useful first.
 
-    `address` is one address, or an IPv4 and an IPv6 one with a comma in between, and so is `advertise`. A wildcard with an
-    advertised address is one socket that announces that alone (the gateway is behind a one-to-one NAT); without, it is a socket
-    for each address of this machine but loopback, which is bound only where it is named. Raises MediaError.
+    `address` is one address, or an IPv4 and an IPv6 one with a comma in between, and so is `advertise`. A wildcard with
+    an advertised address is one socket that announces that alone (the gateway is behind a one-to-one NAT); without, it
+    is a socket for each address of this machine but loopback, which is bound only where it is named. Raises MediaError.
     """
     try:
         bound = [ipaddress.ip_address(part.strip()) for part in address.split(",")]

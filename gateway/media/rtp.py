@@ -1,7 +1,8 @@
 """RTP (RFC 3550) and telephone events (RFC 4733), in place and without a clock.
 
-What leaves towards one end is one stream for the life of its leg: one SSRC, a sequence without holes of our making and a
-timestamp that moves with time, whoever speaks: the other leg, a prompt, our own digits, after a re-INVITE another source.
+What leaves towards one end is one stream for the life of its leg: one SSRC, a sequence without holes of our making and
+a timestamp that moves with time, whoever speaks: the other leg, a prompt, our own digits, after a re-INVITE another
+source.
 
     in   ssrc A  seq 900 901 902 | ssrc B  seq 5 6 7 8        A source that is new to the stream is anchored at the
     out  ssrc X  seq  17  18  19 |            20 21 22 23     next number and keeps its offset from then on; what it
@@ -227,23 +228,25 @@ class DigitReader:
         return (Pressed(DIGITS[self._event], (self._before + self._duration) * 1000 // self._clock),)
 
     def _continues(self, timestamp: int) -> bool:
-        assert self._timestamp is not None  # only called within an event
-        step = (timestamp - self._timestamp) & 0xFFFFFFFF
+        step = (timestamp - (self._timestamp or 0)) & 0xFFFFFFFF
         return self._duration > 0 and abs(step - self._duration) <= self._clock // 50
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One packet of a generated digit: when (s from the start), its event's timestamp (from the start), and the rest."""
+    """One packet of a generated digit."""
 
-    at: float
-    timestamp: int
+    at: float  # seconds from the start
+    timestamp: int  # of its event, from the start
     body: bytes
     marker: bool
 
 
 def steps(digits: str, duration: int, clock: int, *, interval: int = 20, pause: int = 80) -> Iterator[Step]:
-    """The packets that say these digits, `duration` ms each, `pause` ms apart; the end comes three times (RFC 4733 §2.5.1.4)."""
+    """The packets that say these digits, `duration` ms each, `pause` ms apart, every `interval` ms one.
+
+    The end of each comes three times (RFC 4733 §2.5.1.4).
+    """
     begin = 0
     for digit in digits.upper():
         code = DIGITS.index(digit)

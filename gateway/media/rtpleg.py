@@ -4,9 +4,9 @@
                             ^                                                       │
                             └──────────────── connect() again: a re-offer ──────────┘
 
-Armed, we send to the address that the SDP names, if policy permits it, and take the first packet from anywhere: behind NAT the SDP
-names another address than packets come from. Latched, the socket is connected to that source, and the kernel keeps everyone
-else's packets out (RTP bleed: nobody can inject sound, or have it sent to himself).
+Armed, we send to the address that the SDP names, if policy permits it, and take the first packet from anywhere: behind
+NAT the SDP names another address than packets come from. Latched, the socket is connected to that source, and the
+kernel keeps everyone else's packets out (RTP bleed: nobody can inject sound, or have it sent to himself).
 """
 
 from __future__ import annotations

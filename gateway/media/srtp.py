@@ -1,8 +1,8 @@
 """SRTP (RFC 3711, 7714) in place, on the one packet that is being handled.
 
-pylibsrtp's public methods copy a packet three times and raise an exception for each stranger's packet. Its C binding does
-the same work in the buffer itself, for a third of the time. The binding is private, so the package is pinned, and whenever it
-looks different from what is expected the public methods take over.
+pylibsrtp's public methods copy a packet three times and raise an exception for each stranger's packet. Its C binding
+does the same work in the buffer itself, for a third of the time. The binding is private, so the package is pinned, and
+whenever it looks different from what is expected the public methods take over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WINDOW = 128  # packets that may be overtaken and are still taken (RFC 3711 §3.
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A protection profile of DTLS-SRTP (RFC 5764 §4.1.2, RFC 7714 §14.2), with the lengths of key and salt in bytes."""
+    """A protection profile of DTLS-SRTP (RFC 5764 §4.1.2, RFC 7714 §14.2); lengths of key and salt in bytes."""
 
     name: bytes
     policy: int

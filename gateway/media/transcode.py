@@ -2,8 +2,8 @@
 
     payload ── decode ──> PCM, 8 kHz mono ── cut into frames of the far end's ptime ── encode ──> payloads
 
-Time is counted in samples at 8 kHz; the callers convert to the clocks of RTP. Short losses are concealed here, so that the
-far end's frames stay in step; long ones, and pauses of the talker (DTX), are left as a gap in time.
+Time is counted in samples at 8 kHz; the callers convert to the clocks of RTP. Short losses are concealed here, so that
+the far end's frames stay in step; long ones, and pauses of the talker (DTX), are left as a gap in time.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ class Transcoder:
         self._framed.reset()
 
     def feed(self, timestamp: int, data: bytes, lost: int) -> Iterator[tuple[int, bytes]]:
-        """Timestamp and payload of each frame that is whole now. `lost` packets are missing before this one. Raises MediaError."""
+        """Timestamp and payload of each frame that is whole now.
+
+        `lost` packets are missing before this one. Raises MediaError.
+        """
         missing = 0 if self._expected is None else timestamp - self._expected
         pcm = b""
         if lost and 0 < missing <= MAX_CONCEALED:

@@ -2,10 +2,10 @@
 
     open ── connect() ──> checking ── a pair is nominated ──> handshake ── keys ──> connected
                               │                                  │                     │
-                              └──── 20 s ──> Lost(MEDIA_FAILED)  └─> Lost(SECURITY)    └─ consent lost ─> Lost(MEDIA_LOST)
+                              └─ 20 s ─> Lost(MEDIA_FAILED)      └─> Lost(SECURITY)    └─ no consent ─> Lost(MEDIA_LOST)
 
-A ClientHello may come before our side has seen a nomination, because the far end may be done first: from an authentic source it is
-kept for the handshake. Everything from others is dropped and counted.
+A ClientHello may come before our side has seen a nomination, because the far end may be done first: from an authentic
+source it is kept for the handshake. Everything from others is dropped and counted.
 """
 
 from __future__ import annotations
@@ -60,8 +60,6 @@ class WebRtcLeg(Leg):
             ice=Ice(self._agent.local_username, self._agent.local_password, candidates, ("trickle",), complete=True),
             fingerprint=Fingerprint("sha-256", certificate.fingerprint, setup),
         )
-        self._remote: Fingerprint | None = None
-        self._client = False
         self._handshake: Handshake | None = None
         self._srtp: Srtp | None = None
         self._early: list[bytes] = []
@@ -70,7 +68,10 @@ class WebRtcLeg(Leg):
         self._closed_at: float | None = None
 
     async def connect(self, remote: Transport, stream: Stream, setup: Setup) -> None:
-        """Start ICE towards the far end, DTLS after it; later calls change the stream and add candidates. Raises MediaError."""
+        """Start ICE towards the far end, DTLS after it; later calls change the stream and add candidates.
+
+        Raises MediaError.
+        """
         if remote.ice is None or remote.fingerprint is None:
             raise MediaError("the far end has no ICE credentials or no fingerprint")
         if self._run_task is not None and remote.ice.ufrag != self._agent.remote_username:
@@ -78,14 +79,16 @@ class WebRtcLeg(Leg):
         self.agree(stream)
         if self._run_task is None:
             self._agent.expect(remote.ice)
-            self._remote, self._client = remote.fingerprint, setup is Setup.ACTIVE
             await self._add(remote.ice.candidates)
-            self._run_task = asyncio.create_task(self._run())
+            self._run_task = asyncio.create_task(self._run(remote.fingerprint, client=setup is Setup.ACTIVE))
         else:
             await self._add(remote.ice.candidates)
 
     async def candidates(self, candidates: Sequence[Candidate], remote: Ice | None) -> None:
-        """Trickled candidates, before connect() or after it. Those of other credentials are of a session that is over."""
+        """Trickled candidates, before connect() or after it.
+
+        Those of other credentials are of a session that is over.
+        """
         expected = self._agent.remote_username
         if remote is None or expected is None or remote.ufrag in ("", expected):
             await self._add((*candidates, *(remote.candidates if remote else ())))
@@ -132,11 +135,11 @@ class WebRtcLeg(Leg):
             if not await self._agent.named(candidate):
                 self.dropped["candidate"] += 1
 
-    async def _run(self) -> None:
+    async def _run(self, remote: Fingerprint, *, client: bool) -> None:
         try:
             async with asyncio.timeout(self._patience.connect):
                 await self._agent.connect()
-                self._shake_hands()
+                self._shake_hands(remote, client=client)
                 await self.connected.wait()
             while await self._agent.get_event() is not None:
                 self.lose(Cause.MEDIA_LOST, "the far end no longer answers (ICE consent)")
@@ -146,13 +149,12 @@ class WebRtcLeg(Leg):
         except ConnectionError as error:
             self.lose(Cause.MEDIA_FAILED, f"ICE: {error}")
 
-    def _shake_hands(self) -> None:
-        assert self._remote is not None  # connect() was called
-        self._handshake = Handshake(self._certificate, self._remote, client=self._client)
-        self._handshake.start()
+    def _shake_hands(self, remote: Fingerprint, *, client: bool) -> None:
+        handshake = self._handshake = Handshake(self._certificate, remote, client=client)
+        handshake.start()
         early, self._early = self._early, []
         for datagram in early:
-            self._handshake.receive(datagram)
+            handshake.receive(datagram)
         self._progress()
 
     def _progress(self) -> None:

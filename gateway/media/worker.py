@@ -3,8 +3,8 @@
     signalling ══ ng over a unix socket ══> Worker.handle ──> Call ──> legs
                <══ events over another ═══
 
-It ends when its parent does (the pipe on stdin breaks), so that no port stays taken behind a gateway that crashed. Started
-with `--ng udp:HOST:PORT` it stands alone and speaks the public commands of ng (publicng.py).
+It ends when its parent does (the pipe on stdin breaks), so that no port stays taken behind a gateway that crashed.
+Started with `--ng udp:HOST:PORT` it stands alone and speaks the public commands of ng (publicng.py).
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Worker:
         return leg.transport
 
     async def connect(
-        self, call: str, name: str, remote: Transport, stream: Stream, peer: str | None, setup: Setup
+        self, call: str, name: str, remote: Transport, stream: Stream, *, peer: str | None, setup: Setup
     ) -> None:
         leg = self._leg(call, name)
         known = self._calls[call]
@@ -245,8 +245,8 @@ class Worker:
             text(message, "leg"),
             unpack(Transport, message.get("remote")),
             unpack(Stream, message.get("stream")),
-            text(message, "peer") if "peer" in message else None,
-            unpack(Setup, message.get("setup", "active")),
+            peer=text(message, "peer") if "peer" in message else None,
+            setup=unpack(Setup, message.get("setup", "active")),
         )
         return ok()
 
