@@ -25,7 +25,7 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher.base import MatcherBase
 
 from ..peers import tones
-from ..peers.process import HOST, PATIENCE
+from ..peers.process import HOST, PATIENCE, witnesses
 from . import jingle
 from .jingle import Codec, Content, Refusal
 from .voice import Voice
@@ -59,7 +59,7 @@ class Client:
         resource: str = "phone",
         strict: bool = True,
     ) -> None:
-        self.jid = f"{jid}/{resource}"
+        self.jid = self.name = f"{jid}/{resource}"
         self.tone = tones.draw() if tone is None else tone
         self.jmi = jmi
         self.codecs = codecs
@@ -91,19 +91,22 @@ class Client:
             await asyncio.wait_for(self.online.wait(), PATIENCE)
         except TimeoutError:
             raise AssertionError(f"{self.jid} could not log in") from None
+        witnesses.append(self)
         return self
 
     async def __aexit__(self, *problem: object) -> None:
         self._closing = True
+        witnesses.remove(self)
         for call in self.calls:
             await call.voice.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.xmpp.disconnect(wait=1.0)
-        if problem[0] is not None:
-            for call in self.calls:
-                print(f"--- {self.jid}, {call}", *call.transcript, sep="\n")  # noqa: T201  # shown with the failure
+
+    def tail(self) -> str:
+        """What was said in its calls."""
+        return "\n".join(line for call in self.calls for line in (str(call), *call.transcript))
 
     # --- doing
 

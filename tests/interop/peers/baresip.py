@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from . import tones
-from .process import HOST, PATIENCE, Child, PeerError, free_port, program
+from .process import HOST, PATIENCE, PHONE_HOST, Child, PeerError, free_port, program
 
 CONFIGURATION = Path(__file__).parents[3] / "deploy" / "baresip" / "config"
 
@@ -39,11 +39,12 @@ class Baresip:
         codecs: tuple[str, ...] = ("PCMU/8000/1", "PCMA/8000/1"),
         transport: Literal["udp", "tcp"] = "udp",
         proxy: str | None = None,
+        host: str = PHONE_HOST,
     ) -> None:
         self.user = user
         self.tone = tone
         self.port = free_port(4)  # it listens for TLS on the next one
-        self.host = f"{HOST}:{self.port}"
+        self.host = f"{host}:{self.port}"
         suffix = "" if transport == "udp" else f";transport={transport}"
         self.uri = f"sip:{user}@{self.host}{suffix}"
         self.events: list[Event] = []
@@ -157,6 +158,7 @@ class Baresip:
         shipped = CONFIGURATION.read_text()
         ours = {
             "sip_listen": self.host,
+            "net_interface": self.host.partition(":")[0],
             "ctrl_tcp_listen": f"{HOST}:{self._control_port}",
             "audio_source": f"ausine,{self.tone:.0f}",
             "snd_path": self.directory,

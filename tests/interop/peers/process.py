@@ -17,10 +17,12 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 HOST = "127.0.0.1"
+# Telephones live at addresses of their own: the gateway never dials its own address, and knows a trunk by its address.
+PHONE_HOST = "127.0.0.2"
+TRUNK_HOST = "127.0.0.3"
 PATIENCE = 20.0  # seconds that a peer may take for any one thing, on a machine that is busy with others
 
 # Below the range that systems draw ephemeral ports from, so that nobody takes one between our look and the peer's bind.
@@ -30,26 +32,37 @@ _drawn: set[int] = set()
 T = TypeVar("T")
 
 
+class Witness(Protocol):
+    """Somebody who can say what happened when a test failed."""
+
+    name: str
+
+    def tail(self) -> str: ...
+
+
+witnesses: list[Witness] = []  # everybody who is running
+
+
 class PeerError(Exception):
     """A peer did not start, ended early, or did not do what was waited for."""
 
 
 def free_port(count: int = 2) -> int:
-    """The first of `count` adjoining loopback ports that are free for TCP and UDP and were not drawn before."""
+    """The first of `count` adjoining ports that are free for TCP and UDP everywhere and were not drawn before."""
     for _ in range(2000):
         first = random.choice(_PORTS)
         ports = range(first, first + count)
         if _drawn.isdisjoint(ports) and all(map(_is_free, ports)):
             _drawn.update(ports)
             return first
-    raise PeerError(f"no {count} adjoining free ports on {HOST}")
+    raise PeerError(f"no {count} adjoining free ports")
 
 
 def _is_free(port: int) -> bool:
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as probe:
             try:
-                probe.bind((HOST, port))
+                probe.bind(("0.0.0.0", port))
             except OSError:
                 return False
     return True
@@ -106,14 +119,12 @@ class Child:
             limit=1 << 20,
         )
         self._reader = asyncio.create_task(self._read(self._process))
+        witnesses.append(self)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *problem: object) -> None:
+        witnesses.remove(self)
         await self.stop()
-        if error is not None:
-            print(self.tail(80))  # noqa: T201  # pytest shows it with the failure
 
     async def stop(self, signal_: int = signal.SIGTERM, grace: float = 10.0) -> int:
         """Ends the process, with patience first and without later; its exit code (negative: the signal)."""
@@ -177,7 +188,16 @@ class Child:
                     writer.close()
                     return
 
-    def tail(self, count: int = 40) -> str:
+    async def binds(self, port: int, timeout: float = PATIENCE) -> None:
+        """Waits until a UDP port is taken; for programs that print nothing while they run."""
+        async with asyncio.timeout(timeout):
+            while _is_free(port):
+                if self.ended:
+                    raise PeerError(f"{self.name} ended before it took port {port}\n{self.tail()}")
+                await asyncio.sleep(0.02)
+
+    def tail(self, count: int = 60) -> str:
+        """The last lines that it printed."""
         return "\n".join([f"--- {self.name}", *self.lines[-count:]])
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:

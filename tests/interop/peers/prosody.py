@@ -56,8 +56,6 @@ class Prosody:
 
     async def __aexit__(self, *problem: object) -> None:
         try:
-            if self._child is not None and any(problem):
-                print(self._child.tail(60))  # noqa: T201  # pytest shows it with the failure
             await self.stop()
         finally:
             await self._stack.aclose()
@@ -72,7 +70,7 @@ class Prosody:
     async def stop(self) -> None:
         if self._child is not None:
             child, self._child = self._child, None
-            await child.stop()
+            await child.__aexit__()
 
     @property
     def _arguments(self) -> list[str]:

@@ -117,11 +117,8 @@ class Browser:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if error is not None:
-            with contextlib.suppress(Exception):  # the browser may be what failed
-                print("--- browser", json.dumps(await self.do("state"), indent=1), *self.console[-40:], sep="\n")  # noqa: T201
-        await self._stack.__aexit__(kind, error, trace)
+    async def __aexit__(self, *problem: Any) -> None:
+        await self._stack.__aexit__(*problem)
 
     async def do(self, action: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
         """Calls phone.action(…) in the page and waits for what it returns. See page.js for the actions."""
@@ -205,7 +202,7 @@ class Browser:
             result = await asyncio.wait_for(answer, timeout)
         except TimeoutError:
             what = parameters.get("expression", method)
-            raise AssertionError(f"the browser did not come back from {what}\n{self.child.tail(20)}") from None
+            raise AssertionError(f"the browser did not come back from {what}\n" + "\n".join(self.console)) from None
         if "error" in result:
             raise PeerError(f"{method}: {result['error']}")
         return dict(result["result"])

@@ -1,0 +1,61 @@
+"""Real peers for each test: everything is started for it and ends with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+import pytest
+
+# The peers are a namespace package below the root, whichever way pytest was started.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.interop.client.client import Client
+from tests.interop.peers import tones
+from tests.interop.peers.baresip import Baresip
+from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.process import witnesses
+from tests.interop.peers.prosody import Prosody
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what every peer had to say, while they still run."""
+    report = yield
+    if report.failed:
+        report.sections += [(witness.name, witness.tail()) for witness in witnesses]
+    return report
+
+
+@pytest.fixture
+async def prosody() -> AsyncIterator[Prosody]:
+    async with Prosody() as server:
+        yield server
+
+
+@pytest.fixture
+async def gateway(prosody: Prosody) -> AsyncIterator[Gateway]:
+    async with Gateway(prosody) as process:
+        yield await process.ready()
+
+
+@pytest.fixture
+async def juliet(prosody: Prosody, gateway: Gateway) -> AsyncIterator[Client]:
+    """A user with a client that knows Jingle Message Initiation, and a tone of his own."""
+    async with Client(prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port) as client:
+        yield client
+
+
+@pytest.fixture
+async def phone(juliet: Client) -> AsyncIterator[Baresip]:
+    """A telephone that answers by itself, with another tone than Juliet's."""
+    async with Baresip(tone=tones.draw(juliet.tone)) as baresip:
+        yield baresip
