@@ -22,13 +22,13 @@ import structlog
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError, NgError
-from gateway.media import policy
 from gateway.media.engine import Connected, Digit, LegKind, LegStatistics, Lost, MediaEngine, MediaEvent
 from gateway.media.leg import Patience
 from gateway.media.ng import Endpoint, NgClient, message
 from gateway.media.ports import binds
 from gateway.media.wire import pack, unpack
 from gateway.media.worker import WorkerSettings
+from gateway.reach import Reach
 from gateway.session.model import Candidate, Ice, Setup, Stream, Transport
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ class EmbeddedEngine(MediaEngine):
         settings = self._settings
         binds(settings.address, settings.advertise)
         try:
-            policy.networks(settings.allow)
+            Reach(settings.allow)
         except ValueError as error:
             raise MediaError(f"allow: {error}") from error
         count = settings.workers or len(os.sched_getaffinity(0))

@@ -27,9 +27,9 @@ from aioice import stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, StunProtocol
 
-from gateway.media import policy
-from gateway.media.ports import Bind
+from gateway.media.ports import Bind, plain
 from gateway.media.rtp import ROOM, Packet
+from gateway.reach import Reach
 from gateway.session.model import Candidate, Ice
 
 log = structlog.get_logger()
@@ -84,7 +84,7 @@ class Agent(aioice.Connection):
         *,
         controlling: bool,
         packet: Packet,
-        allow: Sequence[policy.Network],
+        reach: Reach,
         on_media: Callable[[Address], None],
         on_stranger: Callable[[], None],
     ) -> None:
@@ -93,7 +93,7 @@ class Agent(aioice.Connection):
         self.heard_at = 0.0  # when media came over the selected pair; its owner sets it
         self.sources: set[Address] = set()  # far ends that are authentic
         self._packet = packet
-        self._allow = allow
+        self._reach = reach
         self._on_media = on_media
         self._on_stranger = on_stranger
         self._refused = False
@@ -156,9 +156,8 @@ class Agent(aioice.Connection):
         """A candidate that signalling brought; False when it is not tried."""
         if candidate.component != COMPONENT or candidate.protocol.lower() != "udp" or self._named >= MAX_CANDIDATES:
             return False
-        if not policy.permitted(candidate.ip, candidate.port, self._allow):
+        if not self._reach.permits(candidate.ip, candidate.port):
             return False
-        host = str(policy.address(candidate.ip))
         kind = candidate.type if candidate.type in ("host", "srflx", "relay") else "host"
         self._named += 1
         await self.add_remote_candidate(
@@ -167,7 +166,7 @@ class Agent(aioice.Connection):
                 component=COMPONENT,
                 transport="udp",
                 priority=candidate.priority,
-                host=host,
+                host=plain(candidate.ip),
                 port=candidate.port,
                 type=kind,
             )

@@ -56,7 +56,8 @@ class Leg:
         self.out = Outgoing(
             randomness.getrandbits(32), randomness.getrandbits(15), randomness.getrandbits(32)
         )  # the sequence starts in the lower half: RFC 3711 §3.3.1 for receivers that miss the start
-        self.connected = asyncio.Event()
+        self.connected = asyncio.Event()  # media can flow both ways
+        self.ready = asyncio.Event()  # there is somewhere to send to
         self.over = False
         self.dropped: Counter[str] = Counter()
         self.received_packets = self.received_octets = self.sent_packets = self.sent_octets = 0
@@ -145,6 +146,7 @@ class Leg:
     def tell_connected(self) -> None:
         if not self.connected.is_set() and not self.over:
             self.connected.set()
+            self.ready.set()
             self._tell(Connected(self.call, self.name))
 
     def lose(self, cause: Cause, text: str) -> None:
@@ -197,7 +199,7 @@ class Leg:
 
     async def _speak_all(self) -> None:
         try:
-            await self.connected.wait()
+            await self.ready.wait()
             while self._speeches:
                 await self._speeches.pop(0)
         finally:

@@ -63,6 +63,13 @@ def binds(address: str, advertise: str | None) -> tuple[Bind, ...]:
     return tuple(found_binds)
 
 
+def plain(address: str) -> str:
+    """An IP address in its one spelling, IPv4 inside IPv6 taken out. Raises ValueError."""
+    found = ipaddress.ip_address(address)
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
+
+
 def _outward(version: int) -> str | None:
     """The source address of this machine's default route; connecting a UDP socket sends nothing."""
     family, far = (socket.AF_INET, "192.0.2.1") if version == 4 else (socket.AF_INET6, "2001:db8::1")

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
 
 from gateway.call.causes import Cause
-from gateway.media import policy
 from gateway.media.leg import Leg, Patience, Tell
-from gateway.media.ports import Bind, Ports
+from gateway.media.ports import Bind, Ports, plain
 from gateway.media.rtp import ROOM, Packet, is_rtp
-from gateway.session.model import Stream, Transport
+from gateway.reach import Reach
+from gateway.session.model import Direction, Stream, Transport
 
 _ffi = FFI()
 _ffi.cdef("int connect(int fd, const void *address, unsigned int length);")
@@ -42,11 +42,11 @@ class RtpLeg(Leg):
         *,
         ports: Ports,
         bind: Bind,
-        allow: Sequence[policy.Network],
+        reach: Reach,
         patience: Patience,
     ) -> None:
         super().__init__(call, name, packet, tell)
-        self._ports, self._bind, self._allow, self._patience = ports, bind, allow, patience
+        self._ports, self._bind, self._reach, self._patience = ports, bind, reach, patience
         self._loop = asyncio.get_running_loop()
         self._port, self._sockets = ports.bind([(bind.address, 0), (bind.address, 1)])
         self._rtp, self._rtcp = self._sockets
@@ -69,10 +69,9 @@ class RtpLeg(Leg):
         previous, before = self._named, self._latched
         self._named = None
         if remote.address is not None:
-            found = policy.address(remote.address)
-            if found is not None and policy.permitted(remote.address, remote.port, self._allow):
-                self._named = (str(found), remote.port)
-            elif stream.direction.value != "inactive":
+            if self._reach.permits(remote.address, remote.port):
+                self._named = (plain(remote.address), remote.port)
+            elif stream.direction is not Direction.INACTIVE:
                 self.log.info("named address not used", address=remote.address, port=remote.port)
         # An end that names the same address again may still sit behind the NAT that it was found behind.
         self._target = before if before is not None and self._named in (None, previous) else self._named
@@ -81,6 +80,8 @@ class RtpLeg(Leg):
             _disconnect(self._rtp)
             self._latched = None
         self._read(self._armed)
+        if self._target is not None:
+            self.ready.set()
         now = self._loop.time()
         self._deadline = now + (self._patience.silence if self.connected.is_set() else self._patience.first)
 

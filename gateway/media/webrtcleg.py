@@ -16,12 +16,13 @@ from collections.abc import Sequence
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
-from gateway.media import ice, policy
+from gateway.media import ice
 from gateway.media.dtls import Certificate, Handshake
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.ports import Bind, Ports
 from gateway.media.rtp import Packet, is_rtp
 from gateway.media.srtp import Srtp
+from gateway.reach import Reach
 from gateway.session.model import Candidate, Fingerprint, Ice, Setup, Stream, Transport
 
 _EARLY = 16  # DTLS datagrams that are kept until the handshake begins
@@ -38,7 +39,7 @@ class WebRtcLeg(Leg):
         *,
         ports: Ports,
         binds: Sequence[Bind],
-        allow: Sequence[policy.Network],
+        reach: Reach,
         patience: Patience,
         certificate: Certificate,
         controlling: bool,
@@ -50,7 +51,7 @@ class WebRtcLeg(Leg):
         self._sockets: tuple[socket.socket, ...]
         self._port, self._sockets = ports.bind([(bind.address, 0) for bind in binds])
         self._agent = ice.Agent(
-            controlling=controlling, packet=packet, allow=allow, on_media=self._media, on_stranger=self._stranger
+            controlling=controlling, packet=packet, reach=reach, on_media=self._media, on_stranger=self._stranger
         )
         candidates = self._agent.open(list(zip(binds, self._sockets, strict=True)))
         self.transport = Transport(

@@ -29,7 +29,6 @@ from typing import Any
 import structlog
 
 from gateway.errors import MediaError, NgError
-from gateway.media import policy
 from gateway.media.dtls import Certificate
 from gateway.media.engine import LegKind, LegStatistics, MediaEvent
 from gateway.media.leg import Leg, Patience
@@ -39,6 +38,7 @@ from gateway.media.rtp import DIGITS, Packet
 from gateway.media.rtpleg import RtpLeg
 from gateway.media.webrtcleg import WebRtcLeg
 from gateway.media.wire import pack, unpack
+from gateway.reach import Reach
 from gateway.session.model import Candidate, Ice, Setup, Stream, Transport
 
 log = structlog.get_logger()
@@ -102,7 +102,7 @@ class Worker:
         self._patience = settings.patience
         self._binds = binds(settings.address, settings.advertise)
         try:
-            self._allow = policy.networks(settings.allow)
+            self._reach = Reach(settings.allow)
         except ValueError as error:
             raise MediaError(f"allow: {error}") from error
         self._ports = Ports(settings.low, settings.high)
@@ -192,7 +192,7 @@ class Worker:
                 self._tell,
                 ports=self._ports,
                 bind=self._binds[0],
-                allow=self._allow,
+                reach=self._reach,
                 patience=self._patience,
             )
         return WebRtcLeg(
@@ -202,7 +202,7 @@ class Worker:
             self._tell,
             ports=self._ports,
             binds=self._binds,
-            allow=self._allow,
+            reach=self._reach,
             patience=self._patience,
             certificate=self._certificate,
             controlling=controlling,
