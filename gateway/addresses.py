@@ -105,7 +105,7 @@ class SipUri:
         if "@" in address:
             raise AddressError(f"more than one @ in {_shown(rest)}")
         hostport, *parameters = address.split(";")
-        host, port = _host_and_port(hostport)
+        host, port = host_and_port(hostport)
         return cls(scheme, user, host, port, _parameters(parameters), _headers(headers), password)
 
     def parameter(self, name: str) -> str | None:
@@ -134,7 +134,8 @@ class SipUri:
         return text
 
 
-def _host_and_port(text: str) -> tuple[str, int | None]:
+def host_and_port(text: str) -> tuple[str, int | None]:
+    """`shakespeare.lit:5062`, `[2001:db8::1]`: the host in its one spelling, and the port. Raises AddressError."""
     if text.startswith("["):
         inner, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
@@ -321,7 +322,7 @@ def _sip_contact(scheme: str, raw_user: str, place: str) -> SipUri:
         raise AddressError(f"not a user: {_shown(raw_user)}")
     user = _unescaped(raw_user, _ALL_CODES)
     raw_hostport, *raw_parameters = place.split(";")
-    host, port = _host_and_port(_unescaped(raw_hostport, _ALL_CODES))
+    host, port = host_and_port(_unescaped(raw_hostport, _ALL_CODES))
     parameters: list[tuple[str, str | None]] = []
     for part in raw_parameters:
         name, equals, value = part.partition("=")
@@ -389,7 +390,7 @@ def _sip_local(uri: SipUri) -> str:
     local = "".join(_escaped(user, "" if bare else "%", _ALL_CODES))
     if uri.scheme != "sip" or _scheme(local)[0]:
         local = f"{uri.scheme}\\3a{local}"
-    host = f"[{uri.host}]" if ":" in uri.host else _readable(uri.host)
+    host = f"[{uri.host}]" if ":" in uri.host else readable_host(uri.host)
     local += "%" + "".join(_escaped(host, "", _ALL_CODES))
     if uri.port is not None:
         local += f"\\3a{uri.port}"
@@ -400,7 +401,7 @@ def _sip_local(uri: SipUri) -> str:
     return local
 
 
-def _readable(host: str) -> str:
+def readable_host(host: str) -> str:
     """A host for people: U-labels where they lead back to the same host, else as it is."""
     if "xn--" not in host:
         return host
@@ -461,7 +462,7 @@ def jid_of(uri: SipUri) -> str | None:
         local, found, domain = user.rpartition(separator)
         if found:
             try:
-                return f"{prepared_local(local)}@{_readable(host_of(domain))}"
+                return f"{prepared_local(local)}@{readable_host(host_of(domain))}"
             except AddressError:
                 return None
     return None

@@ -57,7 +57,7 @@ class _Loader:
     """Collects tables and faults of all files, then builds the plan."""
 
     users: tuple[str, ...]
-    own: frozenset[str]
+    own: plan.Plan
     faults: list[Fault] = field(default_factory=list)
     tables: dict[str, list[_Table]] = field(default_factory=dict)
     names: dict[str, set[str]] = field(default_factory=lambda: {"trunk": set(), "route": set()})
@@ -81,7 +81,7 @@ class _Loader:
                     self._add_table(document, (key, number), REPEATED[key], table)
             else:
                 known = (*SINGLE, *REPEATED, "groups")
-                self.faults.append(document.fault((key,), f"unknown key {key!r}{_near(key, known)}"))
+                self.faults.append(document.fault((key,), f"unknown key {key!r}{near(key, known)}"))
 
     def _add_table(self, document: Document, place: Place, model: type[Section], value: object) -> None:
         key = str(place[0])
@@ -135,7 +135,7 @@ class _Loader:
             route_unassigned = section.unassigned == "route"
             region = section.region
             if region is not None and region not in numbers.REGIONS:
-                self.fault(table, ("region",), f"{region!r} is no region{_near(region.upper(), numbers.REGIONS)}")
+                self.fault(table, ("region",), f"{region!r} is no region{near(region.upper(), numbers.REGIONS)}")
                 region = None
         emergency = next(
             (self._emergency(table, section) for table, section in self.sections("emergency", EmergencySection)), None
@@ -152,7 +152,8 @@ class _Loader:
         examples = [self._example(table, section) for table, section in self.sections("example", ExampleSection)]
         return plan.Plan(
             users=self.users,
-            own=self.own,
+            own=self.own.own,
+            endpoints=self.own.endpoints,
             region=region,
             route_unassigned=route_unassigned,
             emergency=emergency,
@@ -170,7 +171,7 @@ class _Loader:
             self.fault(table, ("via",), 'action = "refuse" goes nowhere: no via')
         for number, via in enumerate(section.via):
             if via not in self.names["trunk"]:
-                self.fault(table, ("via", number), f"{via!r} is no trunk{_near(via, self.names['trunk'])}")
+                self.fault(table, ("via", number), f"{via!r} is no trunk{near(via, self.names['trunk'])}")
         for number, text in enumerate(section.numbers):
             if not (text.isascii() and text.isdigit() and 2 <= len(text) <= 6):
                 self.fault(table, ("numbers", number), f"{text!r} is no emergency number: 2 to 6 digits")
@@ -194,7 +195,7 @@ class _Loader:
             proxy = None
         if proxy and (proxy.scheme == "tel" or proxy.user is not None):
             self.fault(table, ("proxy",), "proxy: sip:HOST, with port and transport where needed")
-        if proxy and proxy.host in self.own:
+        if proxy and self.own.is_own(proxy):
             self.fault(table, ("proxy",), f"proxy: {proxy.host} is this gateway itself")
         if section.register_ and section.username is None:
             self.fault(table, ("register",), "to register, a trunk needs its username")
@@ -202,7 +203,7 @@ class _Loader:
             self.fault(table, ("username",), "username and password_file go together")
         for number, codec in enumerate(section.codecs):
             if codec not in CODECS:
-                self.fault(table, ("codecs", number), f"{codec!r} is no codec{_near(codec.upper(), CODECS)}")
+                self.fault(table, ("codecs", number), f"{codec!r} is no codec{near(codec.upper(), CODECS)}")
         allow = []
         for number, network in enumerate(section.allow):
             try:
@@ -231,7 +232,7 @@ class _Loader:
         for number, via in enumerate(section.via):
             known = self.names["trunk"] | {"direct", "echo"}
             if via not in known:
-                self.fault(table, ("via", number), f"{via!r} is no trunk{_near(via, known)}")
+                self.fault(table, ("via", number), f"{via!r} is no trunk{near(via, known)}")
         if "echo" in section.via and len(section.via) > 1:
             self.fault(table, ("via",), "echo always answers: nothing can come before or after it")
         if "direct" in section.via and not (match.host or match.user or Kind.URI in match.kind or not match.kind):
@@ -244,19 +245,19 @@ class _Loader:
             if kind == Kind.EMERGENCY:
                 self.fault(table, ("match", "kind", number), "emergency calls follow [emergency], never a rule")
             elif kind not in set(Kind):
-                self.fault(table, ("match", "kind", number), f"{kind!r} is no kind{_near(kind, list(Kind))}")
+                self.fault(table, ("match", "kind", number), f"{kind!r} is no kind{near(kind, list(Kind))}")
             else:
                 kinds.append(Kind(kind))
         self._impossible(table, section, kinds)
         for number, country in enumerate(section.country):
             code = country[1:] if country.startswith("+") else ""
             if country not in numbers.REGIONS and not (code.isdigit() and int(code) in numbers.CALLING_CODES):
-                near = _near(country.upper(), numbers.REGIONS)
-                self.fault(table, ("match", "country", number), f"{country!r} is no region or calling code{near}")
+                close = near(country.upper(), numbers.REGIONS)
+                self.fault(table, ("match", "country", number), f"{country!r} is no region or calling code{close}")
         for number, name in enumerate(section.type):
             if name not in numbers.TYPES:
-                near = _near(name, numbers.TYPES)
-                self.fault(table, ("match", "type", number), f"{name!r} is no type of numbers{near}")
+                close = near(name, numbers.TYPES)
+                self.fault(table, ("match", "type", number), f"{name!r} is no type of numbers{close}")
         for number, pattern in enumerate(section.number):
             if pattern.strip("+0123456789*#"):
                 self.fault(table, ("match", "number", number), f"{pattern!r} is no number, nor one with a *")
@@ -295,7 +296,7 @@ class _Loader:
             place: Place = ("match", "from", number)
             if pattern.startswith("@"):
                 if pattern[1:] not in self.groups:
-                    self.fault(table, place, f"there is no group {pattern[1:]!r}{_near(pattern[1:], self.groups)}")
+                    self.fault(table, place, f"there is no group {pattern[1:]!r}{near(pattern[1:], self.groups)}")
                     continue
                 patterns_meant: tuple[str, ...] = self.groups[pattern[1:]]
             elif not _is_caller(pattern):
@@ -305,7 +306,7 @@ class _Loader:
                 patterns_meant = (addresses.folded(pattern),)
             yield pattern if pattern.startswith("@") else patterns_meant[0]
             for meant in patterns_meant:
-                if meant.rpartition("@")[2] not in self.users:
+                if self.users and meant.rpartition("@")[2] not in self.users:
                     message = f"{meant} lets others than users of [xmpp] users call out, at your expense"
                     self.fault(table, place, message, warning=True)
 
@@ -320,8 +321,8 @@ class _Loader:
         match = section.match
         for index, trunk in enumerate(match.trunk):
             if trunk not in self.names["trunk"]:
-                near = _near(trunk, self.names["trunk"])
-                self.fault(table, ("match", "trunk", index), f"{trunk!r} is no trunk{near}")
+                close = near(trunk, self.names["trunk"])
+                self.fault(table, ("match", "trunk", index), f"{trunk!r} is no trunk{close}")
         if match.source and match.trunk:
             self.fault(table, ("match", "source"), 'source = "any" and trunk contradict each other')
         dialled = []
@@ -334,7 +335,7 @@ class _Loader:
             local, _, domain = target.rpartition("@")
             if not local or "/" in domain:
                 self.fault(table, ("to", index), f"{target!r} is no bare JID")
-            elif addresses.folded(domain) not in self.users:
+            elif self.users and addresses.folded(domain) not in self.users:
                 self.fault(table, ("to", index), f"{domain} is none of [xmpp] users")
         to = tuple(target if "{user}" in target else addresses.folded(target) for target in section.to)
         rule = plan.InboundMatch(
@@ -349,8 +350,8 @@ class _Loader:
             self.fault(table, (), "an example has from and to, or inbound")
             return None
         if section.trunk is not None and section.trunk not in self.names["trunk"]:
-            near = _near(section.trunk, self.names["trunk"])
-            self.fault(table, ("trunk",), f"{section.trunk!r} is no trunk{near}")
+            close = near(section.trunk, self.names["trunk"])
+            self.fault(table, ("trunk",), f"{section.trunk!r} is no trunk{close}")
         if section.region is not None and section.region not in numbers.REGIONS:
             self.fault(table, ("region",), f"{section.region!r} is no region")
         uri = None
@@ -366,7 +367,7 @@ class _Loader:
         )  # fmt: skip
 
 
-def _near(word: str, known: Collection[str]) -> str:
+def near(word: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(word, sorted(known), 1, 0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -424,13 +425,19 @@ def read_secret(path: Path) -> tuple[str | None, str | None, str | None]:
 
 
 def load(
-    files: Sequence[Path], *, users: Sequence[str], own: Collection[str] = (), base: Path | None = None
+    files: Sequence[Path],
+    *,
+    users: Sequence[str],
+    own: Collection[str] = (),
+    endpoints: Collection[tuple[str, int]] = (),
+    base: Path | None = None,
 ) -> tuple[plan.Plan, tuple[Fault, ...]]:
     """Reads dialplan files in their order: the plan and its warnings. Raises ConfigurationError with all faults.
 
-    `users` are the domains of our users, `own` our own names and addresses; file names are shown relative to `base`.
+    `users`, `own` and `endpoints` are the plan's; nothing is checked against `users` while they are unknown (empty).
+    File names are shown relative to `base`.
     """
-    loader = _Loader(tuple(users), frozenset(own))
+    loader = _Loader(tuple(users), plan.Plan(own=frozenset(own), endpoints=frozenset(endpoints)))
     for path in files:
         document = toml.read(path, _shown(path, base))
         if isinstance(document, Fault):

@@ -135,10 +135,13 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that decides where calls go. `own` are our names and addresses; `users` the domains of our users."""
+    """Everything that decides where calls go. `users` are the domains of our users; `own` our names, whatever the port;
+    `endpoints` the addresses and ports that we listen on, where another port may well be somebody else's.
+    """
 
     users: tuple[str, ...] = ()
     own: frozenset[str] = frozenset()
+    endpoints: frozenset[tuple[str, int]] = frozenset()
     region: str | None = None
     route_unassigned: bool = False
     emergency: Emergency | None = None
@@ -169,6 +172,12 @@ class Plan:
             rule.refuse is None and (rule.match.name or Kind.NAME in rule.match.kind) and _any(rule.match.name, name)
             for rule in self.routes
         )
+
+    def is_own(self, uri: SipUri, resolved: Collection[str] = ()) -> bool:
+        """Whether a URI leads back to this gateway, itself or by what its host resolves to."""
+        port = uri.port or (5061 if uri.scheme == "sips" or uri.parameter("transport") == "tls" else 5060)
+        ours = [host for host, our_port in self.endpoints if our_port == port]
+        return any(_same(host, self.own) or _same(host, ours) for host in (uri.host, *resolved))
 
     def ours(self, jid: str) -> bool:
         """Whether a bare JID belongs to one of our users' domains."""
@@ -251,7 +260,7 @@ def route(plan: Plan, request: Request) -> Route | Refusal:
 
     if callee.kind is Kind.EMERGENCY and callee.reading:
         return _emergency(plan, request, callee.reading, steps)
-    if callee.uri and _is_own(plan, request, callee.uri):
+    if callee.uri and plan.is_own(callee.uri, request.resolved):
         return refuse(f"{callee.uri.host} is this gateway itself")
     undiallable = _undiallable(plan, callee.reading)
     if undiallable and (callee.uri is None or callee.trunk):
@@ -362,10 +371,6 @@ def _trunk_at(plan: Plan, request: Request, uri: SipUri) -> str | None:
         if _same(host, request.trunk_hosts) or plan.trunk_of(host):
             return "a trunk"
     return None
-
-
-def _is_own(plan: Plan, request: Request, uri: SipUri) -> bool:
-    return any(_same(host, plan.own) for host in (uri.host, *request.resolved))
 
 
 def _emergency(plan: Plan, request: Request, reading: Reading, steps: list[str]) -> Route | Refusal:

@@ -11,12 +11,12 @@ from pydantic import BeforeValidator, Field
 from gateway.dialplan.toml import Section
 
 
-def _one_or_more(value: object) -> object:
+def one_or_more(value: object) -> object:
     """A single word stands for a list of one; TOML's lists become tuples."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
 Text = Annotated[str, Field(min_length=1)]
 
 

@@ -10,7 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from gateway.errors import Fault
 Key = str | int
 Place = tuple[Key, ...]
 
+ENVIRONMENT = "environment"  # what stands in a fault's place of a file
 MAX_FILE = 4 * 1024 * 1024  # bytes
 
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -46,11 +47,15 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One file that was read: its name for people, its values, the line of each."""
+    """One file that was read: its name for people, its values, the line of each.
+
+    `variables` names the environment variables that values came from instead.
+    """
 
     file: str
     values: dict[str, object]
     lines: Mapping[Place, int]
+    variables: Mapping[Place, str] = field(default_factory=dict)
 
     def line(self, place: Iterable[Key]) -> int:
         """The line of a value, or of the nearest table around it that stands in the file."""
@@ -60,7 +65,11 @@ class Document:
         return self.lines.get(known, 1)
 
     def fault(self, place: Iterable[Key], message: str, *, warning: bool = False) -> Fault:
-        return Fault(self.file, self.line(place), message, warning)
+        known = tuple(place)
+        for length in range(len(known), 0, -1):
+            if variable := self.variables.get(known[:length]):
+                return Fault(ENVIRONMENT, 0, f"{variable}: {message}", warning)
+        return Fault(self.file, self.line(known), message, warning)
 
 
 def read(path: Path, shown: str) -> Document | Fault:

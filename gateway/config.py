@@ -1,0 +1,427 @@
+"""gateway.toml and the environment -> each room's frozen settings, or every fault at once.
+
+    gateway.toml ──┐                ┌─> XmppSettings, SipSettings, MediaSettings
+                   ├─ read ─ check ─┤
+    GATEWAY_X__Y ──┘                └─> the dialplan's files ─> Plan
+
+Rules
+ 1. Every key comes by environment too: GATEWAY_XMPP__SECRET is `secret` of [xmpp], and wins over the file. A value that
+    is no text is written as in TOML; a list may be separated by commas.
+ 2. An unknown key is a fault, and so is an unknown GATEWAY_ name.
+ 3. Files that are named are looked for beside gateway.toml, wherever the gateway was started.
+ 4. A secret is in no message and in no repr.
+The rooms are imported when their settings are asked for: `gateway check` needs none of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from gateway import addresses
+from gateway.dialplan import examples, load, toml
+from gateway.dialplan.plan import Plan
+from gateway.dialplan.schema import Text, Words, one_or_more
+from gateway.dialplan.toml import Document, Place, Section
+from gateway.errors import AddressError, ConfigurationError, Fault
+
+if TYPE_CHECKING:
+    from gateway.media.embedded import MediaSettings
+    from gateway.sip.leg import SipSettings
+    from gateway.xmpp.component import XmppSettings
+
+PREFIX = "GATEWAY_"
+TRANSPORTS = ("udp", "tcp")
+DEFAULT_PORT = 5060
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+# The shape of each section --------------------------------------------------------------------------------------------
+
+
+class XmppSection(Section):
+    domain: Text
+    server: Text = "127.0.0.1:5347"
+    secret: Annotated[Text | None, Field(repr=False)] = None
+    secret_file: Text | None = None
+    users: Annotated[Words, Field(min_length=1)]
+    grace: Annotated[float, Field(ge=0, le=3600, strict=False)] = 60.0
+
+
+class SipSection(Section):
+    domain: Text | None = None
+    listen: Annotated[Words, Field(min_length=1)] = ("udp:0.0.0.0:5060", "tcp:0.0.0.0:5060")
+    advertise: Text | None = None
+
+
+class MediaSection(Section):
+    engine: Literal["embedded", "rtpengine"] = "embedded"
+    address: Text = "0.0.0.0"  # noqa: S104 -- media comes from anywhere
+    advertise: Text | None = None
+    ports: Annotated[tuple[int, int], BeforeValidator(one_or_more)] = (20_000, 29_999)
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    allow: Words = ()
+    rtpengine: Words = ()
+
+
+class DialplanSection(Section):
+    files: Annotated[Words, Field(min_length=1)] = ("dialplan/*.toml",)
+
+
+class StorageSection(Section):
+    url: Annotated[Text, Field(repr=False)] = "sqlite:///gateway.db"  # may hold a password
+    key_file: Text | None = None
+
+
+class HttpSection(Section):
+    listen: Text = "127.0.0.1:8080"
+
+
+class LogSection(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "xmpp": XmppSection,
+    "sip": SipSection,
+    "media": MediaSection,
+    "dialplan": DialplanSection,
+    "storage": StorageSection,
+    "http": HttpSection,
+    "log": LogSection,
+}
+
+
+# What the gateway is started with -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration without faults. `warnings` are for the operator; paths and URLs are absolute."""
+
+    path: Path
+    xmpp_domain: str
+    server: tuple[str, int]
+    secret: str = field(repr=False)
+    users: tuple[str, ...]
+    grace: float
+    sip_domain: str
+    sip_listen: tuple[str, ...]
+    sip_advertise: str | None
+    media_address: str
+    media_advertise: str | None
+    media_ports: tuple[int, int]
+    media_workers: int
+    media_allow: tuple[str, ...]
+    storage_url: str = field(repr=False)
+    key_file: Path | None
+    http_listen: str
+    log_level: Literal["debug", "info", "warning", "error"]
+    log_format: Literal["text", "json"]
+    plan: Plan
+    warnings: tuple[Fault, ...] = ()
+
+    @property
+    def xmpp(self) -> XmppSettings:
+        from gateway.xmpp.component import XmppSettings  # noqa: PLC0415 -- see the module's last sentence
+
+        host, port = self.server
+        return XmppSettings(self.xmpp_domain, host, port, self.secret, self.users, self.grace)
+
+    @property
+    def sip(self) -> SipSettings:
+        from gateway.sip.leg import SipSettings  # noqa: PLC0415
+
+        return SipSettings(self.sip_domain, self.sip_listen, self.sip_advertise)
+
+    @property
+    def media(self) -> MediaSettings:
+        from gateway.media.embedded import MediaSettings  # noqa: PLC0415
+
+        return MediaSettings(
+            address=self.media_address,
+            advertise=self.media_advertise,
+            ports=self.media_ports,
+            workers=self.media_workers,
+            allow=self.media_allow,
+        )
+
+
+def read(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Reads gateway.toml with everything it names, and proves the dialplan's examples.
+
+    Raises ConfigurationError with every fault, warnings among them.
+    """
+    return _Reader(path, os.environ if environ is None else environ).config()
+
+
+class _Reader:
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.base = path.resolve().parent
+        self.faults: list[Fault] = []
+        found = toml.read(path, path.name)
+        if isinstance(found, Fault):
+            raise ConfigurationError((found,))
+        self.document = self._with_environment(found, environ)
+
+    def fault(self, place: Place, message: str, *, warning: bool = False) -> None:
+        self.faults.append(self.document.fault(place, message, warning=warning))
+
+    def _with_environment(self, document: Document, environ: Mapping[str, str]) -> Document:
+        """The file's values with those of the environment over them (rule 1)."""
+        values = {key: dict(value) if isinstance(value, dict) else value for key, value in document.values.items()}
+        variables: dict[Place, str] = {}
+        for name in sorted(environ):
+            if not name.startswith(PREFIX):
+                continue
+            section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+            model = SECTIONS.get(section)
+            if model is None or key not in model.model_fields:
+                self.faults.append(Fault(toml.ENVIRONMENT, 0, f"{name}: there is no such key"))
+                continue
+            table = values.setdefault(section, {})
+            if not isinstance(table, dict):
+                continue  # the file's fault, reported as such
+            for other in {"secret", "secret_file"} - {key} if key in {"secret", "secret_file"} else ():
+                table.pop(other, None)
+            table[key] = _from_text(environ[name], model, key)
+            variables[(section, key)] = name
+        return Document(document.file, values, document.lines, variables)
+
+    def _section(self, name: str, model: type[AnySection]) -> AnySection | None:
+        """A section of the right shape; None when it has faults, which are noted."""
+        value = self.document.values.get(name, {})
+        section = toml.validate(self.document, model, value, (name,))
+        if isinstance(section, list):
+            self.faults.extend(section)
+            return None
+        return section
+
+    def config(self) -> Config:
+        for key in self.document.values:
+            if key not in SECTIONS:
+                self.fault((key,), f"unknown section {key!r}{load.near(key, SECTIONS)}")
+        xmpp = self._section("xmpp", XmppSection)
+        sip = self._section("sip", SipSection)
+        media = self._section("media", MediaSection)
+        dialplan = self._section("dialplan", DialplanSection)
+        storage = self._section("storage", StorageSection)
+        http = self._section("http", HttpSection)
+        log = self._section("log", LogSection)
+
+        domain = self._host(("xmpp", "domain"), xmpp.domain) if xmpp else ""
+        users = self._users(domain, xmpp) if xmpp else ()
+        server = self._endpoint(("xmpp", "server"), xmpp.server) if xmpp else ("", 0)
+        secret = self._secret(xmpp) if xmpp else ""
+        sip_domain = self._host(("sip", "domain"), sip.domain) if sip and sip.domain else domain
+        listen = tuple(self._listen(sip)) if sip else ()
+        if sip and sip.advertise:
+            self._ip(("sip", "advertise"), sip.advertise)
+        if media:
+            self._check_media(media, listen)
+        if http:
+            self._check_http(http)
+        key_file = self._key_file(storage) if storage else None
+        plan = self._plan(dialplan, users, {domain, sip_domain} - {""}, set(self._endpoints(sip, media, listen)))
+
+        if not (xmpp and sip and media and storage and http and log and plan) or any(
+            not fault.warning for fault in self.faults
+        ):
+            raise ConfigurationError(load.in_order(self.faults))
+        return Config(
+            path=self.path.resolve(),
+            xmpp_domain=domain,
+            server=server,
+            secret=secret,
+            users=users,
+            grace=xmpp.grace,
+            sip_domain=sip_domain,
+            sip_listen=sip.listen,
+            sip_advertise=sip.advertise,
+            media_address=media.address,
+            media_advertise=media.advertise,
+            media_ports=media.ports,
+            media_workers=media.workers,
+            media_allow=media.allow,
+            storage_url=self._storage_url(storage.url),
+            key_file=key_file,
+            http_listen=http.listen,
+            log_level=log.level,
+            log_format=log.format,
+            plan=plan,
+            warnings=load.in_order(self.faults),
+        )
+
+    # One check per kind of value
+
+    def _host(self, place: Place, text: str) -> str:
+        try:
+            return addresses.host_of(text)
+        except AddressError as error:
+            self.fault(place, str(error))
+            return ""
+
+    def _endpoint(self, place: Place, text: str) -> tuple[str, int]:
+        try:
+            host, port = addresses.host_and_port(text)
+        except AddressError as error:
+            self.fault(place, str(error))
+            return "", 0
+        if port is None:
+            self.fault(place, f"{text!r} has no port")
+        return host, port or 0
+
+    def _ip(self, place: Place, text: str) -> None:
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            self.fault(place, f"{text!r} is no IP address")
+
+    def _users(self, domain: str, section: XmppSection) -> tuple[str, ...]:
+        users = []
+        for number, text in enumerate(section.users):
+            if host := self._host(("xmpp", "users", number), text):
+                # JIDs carry a domain in letters, not in ASCII (RFC 7622 §3.2).
+                users.append(addresses.readable_host(host))
+            if host and host == domain:
+                self.fault(("xmpp", "users", number), f"{text} is the gateway's own domain, not its users'")
+        return tuple(users)
+
+    def _secret(self, section: XmppSection) -> str:
+        if (section.secret is None) == (section.secret_file is None):
+            self.fault(("xmpp",), "[xmpp] needs one of secret and secret_file")
+            return ""
+        if section.secret_file is None:
+            return section.secret or ""
+        secret, problem, warning = load.read_secret(self.base / section.secret_file)
+        for text, is_warning in ((problem, False), (warning, True)):
+            if text:
+                self.fault(("xmpp", "secret_file"), f"{section.secret_file} {text}", warning=is_warning)
+        return secret or ""
+
+    def _listen(self, section: SipSection) -> Iterator[tuple[str, int]]:
+        for number, text in enumerate(section.listen):
+            place: Place = ("sip", "listen", number)
+            transport, colon, endpoint = text.partition(":")
+            if not colon or transport not in TRANSPORTS:
+                near = load.near(transport, TRANSPORTS)
+                self.fault(place, f"{text!r} is not TRANSPORT:ADDRESS:PORT{near}")
+                continue
+            if text in section.listen[:number]:
+                self.fault(place, f"{text!r} stands there twice")
+            host, port = self._endpoint(place, endpoint)
+            if host:
+                self._ip(place, host)
+                yield host, port
+
+    def _check_media(self, section: MediaSection, listen: tuple[tuple[str, int], ...]) -> None:
+        if section.engine == "rtpengine":
+            self.fault(("media", "engine"), 'rtpengine is not supported by this version: use "embedded"')
+        for key, value in (("address", section.address), ("advertise", section.advertise)):
+            for part in value.split(",") if value else ():
+                self._ip(("media", key), part.strip())
+        low, high = section.ports
+        if not 1024 <= low < high <= 65535:
+            self.fault(("media", "ports"), "ports: the lowest and the highest, from 1024 to 65535")
+        for _, port in listen:
+            if low <= port <= high:
+                self.fault(("media", "ports"), f"ports: {port} is one of [sip] listen")
+        for number, network in enumerate(section.allow):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                self.fault(("media", "allow", number), str(error))
+
+    def _check_http(self, section: HttpSection) -> None:
+        host, _ = self._endpoint(("http", "listen"), section.listen)
+        try:
+            loopback = ipaddress.ip_address(host or "127.0.0.1").is_loopback
+        except ValueError:
+            loopback = host == "localhost"
+        if not loopback:
+            message = f"{host} can be reached from elsewhere, and there is no password"
+            self.fault(("http", "listen"), message, warning=True)
+
+    def _key_file(self, section: StorageSection) -> Path | None:
+        if section.key_file is None:
+            return None
+        path = self.base / section.key_file
+        if not path.is_file():
+            self.fault(
+                ("storage", "key_file"),
+                f"{section.key_file} is not there: no credentials of users can be kept",
+                warning=True,
+            )
+        return path
+
+    def _storage_url(self, url: str) -> str:
+        """A relative path of SQLite from beside gateway.toml (rule 3)."""
+        scheme, slashes, name = url.partition(":///")
+        if slashes and scheme.startswith("sqlite") and name and not name.startswith(("/", ":memory:", "file:")):
+            return f"{scheme}:///{self.base / name}"
+        return url
+
+    # The dialplan
+
+    def _endpoints(
+        self, sip: SipSection | None, media: MediaSection | None, listen: tuple[tuple[str, int], ...]
+    ) -> Iterator[tuple[str, int]]:
+        """Addresses and ports that lead back to us."""
+        advertised = [text for text in (sip and sip.advertise, media and media.advertise) if text]
+        for host, port in listen:
+            wildcard = host in {"0.0.0.0", "::"}  # noqa: S104 -- compared, not bound
+            for address in ("127.0.0.1", "::1", "localhost") if wildcard else (host,):
+                yield address, port
+            for text in advertised:
+                for address in text.split(","):
+                    yield address.strip(), port
+
+    def _plan(
+        self, section: DialplanSection | None, users: tuple[str, ...], own: set[str], endpoints: set[tuple[str, int]]
+    ) -> Plan | None:
+        if section is None:
+            return None
+        files: list[Path] = []
+        for number, pattern in enumerate(section.files):
+            try:
+                found = sorted(self.base.glob(pattern)) if not Path(pattern).is_absolute() else _absolute(pattern)
+            except (ValueError, NotImplementedError) as error:
+                self.fault(("dialplan", "files", number), f"{pattern!r}: {error}")
+                continue
+            if not found:
+                self.fault(("dialplan", "files", number), f"{pattern!r} finds no file")
+            files.extend(path for path in found if path not in files)
+        try:
+            plan, warnings = load.load(files, users=users, own=own, endpoints=endpoints, base=self.base)
+        except ConfigurationError as error:
+            self.faults.extend(error.faults)
+            return None
+        self.faults.extend(warnings)
+        self.faults.extend(examples.prove(plan))
+        return plan
+
+
+def _absolute(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+
+
+def _from_text(text: str, model: type[Section], key: str) -> object:
+    """A variable's value in the type that its key wants (rule 1)."""
+    annotation = str(model.model_fields[key].annotation)
+    if not any(word in annotation for word in ("int", "float", "tuple", "bool")):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [part.strip() for part in text.split(",")] if "tuple" in annotation else text
