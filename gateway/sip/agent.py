@@ -1,4 +1,4 @@
-"""The SIP user agent without a wire: octets in, effects out. Pure; `now` and the source of random tokens are given to it.
+"""The SIP user agent without a wire: octets in, effects out. Pure; `now` and random tokens are given to it.
 
     datagram ──> parse ──> layer (transactions) ──> agent ──> usage, by dialog ──> Heard | Finished | Incoming | Ended
                    └ 400      └ repeats absorbed       └ 481, 482, 483, 420, 416, 501
@@ -31,7 +31,7 @@ from gateway.sip.layer import (
     Transmit,
     Unanswered,
 )
-from gateway.sip.message import Malformed, Message, Request, Response, parse, respond
+from gateway.sip.message import MalformedError, Message, Request, Response, parse, respond
 from gateway.sip.session import ClientSession, ServerSession
 from gateway.sip.transaction import Timers
 from gateway.sip.usage import METHODS, Exchange, Report, Usage, local
@@ -77,7 +77,7 @@ class Agent:
             return None  # keepalives (RFC 5626 §4.4.1)
         try:
             message = parse(data, framed=framed)
-        except Malformed as fault:
+        except MalformedError as fault:
             if fault.request is not None:
                 self._complain(fault.request, flow, fault.status, str(fault))
             return None

@@ -37,6 +37,7 @@ UDP = "UDP"
 TCP = "TCP"
 
 LARGE = 1300  # octets: larger requests go over TCP where the target lets them (RFC 3261 §18.1.1)
+VIA = 120  # octets that our Via will add to a request
 MAX_QUEUED = 256  # messages that a program may leave unread in one dialog
 
 Contact = NameAddr  # aiosip's name
@@ -61,7 +62,7 @@ class BaseDialplan:
 
 
 class Dialog:
-    """One call, subscription, registration or single request. Iterating gives what the far side sends, until it is over.
+    """One call, subscription, registration or single request. Iterating gives what the far side sends, to the end.
 
     A call that we place gives each response to its INVITE, a time-out as a local 408 and a dead transport as a local
     503, then the requests inside the dialog. The first final response of 300 or more, BYE and CANCEL are the last.
@@ -115,7 +116,7 @@ class Dialog:
         if isinstance(request, Request):
             self.status_code = status_code
             fields, body = _content(headers, payload)
-            self.usage.reply(request, status_code, status_message, fields, body, self.app.now())
+            self.usage.reply(request, status_code, fields, self.app.now(), reason=status_message, body=body)
             self.app.pump()
 
     async def request(
@@ -238,9 +239,12 @@ class Peer:
         `uri` is the Request-URI when it is not that of `to_details`; `username` for digest is the From's by default.
         """
         session = self.app.agent.client(call_id)
-        request, dialog = self._first(
-            session, "INVITE", from_details, to_details, headers, payload, password, username, uri, max_forwards
-        )
+        self._identify(session, from_details, username, password)
+        request = _request("INVITE", session, from_details, to_details, uri=uri, max_forwards=max_forwards)
+        request.headers.add("Allow", ALLOW)
+        _fill(request, headers, payload)
+        dialog = Dialog(self.app, session)
+        self.app.adopt(dialog)
         session.invite(request, self.next_hop, hint=self._hint)
         self.app.pump()
         return dialog
@@ -262,10 +266,10 @@ class Peer:
         """Send a request and wait for its final response, `dialog.status_code` then. With `dialog` it is the next one
         of that sequence, as REGISTER wants it (RFC 3261 §10.2)."""
         usage = dialog.usage if dialog is not None else self.app.agent.usage()
-        request, fresh = self._first(
-            usage, method, from_details, to_details, headers, payload, password, username, uri, max_forwards
-        )
-        dialog = dialog or fresh
+        self._identify(usage, from_details, username, password)
+        request = _request(method, usage, from_details, to_details, uri=uri, max_forwards=max_forwards)
+        _fill(request, headers, payload)
+        dialog = dialog or Dialog(self.app, usage)
         self.app.adopt(dialog)
         response = await self.app.outcome(usage.start(request, self.next_hop, hint=self._hint))
         dialog.status_code = response.status
@@ -306,39 +310,31 @@ class Peer:
             "SUBSCRIBE", from_details=from_details, to_details=to_details, headers=fields, **others
         )
 
-    def _first(
-        self,
-        usage: Usage,
-        method: str,
-        from_details: NameAddr,
-        to_details: NameAddr,
-        headers: Mapping[str, object] | None,
-        payload: str | bytes,
-        password: str | None,
-        username: str | None,
-        uri: str | None,
-        max_forwards: int,
-    ) -> tuple[Request, Dialog]:
-        user = user_of(from_details)
-        usage.contact_user = user
+    def _identify(self, usage: Usage, from_details: NameAddr, username: str | None, password: str | None) -> None:
+        """Who we are in this usage, and with which credentials."""
+        usage.contact_user = user_of(from_details)
         usage.trusted = self._trusted
         if password is not None and usage.authenticator is None:
-            credentials = Credentials(username if username is not None else user, password)
+            credentials = Credentials(username if username is not None else usage.contact_user, password)
             usage.authenticator = Authenticator(credentials, secrets.token_hex)
-        fields = Headers()
-        fields.add("Max-Forwards", str(max_forwards))
-        fields.add("From", str(from_details.with_tag(usage.tag)))
-        fields.add("To", str(to_details))
-        fields.add("Call-ID", usage.call_id)
-        fields.add("CSeq", f"1 {method}")
-        extra, body = _content(headers, payload)
-        if method == "INVITE":
-            fields.add("Allow", ALLOW)
-        for name, value in extra:
-            fields.add(name, value)
-        dialog = Dialog(self.app, usage)
-        self.app.adopt(dialog)
-        return Request(method, uri or to_details.uri, fields, body), dialog
+
+
+def _request(
+    method: str, usage: Usage, from_details: NameAddr, to_details: NameAddr, *, uri: str | None, max_forwards: int
+) -> Request:
+    """The first request of a usage; it numbers it."""
+    fields = Headers()
+    fields.add("Max-Forwards", str(max_forwards))
+    fields.add("From", str(from_details.with_tag(usage.tag)))
+    fields.add("To", str(to_details))
+    fields.add("Call-ID", usage.call_id)
+    return Request(method, uri or to_details.uri, fields)
+
+
+def _fill(request: Request, headers: Mapping[str, object] | None, payload: str | bytes) -> None:
+    extra, request.body = _content(headers, payload)
+    for name, value in extra:
+        request.headers.add(name, value)
 
 
 class Application(MutableMapping[str, Any]):
@@ -560,16 +556,17 @@ class Application(MutableMapping[str, Any]):
             self._arrive(exchange, exchange.hint)
             return
         hint = exchange.hint
-        if hint is not None and (uri.host, uri.port or 5060) == hint.remote:
-            if transport_of(uri) in (None, hint.transport) and self._alive(hint):
-                self._arrive(exchange, hint)
-                return
-        large = len(exchange.request.body) > LARGE - 700 and transport_of(uri) is None
+        wanted = transport_of(uri)
+        near = hint is not None and (uri.host, uri.port or 5060) == hint.remote and wanted in (None, hint.transport)
+        if hint is not None and near and self._alive(hint):
+            self._arrive(exchange, hint)
+            return
+        large = wanted is None and len(bytes(exchange.request)) + VIA > LARGE
         target = literal(uri, self._permit(exchange))
         if target is not None and target.transport == UDP and not large:
             self._arrive(exchange, self.transports.udp((target.host, target.port)) or hint)
             return
-        self._spawn(self._find(exchange, uri))
+        self._spawn(self._find(exchange, uri, large))
 
     def _alive(self, flow: Flow) -> bool:
         return flow.transport == UDP or self.transports.stream_to(flow.remote) is not None
@@ -581,17 +578,16 @@ class Application(MutableMapping[str, Any]):
         known = exchange.hint.remote[0] if exchange.hint is not None else None
         return lambda address: address == known or self.permit(address)
 
-    async def _find(self, exchange: Exchange, uri: SipUri) -> None:
+    async def _find(self, exchange: Exchange, uri: SipUri, large: bool) -> None:
         flow: Flow | None = None
         for target in await resolve(uri, self._permit(exchange)):
-            flow = await self._reach(exchange, uri, target)
+            flow = await self._reach(target, large)
             if flow is not None:
                 break
         self._arrive(exchange, flow or exchange.hint)
 
-    async def _reach(self, exchange: Exchange, uri: SipUri, target: Target) -> Flow | None:
+    async def _reach(self, target: Target, large: bool) -> Flow | None:
         remote = (target.host, target.port)
-        large = len(bytes(exchange.request)) + 200 > LARGE and transport_of(uri) is None
         if target.transport == TCP or large:
             try:
                 return await self.transports.tcp(remote)

@@ -1,10 +1,10 @@
 """The client's side of digest authentication (RFC 3261 §22, RFC 7616, RFC 8760).
 
-    401/407 ── challenges() ──> the first that we can answer ── Session.authorize() ──> Authorization | Proxy-Authorization
+    401/407 ── challenges() ──> the first that we can answer ── Session.authorize() ──> Authorization
 
 The server lists challenges in its order of preference, so the first supported one is taken (RFC 8760 §2.3). One
-Session remembers one challenge's nonce and counts its uses. A second challenge for the same credentials is answered only
-when it says that the nonce was stale: anything else means that the password is wrong, and asking again would lock accounts.
+Session remembers one challenge's nonce and counts its uses. A second challenge of a realm is answered only when it says
+that the nonce was stale: anything else means that the password is wrong, and asking again would lock the account.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Session:
         self._count += 1
         challenge, credentials = self.challenge, self._credentials
         count = f"{self._count:08x}"
-        digest = response(challenge, credentials, method, uri, body, cnonce, count)
+        digest = response(challenge, credentials, method, uri, body=body, cnonce=cnonce, count=count)
         out = [
             f"username={quote(credentials.username)}",
             f"realm={quote(challenge.realm)}",
@@ -120,7 +120,7 @@ class Session:
 
 
 def response(
-    challenge: Challenge, credentials: Credentials, method: str, uri: str, body: bytes, cnonce: str, count: str
+    challenge: Challenge, credentials: Credentials, method: str, uri: str, *, body: bytes, cnonce: str, count: str
 ) -> str:
     """The request-digest of RFC 7616 §3.4.1, hexadecimal."""
     hashed = HASHES[challenge.base]
@@ -131,10 +131,7 @@ def response(
     secret = over(credentials.username, challenge.realm, credentials.password)
     if challenge.session:
         secret = over(secret, challenge.nonce, cnonce)
-    if challenge.qop == "auth-int":
-        target = over(method, uri, hashed(body))
-    else:
-        target = over(method, uri)
+    target = over(method, uri, hashed(body)) if challenge.qop == "auth-int" else over(method, uri)
     if challenge.qop:
         return over(secret, challenge.nonce, count, cnonce, challenge.qop, target)
     return over(secret, challenge.nonce, target)

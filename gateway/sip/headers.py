@@ -1,7 +1,7 @@
 """The header values that the stack itself reads: NameAddr, Via, CSeq, Reason, and the fields of authentication.
 
-Each is a frozen value with `parse` and `__str__`. Every scanner walks its text once, from left to right: a quoted string
-and an angle bracket hide separators, an escape hides one character, and nothing is ever tried twice.
+Each is a frozen value with `parse` and `__str__`. Every scanner walks its text once, from left to right: a quoted
+string and an angle bracket hide separators, an escape hides one character, and nothing is ever tried twice.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class AuthField:
-    """A challenge or credentials: a scheme and comma-separated parameters (RFC 7235 §2.1), commas and quotes inside allowed."""
+    """A challenge or credentials: a scheme and comma-separated parameters (RFC 7235 §2.1)."""
 
     scheme: str
     parameters: Parameters

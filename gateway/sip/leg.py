@@ -46,7 +46,7 @@ __all__ = ["Credentials", "IncomingCall", "OutgoingCall", "SipSettings", "Teleph
 
 @dataclass(frozen=True, slots=True)
 class SipSettings:
-    """`domain` is our host in From; `listen` holds "udp:0.0.0.0:5060", "tcp:[::]:5060"; `advertise` an address for NAT."""
+    """`domain` is our host in From; `listen` holds "udp:0.0.0.0:5060", "tcp:[::]:5060"; `advertise` is for NAT."""
 
     domain: str
     listen: tuple[str, ...]

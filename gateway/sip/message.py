@@ -2,10 +2,10 @@
 
     bytes ── parse ──> Request | Response ── bytes() ──> bytes
 
-1. Headers stay raw and in order; nobody reads one before somebody asks for it. Via and Record-Route are echoed as they came.
+1. Headers stay raw and in order; none is read before somebody asks for it. Via and Record-Route are echoed verbatim.
 2. Every pass over the input is linear, and everything is capped: octets, header fields, the length of a line.
 3. Whatever is written passes one check that no CR, LF or NUL is inside a field: nobody injects a header through us.
-4. What a peer did wrong is a Malformed with the status to answer, and with the request as far as it could be read.
+4. What a peer did wrong is a MalformedError with the status to answer, and with the request as far as it could be read.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ class Request(Message):
 
 
 class Response(Message):
-    """`local` marks a response that never was on a wire: 408 for a time-out, 503 for a dead transport (RFC 3261 §8.1.3.1)."""
+    """`local`: it never was on a wire, but stands for a time-out (408) or a dead transport (503), RFC 3261 §8.1.3.1."""
 
     __slots__ = ("local", "reason", "status")
 
@@ -327,7 +327,7 @@ class Response(Message):
         return self.cseq.method
 
 
-class Malformed(SipError):
+class MalformedError(SipError):
     """A message that cannot be taken; `request` is it as far as it was read, when a 4xx can be sent for it."""
 
     def __init__(self, message: str, status: int = 400, request: Request | None = None) -> None:
@@ -358,10 +358,10 @@ def respond(request: Request, status: int, reason: str = "", *, tag: str | None 
 def parse(data: bytes, *, framed: bool = False) -> Request | Response:
     """Read one message. `framed`: the body was cut to Content-Length by a stream's framing already.
 
-    Raises Malformed. A datagram may hold more octets than Content-Length says; they are ignored (RFC 3261 §18.3).
+    Raises MalformedError. A datagram may hold more octets than Content-Length says; they are ignored (RFC 3261 §18.3).
     """
     if len(data) > MAX_MESSAGE:
-        raise Malformed("more than 64 KiB", 513)
+        raise MalformedError("more than 64 KiB", 513)
     head, separator, body = _divide(data)
     lines = head.decode("utf-8", "surrogateescape").split("\n")
     start = lines[0].removesuffix("\r")
@@ -376,7 +376,7 @@ def parse(data: bytes, *, framed: bool = False) -> Request | Response:
     if fault is None and not framed:
         fault = _cut(message)
     if fault is not None:
-        raise Malformed(fault, 400, request)
+        raise MalformedError(fault, 400, request)
     return message
 
 
@@ -427,20 +427,20 @@ def _start(line: str, headers: Headers) -> Request | Response:
         version, _, rest = line.partition(" ")
         code, _, reason = rest.partition(" ")
         if version.upper() != VERSION:
-            raise Malformed(f"a response of version {version[:16]!r}", 505)
+            raise MalformedError(f"a response of version {version[:16]!r}", 505)
         if not (len(code) == 3 and code.isascii() and code.isdigit() and "100" <= code <= "699"):
-            raise Malformed("a response without a status from 100 to 699")
+            raise MalformedError("a response without a status from 100 to 699")
         return Response(int(code), reason, headers)
     method, _, rest = line.partition(" ")
     uri, _, version = rest.rpartition(" ")
     if not method or not _TOKEN.issuperset(method) or not version.upper().startswith("SIP/"):
-        raise Malformed("neither a request nor a status line")
+        raise MalformedError("neither a request nor a status line")
     request = Request(method, uri.strip(), headers)
     if version.upper() != VERSION:
-        raise Malformed(f"version {version[:16]!r}", 505, request)
+        raise MalformedError(f"version {version[:16]!r}", 505, request)
     if not request.uri or any(character in request.uri for character in " \t\r<>\0"):
         # RFC 4475 §3.1.2.4 to §3.1.2.6: white space or angle brackets around the Request-URI
-        raise Malformed("the Request-URI is none", 400, request)
+        raise MalformedError("the Request-URI is none", 400, request)
     return request
 
 

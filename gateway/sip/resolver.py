@@ -1,4 +1,4 @@
-"""From a URI to addresses (RFC 3263, without NAPTR): SRV where no port is named, then A and AAAA. Never blocks the loop.
+"""From a URI to addresses (RFC 3263, without NAPTR): SRV where no port is named, then A and AAAA; asynchronous.
 
 Every address that comes out has passed `permit`, literal ones too: nobody probes our networks by naming a host in them.
 """
@@ -87,7 +87,7 @@ async def _services(host: str, transport: str | None) -> list[tuple[str, str, in
             answer = await dns.asyncresolver.resolve(f"_sip._{wanted.lower()}.{host}", dns.rdatatype.SRV)
         except (dns.exception.DNSException, OSError):
             continue
-        records = sorted(answer, key=lambda r: (r.priority, -random.random() * (r.weight + 0.1)))  # noqa: S311 - no secret
+        records = sorted(answer, key=lambda r: (r.priority, -random.random() * (r.weight + 0.1)))  # noqa: S311
         return [(wanted, str(record.target).rstrip("."), int(record.port)) for record in records[:MAX_TARGETS]]
     return []
 

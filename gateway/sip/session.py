@@ -1,11 +1,11 @@
-"""The two INVITE usages (RFC 3261 §13 to §15): the client's, with forks and CANCEL, and the server's, with its 200. Pure.
+"""The two INVITE usages (RFC 3261 §13 to §15): the client's with forks and CANCEL, the server's with its 200. Pure.
 
     ClientSession   calling ── 2xx ──> established ── BYE, either way ──> ended
                        └── CANCEL (after the first 1xx) ──> 487, or a crossing 2xx: ACK and BYE
     ServerSession   ringing ── 2xx ──> answered ── ACK ──> established ── BYE, either way ──> ended
                        └── 3xx-6xx, CANCEL, BYE ──> ended        └── no ACK in 64*T1 ──> BYE
 
-1. Every 2xx gets its ACK, and every repeat of it the same ACK again. Only the first 2xx is the call's: others get a BYE.
+1. Every 2xx gets its ACK, each repeat the same ACK again. Only the first 2xx is the call's, the others get a BYE.
 2. A 2xx of ours is repeated until its ACK, over streams too: beyond the next hop there may be datagrams (§13.3.1.4).
 3. We send no BYE between our 2xx and its ACK (§15): the callee's BYE waits.
 4. One offer at a time: a second one gets 500, one that crosses ours 491 (§14.2, RFC 3311 §5.2).
@@ -188,12 +188,12 @@ class Session(Usage):
             self.core.forget(self)
 
     def reply(
-        self, request: Request, status: int, reason: str, headers: Headers, body: bytes, now: float
+        self, request: Request, status: int, headers: Headers, now: float, *, reason: str = "", body: bytes = b""
     ) -> Response | None:
         transaction = self._open.get(id(request))
         if transaction is not None and 200 <= status < 300 and request.method in ("INVITE", "UPDATE"):
             self._accept_timer(request, headers, now)
-        response = super().reply(request, status, reason, headers, body, now)
+        response = super().reply(request, status, headers, now, reason=reason, body=body)
         if response is None or transaction is None or request.method != "INVITE" or not 200 <= status < 300:
             return response
         t1 = self.core.timers.t1
@@ -374,7 +374,7 @@ class ClientSession(Session):
                 self._send_cancel(now)
 
     def _send_cancel(self, now: float) -> None:
-        """RFC 3261 §9.1: the INVITE's own Via, Route and number; it waits for a 1xx, or it might overtake the INVITE."""
+        """RFC 3261 §9.1: the INVITE's own Via, Route and number; only after a 1xx, or it might overtake the INVITE."""
         exchange = self._invite
         if exchange is None or exchange.transaction is None or exchange.flow is None:
             return
@@ -414,10 +414,10 @@ class ServerSession(Session):
         self.core.tell(Incoming(self, request, transaction.flow))
 
     def reply(
-        self, request: Request, status: int, reason: str, headers: Headers, body: bytes, now: float
+        self, request: Request, status: int, headers: Headers, now: float, *, reason: str = "", body: bytes = b""
     ) -> Response | None:
         initial = self.transaction is not None and request is self.transaction.request
-        response = super().reply(request, status, reason, headers, body, now)
+        response = super().reply(request, status, headers, now, reason=reason, body=body)
         if response is not None and initial and status >= 200:
             self._final = True
             if status >= 300:
@@ -446,7 +446,7 @@ class ServerSession(Session):
         if self.ended:
             return
         if not self._final and self.transaction is not None:
-            self.reply(self.transaction.request, max(status, 300), "", headers, b"", now)
+            self.reply(self.transaction.request, max(status, 300), headers, now)
             return
         self._leaving = headers
         self._leave()

@@ -28,7 +28,7 @@ MAX_CHALLENGES = 3  # 401 and 407 to one request: a proxy, a server, and one sta
 
 
 class Exchange:
-    """One request of ours until its final response, whatever it takes: a second try with credentials, a long ringing."""
+    """One request of ours until its final response: with a second try for credentials, a long ringing."""
 
     def __init__(self, usage: Usage, request: Request, next_hop: str, *, hint: Flow | None, reported: bool) -> None:
         self.usage = usage
@@ -235,7 +235,7 @@ class Usage:
         self.core.respond(transaction, response, now)
 
     def reply(
-        self, request: Request, status: int, reason: str, headers: Headers, body: bytes, now: float
+        self, request: Request, status: int, headers: Headers, now: float, *, reason: str = "", body: bytes = b""
     ) -> Response | None:
         """Answer a request; None when it has its final response already, or never wanted one."""
         transaction = self._open.get(id(request))
