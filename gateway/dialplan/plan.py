@@ -342,7 +342,8 @@ def _description(callee: _Callee, local: str, region: str | None) -> str:
         return f"{local} is the SIP URI {callee.uri}"
     place = f" (read as dialled in {region})" if region else ""
     if reading.number is None:
-        return f"{local} is a call of kind {reading.kind}: {reading.dial}{place}"
+        foreign = ", of another country" if reading.foreign else ""
+        return f"{local} is a call of kind {reading.kind}: {reading.dial}{foreign}{place}"
     what = "/".join(reading.types) if reading.assigned else "unassigned"
     return f"{local} is the number {reading.number}, {what}, country {reading.country or 'unknown'}{place}"
 

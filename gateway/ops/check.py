@@ -1,0 +1,55 @@
+"""`gateway check`: what is wrong with a configuration, for people; the verdict for scripts.
+
+dialplan/office.toml:12: 'carier' is no trunk, did you mean 'carrier'?
+gateway.toml:31: warning: 0.0.0.0 can be reached from elsewhere, and there is no password
+1 fault, 1 warning
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway import config
+from gateway.errors import ConfigurationError, Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Everything found; `config` is None when there is a fault among it."""
+
+    faults: tuple[Fault, ...]
+    config: config.Config | None
+
+    @property
+    def ok(self) -> bool:
+        return self.config is not None
+
+    def lines(self) -> Iterator[str]:
+        """One line per fault and a last one that sums up."""
+        yield from map(str, self.faults)
+        warnings = sum(fault.warning for fault in self.faults)
+        counts = [_count(len(self.faults) - warnings, "fault"), _count(warnings, "warning")]
+        said = ", ".join(count for count in counts if count)
+        if self.config is None:
+            yield said
+            return
+        plan = self.config.plan
+        parts = ((plan.trunks, "trunk"), (plan.routes, "route"), (plan.inbound, "inbound rule"))
+        things = [_count(len(part), noun) for part, noun in parts]
+        things.append(_count(len(plan.examples), "proved example"))
+        yield "ok: " + ", ".join(thing for thing in [*things, said] if thing)
+
+
+def check(path: Path, environ: Mapping[str, str] | None = None) -> Verdict:
+    """Reads a configuration with all that it names, and proves the example rows."""
+    try:
+        found = config.read(path, environ)
+    except ConfigurationError as error:
+        return Verdict(error.faults, None)
+    return Verdict(found.warnings, found)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""

@@ -1,0 +1,179 @@
+"""The command `gateway`: run, check, route, trace, media-worker.
+
+Exit codes: 0 as asked; 1 a fault of the configuration, or a call that `route` says is refused; 2 a wrong use of the
+command, and for `route` any fault. Rooms are imported by the command that needs them, so that `check` starts at once.
+"""
+
+# ruff: noqa: PLC0415 -- the imports within the commands are the sentence above
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+    from gateway.dialplan.plan import Refusal, Route
+
+app = typer.Typer(
+    help="A gateway that lets XMPP users call, and be called from, telephones and SIP addresses.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway.toml to use.")]
+
+
+@app.command()
+def run(config: ConfigFile = Path("gateway.toml")) -> None:
+    """Run the gateway until it is told to stop."""
+    settings = _configuration(config, fault=1)
+    from gateway.ops.serve import serve
+
+    raise typer.Exit(serve(settings))
+
+
+@app.command()
+def check(config: ConfigFile = Path("gateway.toml")) -> None:
+    """Tell every fault of the configuration and the dialplan at once, and prove the example rows."""
+    from gateway.ops import check as checking
+
+    verdict = checking.check(config)
+    for line in verdict.lines():
+        typer.echo(line)
+    raise typer.Exit(0 if verdict.ok else 1)
+
+
+@app.command()
+def route(
+    *,
+    address: Annotated[str, typer.Argument(help="Whom to call, as '+12025550123@sip.example.com'.")],
+    caller: Annotated[str, typer.Option("--from", help="The user who calls, as juliet@shakespeare.lit.")],
+    config: ConfigFile = Path("gateway.toml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome for programs.")] = False,
+    region: Annotated[str | None, typer.Option(help="Read numbers as dialled in this region, as GB.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="Decide as at this time.")] = None,
+) -> None:
+    """Tell what would become of a call, step by step, and why. Nobody is called."""
+    from gateway.dialplan import examples, numbers, plan
+
+    settings = _configuration(config, fault=2)
+    if region is not None and region not in numbers.REGIONS:
+        _wrong(f"--region: {region!r} is no region")
+    request = plan.Request(_bare(caller), _local(address, settings.xmpp_domain), region, at)
+    outcome = plan.route(settings.plan, request)
+    if as_json:
+        typer.echo(json.dumps(examples.as_row(outcome)))
+    else:
+        _explain(outcome)
+    raise typer.Exit(1 if isinstance(outcome, plan.Refusal) else 0)
+
+
+@app.command()
+def trace(
+    log: Annotated[Path, typer.Argument(help='A log with format = "json"; - for standard input.')],
+    call: Annotated[str | None, typer.Option(help="This call alone: our id, a SIP Call-ID or a Jingle sid.")] = None,
+    detail: Annotated[bool, typer.Option(help="Print the messages too.")] = False,
+) -> None:
+    """Print calls as ladders of Jingle and SIP messages, side by side."""
+    from gateway.ops.trace import ladders
+
+    found = False
+    try:
+        with contextlib.nullcontext(sys.stdin) if str(log) == "-" else log.open(errors="replace") as lines:
+            for line in ladders(lines, call, detail=detail):
+                found = True
+                typer.echo(line)
+    except OSError as error:
+        _wrong(f"{log}: {error.strerror or error}")
+    if not found:
+        _wrong(f"no such call in {log}" if call else f"no calls in {log}", 1)
+
+
+@app.command("media-worker")
+def media_worker(
+    ng: Annotated[str, typer.Option(help="Where to take ng commands, as udp:127.0.0.1:2223.")],
+) -> None:
+    """Run one media worker that speaks rtpengine's ng protocol."""
+    from gateway.media import worker
+
+    raise typer.Exit(worker.main(["--ng", ng]))
+
+
+def main() -> None:
+    """The entry point of the command."""
+    app()
+
+
+# What the commands share ----------------------------------------------------------------------------------------------
+
+
+def _wrong(message: str, code: int = 2) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _configuration(path: Path, fault: int) -> Config:
+    """The configuration; its faults and warnings go to standard error, faults end the command with this code."""
+    from gateway.ops.check import check
+
+    verdict = check(path)
+    for found in verdict.faults:
+        typer.echo(str(found), err=True)
+    if verdict.config is None:
+        raise typer.Exit(fault)
+    return verdict.config
+
+
+def _bare(jid: str) -> str:
+    """A bare JID as a server spells it."""
+    from gateway import addresses
+    from gateway.errors import AddressError
+
+    local, at, domain = jid.partition("/")[0].rpartition("@")
+    try:
+        if at:
+            return f"{addresses.prepared_local(local)}@{addresses.readable_host(addresses.host_of(domain))}"
+    except AddressError:
+        pass
+    _wrong(f"--from: {jid!r} is no JID")
+
+
+def _local(address: str, domain: str) -> str:
+    """The local part of a contact of this gateway; a sip: or tel: URI stands for its contact."""
+    from gateway import addresses
+    from gateway.errors import AddressError
+
+    if address.lower().startswith(("sip:", "sips:", "tel:")):
+        try:
+            return addresses.local_of(addresses.SipUri.parse(address))
+        except AddressError as error:
+            _wrong(str(error))
+    local, at, host = address.partition("/")[0].rpartition("@")
+    if not at:
+        return address
+    if host.lower() != domain:
+        _wrong(f"{host} is not this gateway: {domain} is")
+    return local
+
+
+def _explain(outcome: Route | Refusal) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from gateway.dialplan.plan import Refusal
+
+    console = Console(soft_wrap=True, highlight=False)
+    for number, step in enumerate(outcome.steps, 1):
+        console.print(Text(f"{number:>3}. {step}"))
+    if isinstance(outcome, Refusal):
+        console.print(Text(f"refused: {outcome.reason}", "bold red"))
+        return
+    for via, target in zip(outcome.via, outcome.targets, strict=True):
+        console.print(Text(f"via {via}: {target or 'the test line'}", "bold green"))
