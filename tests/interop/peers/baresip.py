@@ -89,7 +89,7 @@ class Baresip:
         await self.command("hangup", f"scode={status} reason={reason}" if status else "")
 
     async def mute(self) -> None:
-        """From now on it says silence (and, told again, its tone)."""
+        """From now on it says nothing in the call that is up (and, told again, its tone)."""
         await self.command("mute")
 
     async def press(self, digits: str) -> None:

@@ -1,0 +1,144 @@
+"""Telephones call users of an XMPP server, through the gateway and with real peers at both ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.interop.client.client import Call, Client
+from tests.interop.client.jingle import DTMF_48000, OPUS
+from tests.interop.peers import tones
+from tests.interop.peers.baresip import Baresip
+from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.prosody import Prosody
+
+
+async def both_hear(call: Call, phone: Baresip) -> None:
+    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
+
+
+async def test_a_telephone_calls_a_user(juliet: Client, phone: Baresip, gateway: Gateway) -> None:
+    await phone.dial(gateway.sip_uri("juliet"))
+    call = await juliet.incoming()
+    await phone.event("CALL_RINGING")
+    await call.accept()
+    await both_hear(call, phone)
+    await call.hang_up()
+    await phone.event("CALL_CLOSED")
+
+
+async def test_a_telephone_calls_a_user_over_tcp(juliet: Client, gateway: Gateway) -> None:
+    async with Baresip(tone=tones.draw(juliet.tone), transport="tcp") as phone:
+        await phone.dial(gateway.sip_uri("juliet") + ";transport=tcp")
+        call = await juliet.incoming()
+        await call.accept()
+        await both_hear(call, phone)
+        await phone.hang_up()
+        assert await call.ended() == "success"
+
+
+async def test_a_telephone_calls_a_user_whose_client_knows_only_opus(
+    prosody: Prosody, phone: Baresip, gateway: Gateway
+) -> None:
+    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    async with Client(*user, tone=tones.draw(phone.tone), codecs=(OPUS, DTMF_48000), resource="other") as other:
+        await phone.dial(gateway.sip_uri("juliet"))
+        call = await other.incoming()
+        await call.accept()
+        assert call.remote is not None
+        await both_hear(call, phone)
+        await call.hang_up()
+
+
+async def test_a_telephone_calls_a_user_with_a_simple_client(prosody: Prosody, gateway: Gateway) -> None:
+    """His caps do not name Jingle Message Initiation, so he is asked directly at his full JID."""
+    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    async with Client(*user, tone=440, jmi=False) as old_juliet, Baresip(tone=520) as phone:
+        await old_juliet.add(gateway.contact_of(phone.uri))
+        await phone.dial(gateway.sip_uri("juliet"))
+        call = await old_juliet.incoming()
+        await phone.event("CALL_RINGING")
+        await call.accept()
+        await both_hear(call, phone)
+        await call.hang_up()
+        await phone.event("CALL_CLOSED")
+
+
+async def test_the_telephone_hangs_up(juliet: Client, phone: Baresip, gateway: Gateway) -> None:
+    await phone.dial(gateway.sip_uri("juliet"))
+    call = await juliet.incoming()
+    await call.accept()
+    await both_hear(call, phone)
+    await phone.hang_up()
+    assert await call.ended() == "success"
+
+
+async def test_keys_go_both_ways(juliet: Client, phone: Baresip, gateway: Gateway) -> None:
+    await phone.dial(gateway.sip_uri("juliet"))
+    call = await juliet.incoming()
+    await call.accept()
+    await both_hear(call, phone)
+    await phone.press("12#")
+    await call.voice.pressed("12#")
+    call.voice.press("456")
+    await phone.pressed("456")
+    await call.press("90*")
+    await phone.pressed("90*")
+    await call.hang_up()
+
+
+@pytest.mark.parametrize("jmi", [True, False], ids=["announced", "direct"])
+async def test_a_user_declines(prosody: Prosody, gateway: Gateway, jmi: bool) -> None:
+    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    async with Client(*user, jmi=jmi) as juliet, Baresip() as phone:
+        await juliet.add(gateway.contact_of(phone.uri))
+        await phone.dial(gateway.sip_uri("juliet"))
+        call = await juliet.incoming()
+        await call.hang_up()
+        closed = await phone.event("CALL_CLOSED")
+        assert closed["param"].startswith("486" if jmi else "603")
+
+
+async def test_a_telephone_gives_up_while_it_rings(juliet: Client, phone: Baresip, gateway: Gateway) -> None:
+    await phone.dial(gateway.sip_uri("juliet"))
+    call = await juliet.incoming()
+    await phone.event("CALL_RINGING")
+    await phone.hang_up()
+    assert await call.ended() == "retract"
+
+
+async def test_all_devices_ring_and_the_others_stop_when_one_answers(
+    juliet: Client, prosody: Prosody, phone: Baresip, gateway: Gateway
+) -> None:
+    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    async with Client(*user, tone=juliet.tone, resource="tablet") as tablet:
+        await phone.dial(gateway.sip_uri("juliet"))
+        call, other = await juliet.incoming(), await tablet.incoming()
+        await call.accept()
+        await both_hear(call, phone)
+        await call.hang_up()
+        assert other.voice.packets == 0
+
+
+async def test_a_user_who_is_not_there_is_not_reached(gateway: Gateway) -> None:
+    async with Baresip() as phone:
+        await phone.dial(gateway.sip_uri("juliet"))
+        closed = await phone.event("CALL_CLOSED")
+        assert closed["param"].startswith("480")
+
+
+async def test_a_stranger_to_the_dialplan_is_refused(juliet: Client, phone: Baresip, gateway: Gateway) -> None:
+    await phone.dial(gateway.sip_uri("tybalt"))
+    await phone.event("CALL_CLOSED")
+    assert not juliet.calls
+
+
+async def test_a_user_who_does_not_answer_is_rung_for_less_than_a_minute(
+    juliet: Client, phone: Baresip, gateway: Gateway
+) -> None:
+    await phone.dial(gateway.sip_uri("juliet"))
+    call = await juliet.incoming()
+    closed = await phone.event("CALL_CLOSED", timeout=65)
+    assert closed["param"].startswith("480")
+    assert await call.ended() == "retract"

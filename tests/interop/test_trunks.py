@@ -1,0 +1,117 @@
+"""SIPp as a carrier: it wants digests, refuses calls and brings calls of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.interop.client.client import Client
+from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.process import TRUNK_HOST
+from tests.interop.peers.prosody import Prosody
+from tests.interop.peers.sipp import Sipp, digest_is_right
+
+USERNAME, PASSWORD = "shakespeare", "all the world's a stage"
+
+
+def plan(first: str, second: str) -> str:
+    """A dialplan with two trunks at these hosts."""
+    return f"""
+[numbers]
+region = "US"
+
+[emergency]
+action = "refuse"
+
+[[trunk]]
+name = "carrier"
+proxy = "sip:{first}"
+username = "{USERNAME}"
+password = "{PASSWORD}"
+from = "+12025550100"
+allow = ["{TRUNK_HOST}"]
+
+[[trunk]]
+name = "backup"
+proxy = "sip:{second}"
+allow = ["{TRUNK_HOST}"]
+
+[[route]]
+name = "north america"
+match = {{ kind = "number", country = ["US"] }}
+via = ["carrier", "backup"]
+
+[[inbound]]
+match = {{ number = "+12025550100" }}
+to = "juliet@shakespeare.lit"
+"""
+
+
+@pytest.fixture
+async def quiet_juliet(prosody: Prosody) -> AsyncIterator[Client]:
+    async with Client(prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port) as client:
+        yield client
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+async def test_a_trunk_that_wants_a_digest_gets_it(prosody: Prosody, quiet_juliet: Client, algorithm: str) -> None:
+    juliet = quiet_juliet
+    async with Sipp("answer_challenged", algorithm=algorithm) as carrier:
+        async with Gateway(prosody, plan(carrier.host, carrier.host)) as gateway:
+            await gateway.ready()
+            call = await juliet.call(gateway.contact("(202) 555-0123".replace(" ", "\\20")))
+            await call.answered()
+            await call.voice.hears(juliet.tone)  # the trunk sends back what it hears
+            await call.hang_up()
+            await carrier.done()
+        assert digest_is_right(carrier.messages, method="INVITE", username=USERNAME, password=PASSWORD)
+        assert PASSWORD not in carrier.messages
+        assert "INVITE sip:+12025550123@" in carrier.messages
+
+
+async def test_the_second_trunk_takes_a_call_that_the_first_cannot(prosody: Prosody, quiet_juliet: Client) -> None:
+    juliet = quiet_juliet
+    async with (
+        Sipp("refuse", status="503 Service Unavailable") as carrier,
+        Sipp("answer_challenged", algorithm="MD5") as backup,
+        Gateway(prosody, plan(carrier.host, backup.host).replace('name = "backup"', _WITH_CREDENTIALS)) as gateway,
+    ):
+        await gateway.ready()
+        call = await juliet.call(gateway.contact("+12025550123"))
+        await call.answered()
+        await call.voice.hears(juliet.tone)
+        await call.hang_up()
+        await carrier.done()
+        await backup.done()
+
+
+_WITH_CREDENTIALS = f'name = "backup"\nusername = "{USERNAME}"\npassword = "{PASSWORD}"'
+
+
+async def test_a_busy_number_is_busy_and_the_second_trunk_is_not_asked(prosody: Prosody, quiet_juliet: Client) -> None:
+    juliet = quiet_juliet
+    async with (
+        Sipp("refuse", status="486 Busy Here") as carrier,
+        Sipp("refuse", status="404 Not Found") as backup,
+        Gateway(prosody, plan(carrier.host, backup.host)) as gateway,
+    ):
+        await gateway.ready()
+        call = await juliet.call(gateway.contact("+12025550123"))
+        assert await call.ended() == "reject"
+        await carrier.done()
+        assert not backup.messages
+
+
+async def test_a_trunk_brings_a_call_under_the_callers_number(prosody: Prosody, quiet_juliet: Client) -> None:
+    juliet = quiet_juliet
+    async with Gateway(prosody, plan(f"{TRUNK_HOST}:5060", f"{TRUNK_HOST}:5062")) as gateway:
+        await gateway.ready()
+        arguments = {"user": "+12025550100", "caller": "+12025550123", "milliseconds": "3000"}
+        async with Sipp("call", target=gateway.sip_host, **arguments) as carrier:
+            call = await juliet.incoming()
+            assert call.peer.partition("/")[0] == gateway.contact("+12025550123")
+            await call.accept()
+            await call.voice.hears(juliet.tone)
+            assert await call.ended() == "success"
+            await carrier.done()
