@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+import socket
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ log = structlog.get_logger()
 FIRST_WAIT = 1.0  # seconds before the second attempt
 LONGEST_WAIT = 60.0
 HANDSHAKE_WITHIN = 15.0  # seconds, connection included
+UNACKNOWLEDGED = 30  # seconds of silence on TCP's level after which the link is lost
 MOST_UNSENT = 32 * 1024 * 1024  # octets that the server may leave unread before the link counts as lost
 
 _STREAMS = "{http://etherx.jabber.org/streams}"
@@ -98,6 +100,14 @@ class Link(ComponentXMPP):
     def write(self, stanza: ET.Element) -> None:
         """Serialise and send. Raises slixmpp's NotConnectedError, which the caller has made impossible."""
         self.send_raw(stanzas.legal(tostring(stanza, xmlns=self.default_ns, stream=self, top_level=True)))
+
+    def notice_silence(self) -> None:
+        """Let the kernel give up a server that acknowledges nothing: a machine that died looks like silence."""
+        connection = self.transport.get_extra_info("socket") if self.transport else None
+        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED * 1000)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, UNACKNOWLEDGED)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     @property
     def unsent(self) -> int:
@@ -207,6 +217,7 @@ class Component:
         link.add_event_handler("connection_failed", self._failed)
         link.connect(self._settings.host, self._settings.port)
         await self._first(ready.wait(), self._lost.wait(), asyncio.sleep(HANDSHAKE_WITHIN))
+        link.notice_silence()
         return ready.is_set() and not self._lost.is_set()
 
     async def _first(self, *waits: Any) -> None:

@@ -13,10 +13,26 @@ from __future__ import annotations
 import base64
 import hashlib
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from gateway.xmpp.stanzas import CAPS, DISCO_INFO, DISCO_ITEMS, DTMF, GATEWAY, JINGLE, JMI, PING, RECEIPTS, RTP, VERSION
+from gateway.xmpp import stanzas
+from gateway.xmpp.stanzas import (
+    CAPS,
+    DISCO_INFO,
+    DISCO_ITEMS,
+    DTMF,
+    GATEWAY,
+    JINGLE,
+    JMI,
+    PING,
+    RECEIPTS,
+    RTP,
+    VERSION,
+    bare,
+    local,
+)
 
 NODE = "urn:xmpp-sip-gateway"
 COMMANDS = "http://jabber.org/protocol/commands"
@@ -172,6 +188,56 @@ def abilities(entity: Entity) -> Abilities:
         direct={JINGLE, RTP, RTP_AUDIO, ICE, DTLS} <= entity.features,
         gateway=any(identity.category == "gateway" for identity in entity.identities),
     )
+
+
+# --- answering
+
+
+def answer(request: ET.Element, child: ET.Element, mappable: Callable[[str], bool], version: str) -> ET.Element:
+    """The reply to an IQ request that is about us and not about a call: a result or an error."""
+    asked = request.get("to", "")
+    if local(asked) and not mappable(local(asked)):
+        return stanzas.error(request, complaint(local(asked)))
+    reply, node = stanzas.result(request), child.get("node")
+    space, name = stanzas.split(child)
+    match (space, name, request.get("type")):
+        case (stanzas.DISCO_INFO, "query", "get"):
+            entity = CONTACT if local(asked) else DOMAIN
+            if not entity.answers(node):
+                return stanzas.error(request, "item-not-found")
+            reply.append(entity.info(node))
+        case (stanzas.DISCO_ITEMS, "query", "get"):
+            if not has_items(node):
+                return stanzas.error(request, "item-not-found")
+            reply.append(items(node))
+        case (stanzas.PING, "ping", "get"):
+            pass  # XEP-0199 §4.2: the empty result is all
+        case (stanzas.VERSION, "query", "get"):
+            query = ET.SubElement(reply, child.tag)
+            ET.SubElement(query, f"{{{space}}}name").text = "xmpp-sip-gateway"
+            ET.SubElement(query, f"{{{space}}}version").text = version
+        case (stanzas.GATEWAY, "query", "get") if not local(asked):
+            query = ET.SubElement(reply, child.tag)
+            ET.SubElement(query, f"{{{space}}}desc").text = "A telephone number or a SIP address"
+            ET.SubElement(query, f"{{{space}}}prompt")
+        case (stanzas.GATEWAY, "query", "set") if not local(asked):
+            written = local_of(child.findtext(f"{{{space}}}prompt") or "")
+            if not written or not mappable(written):
+                return stanzas.error(request, "item-not-found")
+            query = ET.SubElement(reply, child.tag)
+            # XEP-0100 §6.3 names <jid/>; older clients read <prompt/>.
+            for name in ("jid", "prompt"):
+                ET.SubElement(query, f"{{{space}}}{name}").text = f"{written}@{bare(asked)}"
+        case _:
+            return stanzas.error(request, "service-unavailable")
+    return reply
+
+
+def complaint(name: str) -> str:
+    """The condition that says why a local part cannot be mapped: a bad address, a bad number, or an unknown name."""
+    address = "%" in name or "\\40" in name
+    number = name.startswith(("+", "00")) or name.strip("0123456789-.()# *") == ""
+    return "jid-malformed" if address or number else "item-not-found"
 
 
 _SEPARATORS = str.maketrans("", "", " -.()/")

@@ -11,10 +11,10 @@
 
 A share (what somebody was shown for a while, whoever asked for it) ends with its call, with either side's unavailable
 presence, ten minutes after it was asked for if there is no call, or when its user has a hundred newer ones. A user who
-subscribed, or whose presence was answered, knows the contact for good: no share is made, and none is taken away.
+subscribed knows the contact for good: no share is made, and what he was shown before becomes the subscription's.
 
-Strangers (of other domains than our users') are answered, for one JID is as good as another here, but only the latest
-thousand shares of theirs are remembered, and nothing of their presence. Every table below has its bound.
+Strangers (of other domains than our users') are answered like anybody, but only the latest thousand shares of theirs
+are remembered, and nothing of their presence. Every table below has its bound.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from gateway.xmpp.stanzas import bare, domain, local
 
 SHARE_LASTS = 600.0  # seconds without a call
 SHARES_PER_USER = 100
-SHARES_OF_USERS = 20_000
-SHARES_OF_STRANGERS = 1_000
-PAIRS = 20_000  # who knows whom for good
+REMEMBERED_OF_USERS = 20_000  # shares, and who knows whom for good
+REMEMBERED_OF_STRANGERS = 1_000
 DEVICES_PER_USER = 20
-DEVICES = 20_000
+USERS_WITH_DEVICES = 20_000
 ENTITIES = 1_000  # answers to disco#info, by caps hash
 LOOKUPS = 200  # questions of disco#info under way
 LOOKUP_LASTS = 60.0  # seconds
@@ -111,8 +110,22 @@ class _Shares:
     def oldest(self) -> tuple[_Pair, float] | None:
         return next(((pair, share.since) for pair, share in self._all.items()), None)
 
+    def __contains__(self, pair: _Pair) -> bool:
+        return pair in self._all
+
     def __len__(self) -> int:
         return len(self._all)
+
+
+class _Book:
+    """What is remembered of our users, or of strangers."""
+
+    def __init__(self, most: int) -> None:
+        self.shares = _Shares(most)
+        self.known: Bounded[_Pair, None] = Bounded(
+            most
+        )  # shown for good; the user's JID is full, or bare if subscribed
+        self.asked: Bounded[_Pair, None] = Bounded(most)  # our own subscribe went out; both JIDs are bare
 
 
 @dataclass(slots=True)
@@ -143,11 +156,9 @@ class Presences:
         self._domain = domain
         self._users = frozenset(users)
         self._mappable = mappable
-        self._shares = _Shares(SHARES_OF_USERS)
-        self._strangers = _Shares(SHARES_OF_STRANGERS)
+        self._ours = _Book(REMEMBERED_OF_USERS)
+        self._strangers = _Book(REMEMBERED_OF_STRANGERS)
         self._calls: dict[_Pair, int] = {}  # calls under way, by the two bare JIDs
-        self._known: Bounded[_Pair, None] = Bounded(PAIRS)  # (user's full or bare JID, contact): shown for good
-        self._asked: Bounded[_Pair, None] = Bounded(PAIRS)  # (user, contact): our own subscribe went out
         self._devices: OrderedDict[str, dict[str, _Device]] = OrderedDict()  # by bare JID, then by full JID
         self._entities: Bounded[tuple[str, str], Abilities] = Bounded(ENTITIES)  # by hash and ver
         self._lookups: dict[str, _Lookup] = {}  # by the id of our question
@@ -159,19 +170,19 @@ class Presences:
     @property
     def deadline(self) -> float | None:
         """When the oldest share is due to be looked at."""
-        due = [oldest[1] + SHARE_LASTS for pool in (self._shares, self._strangers) if (oldest := pool.oldest())]
-        return min(due, default=None)
+        books = (self._ours, self._strangers)
+        return min((oldest[1] + SHARE_LASTS for book in books if (oldest := book.shares.oldest())), default=None)
 
     def tick(self, now: float) -> list[ET.Element]:
         """End what is over; a share with a call is put to the back of the queue."""
         sent = []
-        for pool in (self._shares, self._strangers):
-            while (oldest := pool.oldest()) and oldest[1] + SHARE_LASTS <= now:
+        for shares in (self._ours.shares, self._strangers.shares):
+            while (oldest := shares.oldest()) and oldest[1] + SHARE_LASTS <= now:
                 pair, _ = oldest
                 if self._in_call(pair):
-                    sent += [self._gone(ended) for ended in pool.add(pair, now)]
+                    sent += [self._gone(ended) for ended in shares.add(pair, now)]
                 else:
-                    sent.append(self._gone(pool.remove(pair)))
+                    sent.append(self._gone(shares.remove(pair)))
         return sent
 
     # --- stanzas
@@ -183,20 +194,21 @@ class Presences:
         if type_ == "unavailable":
             return self._unavailable(user, asked)
         if type_ == "unsubscribe":
-            self._asked.pop((bare(user), bare(asked)))
-            self._known.pop((bare(user), bare(asked)))
+            book = self._book(user)
+            book.asked.pop((bare(user), bare(asked)))
+            book.known.pop((bare(user), bare(asked)))
             return [stanzas.presence(user, bare(asked), type=kind) for kind in ("unsubscribed", "unavailable")]
         if type_ not in ("", "subscribe", "probe"):
             return []  # error, subscribed, unsubscribed: nothing to say (RFC 6121 §4, and errors are never answered)
         if local(asked) and not self._mappable(local(asked)):
-            return [stanzas.error(stanza, complaint(local(asked)))]
+            return [stanzas.error(stanza, disco.complaint(local(asked)))]
         sent = self._lookup(stanza, now) if not type_ else []
         if stanzas.temppres_of(stanza):
             sent.append(self._with_caps(user, asked))
         if type_ == "subscribe":
             return sent + self._subscribe(user, asked)
         if type_ == "probe":
-            self._known[(bare(user), bare(asked))] = None
+            self._book(user).known[(bare(user), bare(asked))] = None  # only subscribers' servers probe (RFC 6121 §4.3)
             return [*sent, self._with_caps(user, self.voice(asked))]
         if stanzas.temppres_of(stanza):
             return sent + self._share((user, asked), now)
@@ -207,70 +219,80 @@ class Presences:
         return f"{bare(asked)}/{stanzas.RESOURCE}" if local(asked) else bare(asked)
 
     def _subscribe(self, user: str, asked: str) -> list[ET.Element]:
-        pair = (bare(user), bare(asked))
+        pair, book = (bare(user), bare(asked)), self._book(user)
         sent = [stanzas.presence(bare(user), bare(asked), type="subscribed")]
         # Once only: two gateways would otherwise answer each other for ever.
-        if pair not in self._asked and local(user):
-            self._asked[pair] = None
+        if pair not in book.asked and local(user):
+            book.asked[pair] = None
             sent.append(stanzas.presence(bare(user), bare(asked), type="subscribe"))
-        self._known[pair] = None
-        for shared in self._of(pair):  # it becomes a subscription (XEP-0276 §3)
-            self._pool(user).remove(shared)
+        book.known[pair] = None
+        for shared in self._of(user, asked):  # they become the subscription (XEP-0276 §3)
+            book.shares.remove(shared)
         return [*sent, self._with_caps(user, self.voice(asked))]
 
     def _unavailable(self, user: str, asked: str) -> list[ET.Element]:
-        self._known.pop((user, bare(asked)))
+        book = self._book(user)
+        book.known.pop((user, bare(asked)))
         if domain(user) in self._users:
             devices = self._devices.get(bare(user), {})
             devices.pop(user, None)
             if not devices:
                 self._devices.pop(bare(user), None)
-        ended = [p for p in self._of((user, bare(asked))) if p[0] in (user, bare(user))]
-        return [self._gone(self._pool(user).remove(pair)) for pair in ended]
+        return [self._gone(book.shares.remove(pair)) for pair in self._of(user, asked) if pair[0] == user]
 
     def _share(self, pair: _Pair, now: float) -> list[ET.Element]:
         user, asked = pair
-        if (bare(user), bare(asked)) in self._known:
+        book = self._book(user)
+        if (bare(user), bare(asked)) in book.known:
             return []
-        return [self._gone(ended) for ended in self._pool(user).add(pair, now)]
+        return [self._gone(ended) for ended in book.shares.add(pair, now)]
 
     def _volunteer(self, user: str, asked: str) -> list[ET.Element]:
         """Directed presence of a device of our users: answered once, and never to another gateway."""
-        pair = (user, bare(asked))
+        pair, voice = (user, bare(asked)), self.voice(asked)
         device = self._devices.get(bare(user), {}).get(user)
-        if domain(user) not in self._users or not local(user) or pair in self._known:
+        if domain(user) not in self._users or not local(user) or pair in self._ours.known:
             return []
         if device is not None and device.abilities is not None and device.abilities.gateway:
             return []
-        self._known[pair] = None
+        requested = (bare(user), voice)
+        if requested in self._ours.shares:
+            if asked == voice:  # his answer to our request
+                return []
+            self._ours.shares.remove(requested)  # he sends it of his own accord: the contact is in his roster
+        self._ours.known[pair] = None
         return [self._with_caps(user, self.voice(asked))]
 
     # --- calls
 
-    def introduce(self, user: str, contact: str, now: float) -> list[ET.Element]:
+    def introduce(self, user: str, contact: str) -> list[ET.Element]:
         """Show the contact's capabilities to the user's device that calls it (XEP-0353 v0.8 §3)."""
-        shown = self._with_caps(user, self.voice(contact))
-        return [shown, *([] if self._knows(user, contact) else self._share((user, self.voice(contact)), now))]
+        return [self._with_caps(user, self.voice(contact))]
 
     def request(self, user: str, contact: str, now: float) -> list[ET.Element]:
-        """Ask the user's devices for temporary presence, showing the contact's (XEP-0276 §3)."""
+        """Ask the user's devices for temporary presence, showing the contact's (XEP-0276 §3).
+
+        A probe goes along: of those who subscribed to each other the server tells the devices by itself.
+        """
         shown = self._with_caps(bare(user), self.voice(contact))
         ET.SubElement(shown, f"{{{stanzas.TEMPPRES[0]}}}temppres", {"reason": "media"})
-        ended = [] if self._knows(user, contact) else self._share((bare(user), self.voice(contact)), now)
-        return [shown, *ended]
+        probe = stanzas.presence(bare(user), bare(contact), type="probe")
+        return [shown, probe, *self._share((bare(user), self.voice(contact)), now)]
 
     def call_began(self, user: str, contact: str) -> None:
-        pair = (bare(user), bare(contact))
+        """`user` is a full JID, or a bare one when he is called."""
+        pair = (user, bare(contact))
         self._calls[pair] = self._calls.get(pair, 0) + 1
 
     def call_ended(self, user: str, contact: str) -> list[ET.Element]:
-        """The shares of this user and contact end with their last call."""
-        pair = (bare(user), bare(contact))
+        """What this user was shown of this contact ends with their last call."""
+        pair = (user, bare(contact))
         self._calls[pair] = self._calls.get(pair, 1) - 1
         if self._calls[pair] > 0:
             return []
         del self._calls[pair]
-        return [self._gone(self._pool(user).remove(shared)) for shared in self._of(pair)]
+        shares = self._book(user).shares
+        return [self._gone(shares.remove(shared)) for shared in self._of(user, contact) if shared[0] == user]
 
     # --- devices
 
@@ -297,7 +319,7 @@ class Presences:
         devices[user] = device = _Device(caps, self._entities.get((caps[0], caps[2])) if caps else None)
         if len(devices) > DEVICES_PER_USER:
             del devices[next(iter(devices))]
-        if len(self._devices) > DEVICES:
+        if len(self._devices) > USERS_WITH_DEVICES:
             self._devices.popitem(last=False)
         self.on_device(Device(user, device.abilities))
         if caps is None or device.abilities is not None:
@@ -344,23 +366,12 @@ class Presences:
     def _gone(self, pair: _Pair) -> ET.Element:
         return stanzas.presence(pair[0], pair[1], type="unavailable")
 
-    def _pool(self, user: str) -> _Shares:
-        return self._shares if domain(user) in self._users else self._strangers
+    def _book(self, user: str) -> _Book:
+        return self._ours if domain(user) in self._users else self._strangers
 
-    def _of(self, pair: _Pair) -> tuple[_Pair, ...]:
+    def _of(self, user: str, contact: str) -> tuple[_Pair, ...]:
         """The shares of a user (any device) and a contact (any of its JIDs)."""
-        user, contact = pair
-        return tuple(shared for shared in self._pool(user).of(user) if bare(shared[1]) == bare(contact))
-
-    def _knows(self, user: str, contact: str) -> bool:
-        return (user, bare(contact)) in self._known or (bare(user), bare(contact)) in self._known
+        return tuple(pair for pair in self._book(user).shares.of(user) if bare(pair[1]) == bare(contact))
 
     def _in_call(self, pair: _Pair) -> bool:
-        return (bare(pair[0]), bare(pair[1])) in self._calls
-
-
-def complaint(name: str) -> str:
-    """The condition that says why a local part cannot be mapped: a bad address, a bad number, or an unknown name."""
-    address = "%" in name or "\\40" in name
-    number = name.startswith(("+", "00")) or name.strip("0123456789-.()# *") == ""
-    return "jid-malformed" if address or number else "item-not-found"
+        return any((user, bare(pair[1])) in self._calls for user in (pair[0], bare(pair[0])))

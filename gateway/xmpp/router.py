@@ -36,7 +36,7 @@ from gateway.xmpp.callee import CalleeLeg
 from gateway.xmpp.callee import State as CalleeState
 from gateway.xmpp.caller import CallerLeg
 from gateway.xmpp.caller import State as CallerState
-from gateway.xmpp.presence import Bounded, Device, Presences, complaint
+from gateway.xmpp.presence import Bounded, Device, Presences
 from gateway.xmpp.session import Introduce, LegOutput, RequestPresence, Send
 from gateway.xmpp.stanzas import bare, domain, local
 
@@ -91,6 +91,7 @@ class _Line:
 class _Bucket:
     left: float
     at: float
+    empty: bool = False  # it was said in the log
 
 
 class _Control:
@@ -267,7 +268,6 @@ class Router:
         now = self.clock()
         reply = stanza.get("type") in ("error", "result") and stanza.tag == stanzas.IQ
         if not reply and not self._allowed(bare(user), now):
-            log.warning("too many stanzas", user=bare(user)[:100])
             if stanza.tag == stanzas.IQ:
                 self._send(stanzas.error(stanza, "resource-constraint", type="wait"))
             return
@@ -288,7 +288,11 @@ class Router:
         bucket.at = now
         self._buckets[user] = bucket
         if bucket.left < 1:
+            if not bucket.empty:
+                log.warning("too many stanzas, the rest is dropped", user=user[:100])
+            bucket.empty = True
             return False
+        bucket.empty = False
         bucket.left -= 1
         return True
 
@@ -397,57 +401,10 @@ class Router:
         if child is None or not stanza.get("id"):
             self._send(stanzas.error(stanza, "bad-request", type="modify"))
             return
-        space, name = stanzas.split(child)
-        kind = (space, name, stanza.get("type"))
-        if (space, name) == (stanzas.JINGLE, "jingle") and local(asked) and stanza.get("type") == "set":
+        if stanzas.split(child) == (stanzas.JINGLE, "jingle") and local(asked) and stanza.get("type") == "set":
             self._jingle(stanza, child)
             return
-        if local(asked) and not self._mappable(local(asked)):
-            self._send(stanzas.error(stanza, complaint(local(asked))))
-            return
-        answer = stanzas.result(stanza)
-        match kind:
-            case (stanzas.DISCO_INFO, "query", "get"):
-                entity = disco.CONTACT if local(asked) else disco.DOMAIN
-                node = child.get("node")
-                if not entity.answers(node):
-                    self._send(stanzas.error(stanza, "item-not-found"))
-                    return
-                answer.append(entity.info(node))
-            case (stanzas.DISCO_ITEMS, "query", "get"):
-                if not disco.has_items(child.get("node")):
-                    self._send(stanzas.error(stanza, "item-not-found"))
-                    return
-                answer.append(disco.items(child.get("node")))
-            case (stanzas.PING, "ping", "get"):
-                pass
-            case (stanzas.VERSION, "query", "get"):
-                query = ET.SubElement(answer, child.tag)
-                ET.SubElement(query, f"{{{space}}}name").text = "xmpp-sip-gateway"
-                ET.SubElement(query, f"{{{space}}}version").text = self._version
-            case (stanzas.GATEWAY, "query", "get" | "set") if not local(asked):
-                self._prompt(stanza, child, answer)
-                return
-            case _:
-                self._send(stanzas.error(stanza, "service-unavailable"))
-                return
-        self._send(answer)
-
-    def _prompt(self, stanza: ET.Element, child: ET.Element, answer: ET.Element) -> None:
-        """XEP-0100 §6.3: from what people write to a JID."""
-        query = ET.SubElement(answer, child.tag)
-        if stanza.get("type") == "get":
-            ET.SubElement(query, f"{{{stanzas.GATEWAY}}}desc").text = "A telephone number or a SIP address"
-            ET.SubElement(query, f"{{{stanzas.GATEWAY}}}prompt")
-        else:
-            written = disco.local_of(child.findtext(f"{{{stanzas.GATEWAY}}}prompt") or "")
-            if not written or not self._mappable(written):
-                self._send(stanzas.error(stanza, "item-not-found"))
-                return
-            # XEP-0100 names <jid/>; older clients read <prompt/>.
-            ET.SubElement(query, f"{{{stanzas.GATEWAY}}}jid").text = f"{written}@{self._domain}"
-            ET.SubElement(query, f"{{{stanzas.GATEWAY}}}prompt").text = f"{written}@{self._domain}"
-        self._send(answer)
+        self._send(disco.answer(stanza, child, self._mappable, self._version))
 
     def _jingle(self, stanza: ET.Element, element: ET.Element) -> None:
         user, asked, sid = stanza.get("from", ""), stanza.get("to", ""), element.get("sid", "")
@@ -514,7 +471,7 @@ class Router:
                 case Send(stanza):
                     self._send_for(line, stanza)
                 case Introduce():
-                    self._send_all(self.presences.introduce(leg.user, leg.contact, self.clock()))
+                    self._send_all(self.presences.introduce(leg.user, leg.contact))
                 case RequestPresence():
                     self._send_all(self.presences.request(leg.user, leg.contact, self.clock()))
                 case _:
