@@ -32,7 +32,7 @@ from gateway.call.leg import Admitted, LegControl, Sink
 from gateway.call.machine import Call, Patience, State
 from gateway.call.trace import Traced, Tracer
 from gateway.dialplan import plan as dialplan
-from gateway.errors import MediaError, NegotiationError
+from gateway.errors import AddressError, MediaError, NegotiationError
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
 from gateway.session.model import Session
@@ -53,6 +53,7 @@ Direction = Literal["outbound", "inbound", "test"]  # XMPP to SIP, SIP to XMPP, 
 # Towards phones that are no trunk's. G722 can only be relayed, so it is for callers whose codecs are known.
 DIRECT = Policy(("opus", "PCMA", "PCMU"))
 
+TRUNK_REFRESH = 300.0  # s between look-ups of the trunks' names
 RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
 SEQUENCE_SECONDS = 25.0  # one user of a sequence
 
@@ -133,6 +134,7 @@ class Switchboard:
         on_begin: Callable[[Direction], None] = lambda direction: None,
         on_end: Callable[[CallRecord, Cause], None] = lambda record, cause: None,
         limits: Limits | None = None,
+        look_up: Callable[[SipUri], Awaitable[frozenset[str]]],
         unix_now: Callable[[], float],
     ) -> None:
         self._plan = plan
@@ -143,7 +145,9 @@ class Switchboard:
         self._on_begin = on_begin
         self._on_end = on_end
         self._limits = limits or Limits()
+        self._look_up = look_up
         self._unix_now = unix_now
+        self._trunk_addresses: dict[str, frozenset[str]] = {}
         self._lines: dict[str, _Line] = {}
         self._component: xmpp.Component | None = None
         self._telephony: sip.Telephony | None = None
@@ -158,6 +162,14 @@ class Switchboard:
     def attach(self, component: xmpp.Component, telephony: sip.Telephony) -> None:
         self._component, self._telephony = component, telephony
 
+    async def watch_trunks(self) -> None:
+        """Keep what the trunks' names resolve to fresh, until cancelled: their calls are known by it, both ways."""
+        while True:
+            for trunk in self._plan.trunks.values():
+                if found := await self._look_up(trunk.proxy):  # a resolver's bad hour must not forget a trunk
+                    self._trunk_addresses[trunk.name] = found
+            await asyncio.sleep(TRUNK_REFRESH)
+
     def mappable(self, local: str) -> bool:
         """Whether this local part of a gateway address stands for anything (XEP-0276 is answered if it does)."""
         return dialplan.mappable(self._plan, local)
@@ -171,13 +183,30 @@ class Switchboard:
         line = self._new_line(leg, facts, Towards.XMPP, Towards.SIP)
         line.make_callee = lambda attempt, to, sink: self._ask_sip(line, attempt, to, sink, caller)
         line.policy_of = self._policy_towards
-        self._begin(line, self._offer_from_xmpp(line, incoming, caller))
+        if refused := self._over_limit(line, self._limits.per_user):
+            self._begin(line, refused)
+        else:
+            self._spawn(line.tasks, self._route_from_xmpp(line, incoming, caller))
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
-    def _offer_from_xmpp(self, line: _Line, incoming: xmpp.IncomingCall, caller: str) -> ev.Event:
-        if refused := self._over_limit(line, self._limits.per_user):
-            return refused
-        outcome = dialplan.route(self._plan, dialplan.Request(caller, incoming.local))
+    async def _route_from_xmpp(self, line: _Line, incoming: xmpp.IncomingCall, caller: str) -> None:
+        resolved = await self._host_of(incoming.local)
+        self._begin(line, self._offer_from_xmpp(line, incoming, caller, resolved))
+
+    async def _host_of(self, local: str) -> frozenset[str]:
+        """What the host of a contact's SIP URI resolves to: a name for a trunk is that trunk (safety rule 2)."""
+        try:
+            uri = addresses.contact(local)
+        except AddressError:
+            return frozenset()
+        return await self._look_up(uri) if isinstance(uri, SipUri) else frozenset()
+
+    def _offer_from_xmpp(
+        self, line: _Line, incoming: xmpp.IncomingCall, caller: str, resolved: frozenset[str]
+    ) -> ev.Event:
+        trunk_hosts = frozenset(address for found in self._trunk_addresses.values() for address in found)
+        request = dialplan.Request(caller, incoming.local, resolved=resolved, trunk_hosts=trunk_hosts)
+        outcome = dialplan.route(self._plan, request)
         log.info("routed", call=line.id, caller=caller, to=incoming.local, steps=list(outcome.steps))
         line.facts.rule = outcome.rule or ""
         if isinstance(outcome, dialplan.Refusal):
@@ -191,7 +220,7 @@ class Switchboard:
 
     def on_sip_call(self, incoming: sip.IncomingCall, leg: LegControl) -> Admitted:
         """Somebody sends an INVITE."""
-        trunk = self._plan.trunk_of(incoming.source[0])
+        trunk = self._plan.trunk_of(incoming.source[0], self._trunk_addresses)
         # P-Asserted-Identity is a trunk's word, from others it is nobody's (RFC 3325 §5).
         identity = incoming.asserted if trunk and incoming.asserted else incoming.from_uri
         facts = _Facts(

@@ -87,7 +87,6 @@ class Call:
             case ev.Offered() if self.state is State.NEW:
                 return self._offered(event, now)
             case ev.Refused(cause, text) if self.state is State.NEW:
-                self._offered_at = now
                 return self._end(cause, None, text, now)
             case ev.OfferReady(attempt, session) if attempt in self._hunt.live and attempt not in self._dialled:
                 self._dialled.add(attempt)
@@ -120,7 +119,7 @@ class Call:
 
     @property
     def _alive(self) -> bool:
-        return self.state not in (State.NEW, State.ENDED)
+        return self.state is not State.ENDED
 
     def _enter(self, state: State, deadline: float | None) -> None:
         self.state, self.deadline = state, deadline
@@ -217,6 +216,8 @@ class Call:
 
     def _end(self, cause: Cause, by: Leg | None, text: str, now: float) -> list[Effect]:
         """Hang up whoever has not hung up, close the media, write the record."""
+        if self.state is State.NEW:  # given up before the dialplan had said anything
+            self._offered_at = now
         todo: list[Effect] = []
         if by is not Leg.CALLER:
             todo.append(do.HangUp(Leg.CALLER, cause, 0, text))

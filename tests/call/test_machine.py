@@ -156,6 +156,15 @@ def test_a_refused_call_is_refused_and_recorded() -> None:
     ]
 
 
+def test_a_caller_who_gives_up_before_the_way_is_known_causes_no_call() -> None:
+    call = Call()
+    assert call.handle(ev.HungUp(Leg.CALLER, Cause.CANCELLED), 3.0) == [
+        do.CloseMedia(),
+        do.Record(Cause.CANCELLED, Leg.CALLER, "", None, 3.0, None, None, 3.0),
+    ]
+    assert call.handle(ROMEO_CALLS, 3.1) == []
+
+
 def test_a_call_to_nobody_ends_as_not_found() -> None:
     assert Call().handle(ev.Offered((), OFFER), 0.0)[0] == do.HangUp(Leg.CALLER, Cause.NOT_FOUND)
 

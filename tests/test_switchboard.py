@@ -1,0 +1,439 @@
+"""Whole calls through the switchboard, with fake legs and a fake engine: what each side hears, and what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from gateway.addresses import SipUri
+from gateway.call import events as ev
+from gateway.call.causes import Cause
+from gateway.call.events import Leg
+from gateway.call.leg import Admitted, LegControl, Sink
+from gateway.call.trace import Traced
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.plan import InboundMatch, InboundRule, Match, Plan, Rule, Trunk
+from gateway.media import engine as media
+from gateway.session.model import Codec, Session, Setup
+from gateway.sip.leg import IncomingCall as SipCall
+from gateway.sip.leg import OutgoingCall
+from gateway.storage.records import CallRecord
+from gateway.switchboard import Limits, Switchboard
+from gateway.xmpp.component import IncomingCall as XmppCall
+from tests.support import OPUS, PCMA, PCMU, FakeEngine, FakeLeg, candidate, phone_session, webrtc_session
+
+JULIET = "juliet@shakespeare.lit"
+NURSE = "nurse@shakespeare.lit"
+DOMAIN = "sip.example.com"
+
+PLAN = Plan(
+    users=("shakespeare.lit",),
+    own=frozenset({DOMAIN}),
+    region="US",
+    trunks={
+        "carrier": Trunk(
+            "carrier",
+            SipUri.parse("sip:192.0.2.5"),
+            username="romeo",
+            password="secret",
+            from_="+12025550100",
+            codecs=("PCMU",),
+        ),
+        "backup": Trunk("backup", SipUri.parse("sip:sbc.backup.example")),
+    },
+    routes=(
+        Rule("friends", Match(kind=(Kind.URI,), host=("*.lit",)), ("direct",)),
+        Rule("numbers", Match(kind=(Kind.NUMBER,)), ("carrier", "backup")),
+        Rule("test line", Match(name=("echo",)), ("echo",)),
+    ),
+    inbound=(
+        InboundRule("both", InboundMatch(number=("+12025550100",)), (JULIET, NURSE)),
+        InboundRule("in turn", InboundMatch(trunk=("carrier",), user=("desk",)), (JULIET, NURSE), "sequence"),
+        InboundRule("anybody", InboundMatch(any_source=True, user=("nurse",)), (NURSE,)),
+    ),
+)
+
+
+@dataclass
+class Asked(FakeLeg):
+    """A callee's leg, with what it was made for and where it reports to."""
+
+    made_for: Any = None
+    sink: Sink = lambda report: None
+    attempt: int = 0
+
+
+@dataclass
+class Scene:
+    """A switchboard between two fake rooms."""
+
+    limits: Limits | None = None
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    records: list[CallRecord] = field(default_factory=list)
+    traced: list[Traced] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    callees: list[Asked] = field(default_factory=list)
+    names: dict[str, frozenset[str]] = field(default_factory=dict)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.board = Switchboard(
+            PLAN,
+            self.engine,
+            domain=DOMAIN,
+            sip_domain=DOMAIN,
+            trace=self.traced.append,
+            on_begin=self.begun.append,
+            on_end=lambda record, cause: self.records.append(record),
+            limits=self.limits,
+            look_up=self.look_up,
+            unix_now=lambda: 1_000_000.0,
+        )
+        self.board.attach(cast(Any, self), cast(Any, self))
+
+    async def look_up(self, uri: SipUri) -> frozenset[str]:
+        return self.names.get(uri.host, frozenset())
+
+    def callee(self, call: str, attempt: int, *made_for: Any) -> LegControl:
+        """Both rooms' way to a callee: (call, attempt, OutgoingCall, sink) or (call, attempt, user, contact, sink)."""
+        leg = Asked(made_for=made_for[:-1], sink=made_for[-1], attempt=attempt)
+        self.callees.append(leg)
+        return leg
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not true():  # noqa: ASYNC110 - everything is in this loop's hands, so a turn of it is the event
+                await asyncio.sleep(0)
+
+    async def settled(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    def from_xmpp(
+        self, local: str, session: Session | None = None, user: str = f"{JULIET}/phone"
+    ) -> tuple[FakeLeg, Admitted]:
+        leg = FakeLeg()
+        return leg, self.board.on_xmpp_call(XmppCall(user, f"{local}@{DOMAIN}", local, session, "sid1"), leg)
+
+    def from_sip(
+        self,
+        to: str,
+        source: str = "192.0.2.5",
+        from_: str = "sip:+12025550177@192.0.2.5",
+        asserted: str | None = None,
+        anonymous: bool = False,
+        session: Session | None = None,
+    ) -> tuple[FakeLeg, Admitted]:
+        leg = FakeLeg()
+        incoming = SipCall(
+            uri=SipUri.parse(to),
+            from_uri=SipUri.parse(from_),
+            from_name="",
+            to_uri=SipUri.parse(to),
+            asserted=SipUri.parse(asserted) if asserted else None,
+            source=(source, 5060),
+            protocol="UDP",
+            max_forwards=70,
+            session=session or phone_session(PCMU),
+            anonymous=anonymous,
+            key="abc@192.0.2.5",
+        )
+        return leg, self.board.on_sip_call(incoming, leg)
+
+    async def dialled(self, count: int = 1) -> Asked:
+        await self.until(lambda: len(self.callees) >= count and self.callees[count - 1].told != [])
+        return self.callees[count - 1]
+
+    async def ended(self) -> CallRecord:
+        await self.until(lambda: bool(self.records))
+        return self.records[-1]
+
+
+async def test_a_late_call_rings_is_asked_to_join_and_is_answered() -> None:
+    scene = Scene()
+    caller, admitted = scene.from_xmpp("romeo%montague.lit")
+    callee = await scene.dialled()
+    outgoing = callee.made_for[0]
+    assert isinstance(outgoing, OutgoingCall)
+    assert str(outgoing.target) == "sip:romeo@montague.lit"
+    assert str(outgoing.from_uri) == f"sip:juliet%40shakespeare.lit@{DOMAIN}"
+    assert caller.told == []
+    callee.sink(ev.Ringing(1))
+    assert caller.told == [("alert",)]
+    callee.sink(ev.Answered(1, phone_session(PCMA)))
+    assert caller.names() == ["alert", "ask"]
+    admitted.sink(ev.CallerJoined(webrtc_session(OPUS, PCMA)))
+    await scene.until(lambda: "answer" in caller.names())
+    admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+    assert callee.told[-1] == ("hang_up", Cause.NORMAL, "")
+    record = await scene.ended()
+    assert (record.direction, record.caller, record.dialled) == ("outbound", JULIET, "romeo%montague.lit")
+    assert (record.cause, record.by, record.rule, record.via) == ("normal", "caller", "friends", "direct")
+    assert record.answered is not None
+    assert record.media["caller"]["received_packets"] == 1
+    assert scene.board.live == 0
+    assert scene.begun == ["outbound"]
+
+
+async def test_a_number_goes_to_its_trunk_with_the_trunks_identity_and_credentials() -> None:
+    scene = Scene()
+    scene.from_xmpp("+12025550123", webrtc_session())
+    outgoing = (await scene.dialled()).made_for[0]
+    assert str(outgoing.target).startswith("sip:+12025550123@192.0.2.5")
+    assert outgoing.from_uri.user == "+12025550100"
+    assert outgoing.credentials.username == "romeo"
+    assert outgoing.proxy == SipUri.parse("sip:192.0.2.5")
+    assert "secret" not in repr(outgoing)
+
+
+async def test_a_trunk_that_is_down_is_followed_by_the_next_and_its_media_is_given_back() -> None:
+    scene = Scene()
+    scene.from_xmpp("+12025550123", webrtc_session())
+    first = await scene.dialled()
+    first.sink(ev.HungUp(Leg.CALLEE, Cause.CONGESTION, 1, "503 Service Unavailable"))
+    second = await scene.dialled(2)
+    assert second.made_for[0].proxy == SipUri.parse("sip:sbc.backup.example")
+    await scene.until(lambda: ("release", "callee1") in scene.engine.names())
+
+
+async def test_the_test_line_answers_without_any_sip() -> None:
+    scene = Scene()
+    caller, admitted = scene.from_xmpp("echo")
+    await scene.until(lambda: caller.names() == ["ask"])
+    admitted.sink(ev.CallerJoined(webrtc_session()))
+    await scene.until(lambda: caller.names() == ["ask", "answer"])
+    assert ("loop", "caller") in scene.engine.names()
+    assert scene.callees == []
+    admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+    assert (await scene.ended()).direction == "test"
+
+
+async def test_what_the_dialplan_refuses_is_refused_with_its_reason_and_costs_no_media() -> None:
+    scene = Scene()
+    caller, _ = scene.from_xmpp("romeo%elsewhere.example")
+    record = await scene.ended()
+    assert caller.names() == ["hang_up"]
+    assert caller.told[0][1] is Cause.FORBIDDEN
+    assert caller.told[0][2]
+    assert record.cause == "forbidden"
+    assert scene.engine.names() == [("release", None)]
+
+
+async def test_a_name_for_a_trunk_is_that_trunk_and_not_a_way_around_its_rules() -> None:
+    scene = Scene()
+    scene.names["alias.lit"] = frozenset({"192.0.2.5"})
+    caller, _ = scene.from_xmpp("romeo%alias.lit")
+    await scene.ended()
+    assert caller.told[0][1] is Cause.FORBIDDEN
+    assert scene.callees == []
+
+
+async def test_a_number_from_a_trunk_rings_everybody_and_the_first_answer_stops_the_others() -> None:
+    scene = Scene()
+    caller, _ = scene.from_sip("sip:+12025550100@sip.example.com")
+    await scene.dialled(2)
+    juliet, nurse = scene.callees
+    assert juliet.made_for == (JULIET, f"+12025550177@{DOMAIN}")
+    assert nurse.made_for == (NURSE, f"+12025550177@{DOMAIN}")
+    nurse.sink(ev.Ringing(2))
+    assert caller.names() == ["alert"]
+    nurse.sink(ev.Answered(2, webrtc_session(PCMU, setup=Setup.ACTIVE, name="audio")))
+    assert juliet.told[-1] == ("hang_up", Cause.ELSEWHERE, "")
+    await scene.until(lambda: "answer" in caller.names())
+
+
+async def test_a_sequence_asks_one_after_the_other() -> None:
+    scene = Scene()
+    scene.from_sip("sip:desk@sip.example.com")
+    first = await scene.dialled()
+    assert first.made_for[0] == JULIET
+    first.sink(ev.HungUp(Leg.CALLEE, Cause.DECLINED, 1))
+    assert (await scene.dialled(2)).made_for[0] == NURSE
+
+
+async def test_the_asserted_identity_is_believed_from_a_trunk_alone() -> None:
+    scene = Scene()
+    scene.from_sip("sip:desk@sip.example.com", asserted="sip:+12025550199@192.0.2.5")
+    assert (await scene.dialled()).made_for[1] == f"+12025550199@{DOMAIN}"
+    scene.from_sip(
+        "sip:nurse@sip.example.com", "198.51.100.66", "sip:+12025550177@evil.example", "sip:+12025550199@evil.example"
+    )
+    contact = (await scene.dialled(2)).made_for[1]
+    assert contact == f"+12025550177%evil.example@{DOMAIN}", "a stranger never appears as a number"
+
+
+async def test_two_anonymous_callers_are_two_contacts() -> None:
+    scene = Scene()
+    for _ in range(2):
+        scene.from_sip("sip:desk@sip.example.com", from_="sip:anonymous@anonymous.invalid", anonymous=True)
+    await scene.dialled(2)
+    one, other = (leg.made_for[1] for leg in scene.callees)
+    assert one != other
+    assert "12025550177" not in one + other
+
+
+async def test_a_stranger_gets_one_answer_whoever_he_asks_for() -> None:
+    scene = Scene()
+    answers = []
+    for whom in ("juliet", "nobody", "juliet%shakespeare.lit", "+12025550100"):
+        leg, _ = scene.from_sip(f"sip:{whom}@sip.example.com", "198.51.100.66", "sip:x@evil.example")
+        await scene.until(lambda leg=leg: leg.told != [])  # type: ignore[misc]
+        answers.append(leg.told)
+    assert answers == [[("hang_up", Cause.FORBIDDEN, "")]] * 4
+    assert scene.callees == []
+
+
+async def test_a_stranger_at_the_address_behind_a_trunks_name_is_that_trunk() -> None:
+    scene = Scene()
+    scene.names["sbc.backup.example"] = frozenset({"192.0.2.99"})
+    watch = asyncio.create_task(scene.board.watch_trunks())
+    await scene.settled()
+    scene.from_sip("sip:+12025550100@sip.example.com", "192.0.2.99")
+    assert (await scene.dialled()).made_for[1] == f"+12025550177@{DOMAIN}"
+    watch.cancel()
+
+
+async def test_two_ends_without_a_common_codec_are_both_told_why() -> None:
+    scene = Scene()
+    caller, admitted = scene.from_xmpp("+12025550123")
+    callee = await scene.dialled()
+    callee.sink(ev.Answered(1, phone_session(PCMU)))
+    admitted.sink(ev.CallerJoined(webrtc_session(Codec(96, "speex", 16000))))
+    record = await scene.ended()
+    assert record.cause == "no-common-codec"
+    assert caller.told[-1][:2] == callee.told[-1][:2] == ("hang_up", Cause.NO_COMMON_CODEC)
+
+
+async def test_a_caller_without_encryption_is_refused_as_insecure() -> None:
+    scene = Scene()
+    plain = phone_session(PCMU)
+    caller, _ = scene.from_xmpp("echo", plain)
+    assert (await scene.ended()).cause == "security"
+    assert caller.told[-1][1] is Cause.SECURITY
+
+
+async def test_an_engine_that_fails_ends_the_call_and_says_so() -> None:
+    scene = Scene()
+    scene.engine.fails = {"allocate"}
+    caller, _ = scene.from_xmpp("romeo%montague.lit")
+    assert (await scene.ended()).cause == "internal"
+    assert caller.told[-1][1] is Cause.INTERNAL
+
+
+async def test_lost_media_ends_a_call_and_lost_media_of_one_of_two_callees_does_not() -> None:
+    scene = Scene()
+    _, admitted = scene.from_sip("sip:+12025550100@sip.example.com")
+    await scene.dialled(2)
+    scene.engine.on_event(media.Lost(admitted.call, "callee1", Cause.INTERNAL, "worker died"))
+    scene.engine.on_event(media.Digit(admitted.call, "callee2", "5", 100))
+    scene.engine.on_event(media.Connected("another call", "caller"))
+    assert scene.records == []
+    scene.callees[1].sink(ev.Answered(2, webrtc_session(PCMU, setup=Setup.ACTIVE, name="audio")))
+    await scene.until(lambda: scene.engine.names().count(("connect", "caller")) == 1)
+    scene.engine.on_event(media.Connected(admitted.call, "caller"))
+    scene.engine.on_event(media.Lost(admitted.call, "callee2", Cause.MEDIA_LOST, "silence"))
+    assert (await scene.ended()).cause == "media-lost"
+    assert {t.label for t in scene.traced} >= {"callee1 lost", "callee2 digit 5", "caller connected", "callee2 lost"}
+
+
+async def test_digits_and_candidates_and_re_offers_reach_the_media_without_touching_the_call() -> None:
+    scene = Scene()
+    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS))
+    callee = await scene.dialled()
+    admitted.sink(ev.Dialled(Leg.CALLER, 0, "42"))
+    admitted.sink(ev.Trickled(Leg.CALLER, 0, (candidate(),)))
+    callee.sink(ev.Reoffered(Leg.CALLEE, 1, phone_session(PCMU)))
+    await scene.until(lambda: ("reanswer", None) in callee.told)
+    callee.sink(ev.Answered(1, phone_session(PCMU, Codec(101, "telephone-event", 8000))))
+    await scene.until(lambda: ("dtmf", "callee1") in scene.engine.names())
+    callee.sink(ev.Reoffered(Leg.CALLEE, 1, phone_session(PCMU, ip="192.0.2.44")))
+    await scene.until(lambda: len([1 for what, *_ in callee.told if what == "reanswer"]) == 2)
+    assert isinstance(callee.told[-1][1], Session)
+    assert scene.engine.connected("callee1")[0].address == "192.0.2.44"
+    assert caller.names() == ["answer"]
+
+
+async def test_a_leg_that_fails_does_not_keep_the_other_from_being_told() -> None:
+    scene = Scene()
+    caller, admitted = scene.from_xmpp("romeo%montague.lit", webrtc_session())
+    callee = await scene.dialled()
+
+    def broken() -> None:
+        raise RuntimeError("a bug in a room")
+
+    caller.on_told = broken
+    callee.sink(ev.Ringing(1))
+    assert callee.told[-1][:2] == ("hang_up", Cause.CANCELLED)
+    assert (await scene.ended()).cause == "internal"
+    admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))  # late, and harmless
+
+
+async def test_a_callee_room_that_cannot_make_a_leg_is_a_failed_attempt() -> None:
+    scene = Scene()
+    scene.board.attach(cast(Any, None), cast(Any, None))
+    caller, _ = scene.from_xmpp("romeo%montague.lit", webrtc_session())
+    assert (await scene.ended()).cause == "internal"
+    assert caller.told[-1][1] is Cause.INTERNAL
+
+
+async def test_one_user_cannot_take_all_lines() -> None:
+    scene = Scene(limits=Limits(calls=10, per_user=2))
+    legs = [scene.from_xmpp("romeo%montague.lit")[0] for _ in range(3)]
+    await scene.until(lambda: legs[2].told != [])
+    assert legs[2].told == [("hang_up", Cause.CONGESTION, "too many calls at a time")]
+    assert [leg.told for leg in legs[:2]] == [[], []]
+
+
+async def test_a_full_house_refuses_the_next_call() -> None:
+    scene = Scene(limits=Limits(calls=2, per_user=20))
+    legs = [scene.from_xmpp("romeo%montague.lit", user=f"user{n}@shakespeare.lit/x")[0] for n in range(3)]
+    await scene.until(lambda: legs[2].told != [])
+    assert legs[2].told == [("hang_up", Cause.CONGESTION, "all lines are busy")]
+
+
+async def test_the_deadline_of_a_call_is_kept_by_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    caller, _ = scene.from_xmpp("romeo%montague.lit", webrtc_session())
+    callee = await scene.dialled()
+    callee.sink(ev.Ringing(1))
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now + 121)
+    await scene.until(lambda: bool(scene.records))
+    assert caller.told[-1][1] is Cause.NO_ANSWER
+    assert callee.told[-1][1] is Cause.CANCELLED
+
+
+async def test_stopping_ends_every_call_with_its_cause_and_writes_every_record() -> None:
+    scene = Scene()
+    talking, _ = scene.from_xmpp("romeo%montague.lit", webrtc_session(PCMA))
+    callee = await scene.dialled()
+    callee.sink(ev.Answered(1, phone_session(PCMA)))
+    await scene.until(lambda: "answer" in talking.names())
+    ringing, _ = scene.from_sip("sip:+12025550100@sip.example.com")
+    await scene.dialled(3)
+    await scene.board.drain()
+    assert talking.told[-1][1] is ringing.told[-1][1] is Cause.SHUTDOWN
+    assert callee.told[-1][1] is Cause.SHUTDOWN
+    assert {record.cause for record in scene.records} == {"shutdown"}
+    assert len(scene.records) == 2
+    assert scene.board.live == 0
+
+
+@pytest.mark.parametrize(
+    ("local", "mapped"),
+    [
+        ("echo", True),
+        ("romeo%montague.lit", True),
+        ("+12025550123", True),
+        ("a%%b", False),
+        ("+1", False),
+        ("nobody", False),
+    ],
+)
+async def test_an_address_maps_whatever_the_dialplan_says_about_calling_it(local: str, mapped: bool) -> None:
+    assert Scene().board.mappable(local) is mapped
