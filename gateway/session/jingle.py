@@ -25,6 +25,7 @@ from xml.etree import ElementTree as ET
 
 from gateway.errors import JingleError
 from gateway.session import text as limits
+from gateway.session.codecs import STATIC
 from gateway.session.model import (
     Candidate,
     Codec,
@@ -40,8 +41,7 @@ from gateway.session.model import (
     Source,
     Transport,
 )
-from gateway.session.payloads import STATIC
-from gateway.session.text import is_address, is_fingerprint, is_ice, is_token, is_visible, visible, whole
+from gateway.session.text import is_address, is_fingerprint, is_ice, is_token, is_visible, preferred, visible, whole
 
 JINGLE = "urn:xmpp:jingle:1"
 RTP = "urn:xmpp:jingle:apps:rtp:1"
@@ -234,8 +234,11 @@ def _codec(element: ET.Element, common: tuple[str, ...]) -> Codec | None:
 
 
 def _parameters(element: ET.Element, namespace: str) -> tuple[tuple[str, str], ...]:
-    """COMPAT: parameters without a name (telephone-event's `0-15` out of SDP) or without a value (a flag)."""
+    """COMPAT: parameters without a name (telephone-event's `0-15` out of SDP), or without a value (stanza.js 12.22 makes
+    a name of red's `111/111`). Both are values without a name, as in SDP.
+    """
     pairs = ((p.get("name") or "", p.get("value") or "") for p in element.findall(f"{{{namespace}}}parameter"))
+    pairs = (pair if pair[1] else ("", pair[0]) for pair in pairs)
     return tuple(pair for pair in pairs if any(pair) and all(map(is_visible, pair)))[: limits.MAX_PARAMETERS]
 
 
@@ -255,8 +258,9 @@ def _feedback(element: ET.Element) -> tuple[str, ...]:
 
 
 def _ptime(description: ET.Element) -> int | None:
-    """Jingle says it with each payload type, SDP once."""
-    said = (whole(element.get("ptime"), 1000, 1) for element in description.findall(f"{{{RTP}}}payload-type"))
+    """Jingle says it with each payload type, SDP once. COMPAT: Movim says it in the description."""
+    places = (*description.findall(f"{{{RTP}}}payload-type"), description)
+    said = (whole(element.get("ptime"), 1000, 1) for element in places)
     return next((ptime for ptime in said if ptime is not None), None)
 
 
@@ -347,7 +351,7 @@ def _candidate(element: ET.Element) -> Candidate | None:
         port=port,
         type=kind,
         related_ip=related if is_address(related) else None,
-        related_port=whole(get("rel-port"), 65_535),
+        related_port=whole(get("rel-port") or get("rel_port"), 65_535),  # COMPAT: Monal (2024-10) writes rel_port
         generation=whole(get("generation"), 0xFFFF) or 0,
         id=visible(get("id") or "", 256),
         network=whole(get("network"), 0xFFFF) or 0,
@@ -356,17 +360,16 @@ def _candidate(element: ET.Element) -> Candidate | None:
 
 
 def _fingerprint(transport: ET.Element) -> Fingerprint | None:
-    """The strongest hash of several, as in SDP."""
-    best: Fingerprint | None = None
+    """Of several the one that everybody can check, as in SDP."""
+    found: list[Fingerprint] = []
     for element in transport.findall(f"{{{DTLS}}}fingerprint"):
         value, said = (element.text or "").strip().upper(), element.get("setup") or "actpass"
         algorithm = (element.get("hash") or "sha-256").lower()
         if not is_fingerprint(value) or not is_token(algorithm):
             raise JingleError("a fingerprint that cannot be read")
         setup = Setup(said) if said in frozenset(Setup) else Setup.ACTPASS
-        if best is None or len(value) > len(best.value):
-            best = Fingerprint(algorithm, value, setup)
-    return best
+        found.append(Fingerprint(algorithm, value, setup))
+    return preferred(found)
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
@@ -455,7 +458,8 @@ def _payload_type(codec: Codec) -> ET.Element:
     )
     if codec.channels > 1:
         element.set("channels", str(codec.channels))
-    _add_parameters(element, RTP, codec.parameters)
+    # COMPAT: Conversations refuses blanks inside of names and values.
+    _add_parameters(element, RTP, tuple(pair for pair in codec.parameters if not set(" ") & set("".join(pair))))
     for feedback in codec.feedback:
         kind, _, subtype = visible(feedback).partition(" ")
         if kind == "trr-int":
@@ -468,7 +472,7 @@ def _payload_type(codec: Codec) -> ET.Element:
 
 
 def _add_parameters(parent: ET.Element, namespace: str, parameters: tuple[tuple[str, str], ...]) -> None:
-    """COMPAT: Monal and Conversations refuse a parameter without name or value, so such a one is left out."""
+    """COMPAT: Monal and Conversations refuse a parameter without name or value; such a one is left out."""
     for name, value in parameters:
         if visible(name) and visible(value):
             ET.SubElement(parent, f"{{{namespace}}}parameter", name=visible(name), value=visible(value))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.errors import SdpError
 from gateway.session import text as limits
+from gateway.session.codecs import STATIC
 from gateway.session.model import (
     Candidate,
     Codec,
@@ -34,8 +35,7 @@ from gateway.session.model import (
     Source,
     Transport,
 )
-from gateway.session.payloads import STATIC
-from gateway.session.text import is_address, is_fingerprint, is_ice, is_token, is_visible, whole
+from gateway.session.text import is_address, is_fingerprint, is_ice, is_token, is_visible, preferred, whole
 
 MAX_TEXT = 65_536
 MAX_LINES = 2_000
@@ -328,8 +328,8 @@ def _crypto(part: _Part) -> tuple[Crypto, ...]:
 
 
 def _fingerprint(part: _Part, head: _Part) -> Fingerprint | None:
-    """The strongest hash of several (RFC 8122 §5); both lines may stand in the head for all (RFC 8842 §5.1)."""
-    best: Fingerprint | None = None
+    """Of several the one that everybody can check (RFC 8122 §5); both lines may stand in the head (RFC 8842 §5.1)."""
+    found: list[Fingerprint] = []
     said = (part.first("setup") or head.first("setup") or "actpass").lower()
     # Absent is as good as "either": RFC 8842 §5.2 demands the line, so whoever leaves it out has no preference.
     setup = Setup(said) if said in frozenset(Setup) else Setup.ACTPASS
@@ -338,9 +338,8 @@ def _fingerprint(part: _Part, head: _Part) -> Fingerprint | None:
         digest = digest.strip().upper()
         if not is_token(algorithm) or not is_fingerprint(digest):
             raise SdpError("a=fingerprint cannot be read", line)
-        if best is None or len(digest) > len(best.value):
-            best = Fingerprint(algorithm.lower(), digest, setup)
-    return best
+        found.append(Fingerprint(algorithm.lower(), digest, setup))
+    return preferred(found)
 
 
 def _ice(part: _Part, head: _Part) -> Ice | None:

@@ -5,6 +5,10 @@ Every check is a single pass over a string whose length is bounded first; nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from gateway.session.model import Fingerprint
+
 # Bounds of what one session may carry. A Chromium offer with video stays below a third of each.
 MAX_MEDIA = 16
 MAX_CODECS = 64
@@ -55,6 +59,12 @@ def is_fingerprint(text: str) -> bool:
     """Upper-case hexadecimal pairs with colons (RFC 8122 §5)."""
     pairs = text.split(":")
     return 16 <= len(pairs) <= 64 and _HEX.issuperset(text) and all(len(pair) == 2 for pair in pairs)
+
+
+def preferred(fingerprints: Sequence[Fingerprint]) -> Fingerprint | None:
+    """Of one certificate's fingerprints the one that everybody can check (RFC 8122 §5), or else the longest."""
+    every = next((f for f in fingerprints if f.algorithm == "sha-256"), None)
+    return every or max(fingerprints, key=lambda f: len(f.value), default=None)
 
 
 def visible(text: str, most: int = MAX_FIELD) -> str:
