@@ -100,9 +100,7 @@ async def test_codecs_are_relayed_where_they_match_and_transcoded_where_they_do_
     await call.hang_up()
 
 
-async def test_it_rings_only_when_the_telephone_rings(
-    juliet: Client, patient_phone: Baresip, gateway: Gateway
-) -> None:
+async def test_it_rings_only_when_the_telephone_rings(juliet: Client, patient_phone: Baresip, gateway: Gateway) -> None:
     call = await juliet.call(gateway.contact_of(patient_phone.uri))
     await patient_phone.event("CALL_INCOMING")
     await call.ringing()
@@ -126,9 +124,7 @@ async def test_keys_go_both_ways(juliet: Client, phone: Baresip, gateway: Gatewa
     await call.hang_up()
 
 
-async def test_keys_go_both_ways_when_the_voice_is_transcoded(
-    juliet: Client, phone: Baresip, gateway: Gateway
-) -> None:
+async def test_keys_go_both_ways_when_the_voice_is_transcoded(juliet: Client, phone: Baresip, gateway: Gateway) -> None:
     """The clock of events is Opus's on one side and G.711's on the other (RFC 4733 §2.1)."""
     call = await juliet.call(gateway.contact_of(phone.uri), (OPUS, DTMF_48000))
     await call.answered()

@@ -74,7 +74,9 @@ async def test_a_muted_telephone_is_not_heard() -> None:
 async def test_two_users_call_each_other(prosody: Prosody, jmi: bool) -> None:
     juliet_tone, romeo_tone = 440.0, 520.0
     async with (
-        Client(prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port, tone=juliet_tone, jmi=jmi) as juliet,
+        Client(
+            prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port, tone=juliet_tone, jmi=jmi
+        ) as juliet,
         Client(prosody.jid("romeo"), prosody.users["romeo"], prosody.client_port, tone=romeo_tone, jmi=jmi) as romeo,
     ):
         address = await juliet.add(prosody.jid("romeo"))

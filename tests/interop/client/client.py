@@ -130,14 +130,14 @@ class Client:
     async def request_presence(self, contact: str, reason: str = "media") -> str:
         """Temporary presence (XEP-0276): asks and waits for the answer; who answered."""
         self.presences.pop(contact, None)
-        presence = self.xmpp.make_presence(pto=contact)
+        presence: Any = self.xmpp.make_presence(pto=contact)
         presence.append(ET.Element(f"{{{TEMPPRES}}}temppres", reason=reason))
         presence.send()
         return await self.sees(contact.partition("/")[0])
 
     async def features(self, jid: str) -> set[str]:
         """What disco#info says of this JID."""
-        answer = await self.xmpp.plugin["xep_0030"].get_info(jid=jid, timeout=PATIENCE)
+        answer = await self.xmpp.plugin["xep_0030"].get_info(jid=slixmpp.JID(jid), timeout=PATIENCE)
         return set(answer["disco_info"]["features"])
 
     async def call(self, contact: str, codecs: tuple[Codec, ...] | None = None) -> Call:
@@ -222,10 +222,11 @@ class Client:
         call.ring()
 
     def _answer(self, iq: ET.Element, condition: str = "", jingle_condition: str = "") -> None:
-        answer = self.xmpp.make_iq_result(iq.get("id"), ito=iq.get("from"))
+        answer: Any = self.xmpp.make_iq_result(iq.get("id"), ito=iq.get("from"))
         if condition:
-            answer = self.xmpp.make_iq_error(iq.get("id"), "cancel", condition, ito=iq.get("from"))
-            answer.xml[0].append(ET.Element(f"{{urn:xmpp:jingle:errors:1}}{jingle_condition}"))
+            answer["type"] = "error"
+            answer["error"]["condition"] = condition
+            answer["error"].append(ET.Element(f"{{urn:xmpp:jingle:errors:1}}{jingle_condition}"))
         answer.send()
 
     def _find(self, sid: str) -> Call | None:
@@ -234,7 +235,7 @@ class Client:
     # --- helpers of calls
 
     def send_message(self, to: str, element: ET.Element) -> None:
-        message = self.xmpp.make_message(to, mtype="chat")
+        message: Any = self.xmpp.make_message(to, mtype="chat")
         message.append(element)
         message.append(ET.Element(f"{{{HINTS}}}store"))
         message.send()
@@ -242,7 +243,8 @@ class Client:
     async def send_jingle(self, to: str, element: ET.Element) -> str:
         """Sends a request and waits for its answer; the condition of an error, or nothing."""
         try:
-            await self.xmpp.make_iq_set(element, ito=to).send(timeout=PATIENCE)
+            iq: Any = self.xmpp.make_iq_set(element, ito=to)
+            await iq.send(timeout=PATIENCE)
         except IqError as error:
             return str(error.condition)
         except IqTimeout:
@@ -337,9 +339,7 @@ class Call:
         offered = {(codec.name.lower(), codec.rate) for codec in self._codecs}
         common = tuple(codec for codec in self.remote.codecs if (codec.name.lower(), codec.rate) in offered)
         candidates = await self.voice.gather()
-        self._local = self.voice.content(
-            self.remote.name, common, "active", candidates, bundled=self.remote.bundled
-        )
+        self._local = self.voice.content(self.remote.name, common, "active", candidates, bundled=self.remote.bundled)
         self.voice.connect(self.remote, "active", common)
         await self._request(jingle.write("session-accept", self.sid, self._local, responder=self.client.jid))
         self._answered.set()
@@ -355,9 +355,7 @@ class Call:
             self._say(to, ET.Element(f"{{{jingle.JMI}}}{action}", id=self.sid))
             self.end(action)
         else:
-            await self.terminate(
-                "success" if self._answered.is_set() else "cancel" if self._outgoing else "decline"
-            )
+            await self.terminate("success" if self._answered.is_set() else "cancel" if self._outgoing else "decline")
 
     async def terminate(self, condition: str) -> None:
         """Ends a session that was initiated, with this reason."""

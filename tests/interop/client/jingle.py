@@ -1,7 +1,7 @@
 """Jingle as a client writes and reads it: XEP-0166, 0167, 0176, 0320, 0293, 0338 for one audio content.
 
-Written on its own, without a line of the gateway's, so that two misunderstandings cannot cancel out. `read` is as strict
-as the strictest of today's clients and says what they would refuse; it never guesses.
+Written on its own, without a line of the gateway's, so that two misunderstandings cannot cancel out. `read` is as
+strict as the strictest of today's clients and says what they would refuse; it never guesses.
 """
 
 from __future__ import annotations

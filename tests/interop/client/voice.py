@@ -78,15 +78,20 @@ class Voice:
         )
 
     def content(
-        self, name: str, codecs: tuple[Codec, ...], setup: str, candidates: tuple[Candidate, ...], *, bundled: bool = True
+        self,
+        name: str,
+        codecs: tuple[Codec, ...],
+        setup: str,
+        candidates: tuple[Candidate, ...],
+        *,
+        bundled: bool = True,
     ) -> Content:
         """What this end says of itself."""
         parameters = self._gatherer.getLocalParameters()
         prints = self._dtls.getLocalParameters().fingerprints
         sha256 = next(f for f in prints if f.algorithm == "sha-256")
-        return Content(
-            name, codecs, parameters.usernameFragment, parameters.password, sha256.value, setup, candidates, bundled
-        )
+        ufrag, pwd = parameters.usernameFragment or "", parameters.password or ""
+        return Content(name, codecs, ufrag, pwd, sha256.value, setup, candidates, bundled)
 
     def connect(self, remote: Content, setup: str, codecs: tuple[Codec, ...]) -> None:
         """Both ends are known: `setup` is ours, `codecs` what was agreed on, the first one to be sent."""
@@ -222,7 +227,7 @@ class Voice:
 
     def _hear_key(self, packet: RtpPacket, codec: Codec) -> None:
         """RFC 4733 §2.3: the timestamp tells one event from the next, its end is sent three times."""
-        event, flags, duration = struct.unpack_from("!BBH", packet.payload)
+        event, _, duration = struct.unpack_from("!BBH", packet.payload)
         if event >= len(KEYS):
             return
         if packet.timestamp != self._last_event:

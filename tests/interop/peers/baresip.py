@@ -93,7 +93,7 @@ class Baresip:
         await self.command("mute")
 
     async def press(self, digits: str) -> None:
-        """RFC 4733 events, one digit after the other; baresip ends one by the next press or by an explicit release."""
+        """RFC 4733 events, one digit after the other."""
         for digit in digits:
             await self.command("sndcode", digit)
             await asyncio.sleep(0.25)  # the key is held this long: telephones have no event for it
@@ -104,18 +104,18 @@ class Baresip:
         self._responses[token] = answer
         text = json.dumps({"command": name, "params": parameters, "token": token}).encode()
         self._writer.write(b"%d:%b," % (len(text), text))
-        return await asyncio.wait_for(answer, PATIENCE)
+        response: Event = await asyncio.wait_for(answer, PATIENCE)
+        return response
 
     # --- finding out
 
     async def event(self, kind: str, *, after: int = 0, timeout: float = PATIENCE) -> Event:
-        """The first event of this type ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_CLOSED", …) from number `after` on."""
+        """The first event of this type ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_CLOSED") from number `after` on."""
 
         def found() -> Event | None:
             return next((event for event in self.events[after:] if event["type"] == kind), None)
 
-        result = await self._until(found, f"no {kind}", timeout)
-        assert result is not None
+        result: Event = await self._until(found, f"no {kind}", timeout)
         return result
 
     @property
@@ -135,7 +135,9 @@ class Baresip:
                     await asyncio.sleep(0.1)  # the recording is a file of another process
         except TimeoutError:
             heard = tones.describe(*self.recording())
-            raise AssertionError(f"{self.user} was to hear {frequency:.0f} Hz: {heard}\n{self.child.tail(60)}") from None
+            raise AssertionError(
+                f"{self.user} was to hear {frequency:.0f} Hz: {heard}\n{self.child.tail(60)}"
+            ) from None
 
     def recording(self) -> tuple[tones.Samples, int]:
         """What it heard in the newest call: samples and rate."""

@@ -1,8 +1,8 @@
 """Child processes and ports, for every peer alike.
 
 A peer is an async context manager around one or more Children. A Child keeps what its process prints, line by line, so
-that a test waits for a line instead of sleeping, and shows the end of it when it gives up. Nothing outlives its context:
-each child leads a process group of its own, which is killed as a whole, and the kernel ends it if we die first.
+that a test waits for a line instead of sleeping, and shows the end of it when it gives up. Nothing outlives its
+context: each child leads a process group of its own, which is killed as a whole, and the kernel ends it if we die.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Child:
     def __init__(
         self,
         name: str,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         *,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,

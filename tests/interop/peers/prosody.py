@@ -62,7 +62,9 @@ class Prosody:
 
     async def start(self) -> None:
         """Starts the server, or starts it again with everything that it stored before."""
-        self._child = Child("prosody", [program("prosody", package="prosody"), *self._arguments, "-F"], environment=self._environment)
+        self._child = Child(
+            "prosody", [program("prosody", package="prosody"), *self._arguments, "-F"], environment=self._environment
+        )
         await self._child.__aenter__()
         for port in (self.client_port, self.component_port, self.http_port):
             await self._child.listens(port)
@@ -97,5 +99,3 @@ class Prosody:
         ) as child:
             if await child.wait():
                 raise PeerError(f"{self.jid(user)} could not be registered\n{child.tail()}")
-
-

@@ -83,7 +83,9 @@ class Sipp:
 def digest_is_right(messages: str, *, method: str, username: str, password: str) -> bool:
     """Whether the first Proxy-Authorization in these messages is what RFC 7616 wants, reckoned here once more."""
     header = re.findall(r"^Proxy-Authorization:\s*Digest\s+(.*)$", messages, re.MULTILINE | re.IGNORECASE)[0]
-    given = {key.lower(): quoted or plain for key, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', header)}
+    given = {
+        key.lower(): quoted or plain for key, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', header)
+    }
     algorithm = {"MD5": "md5", "SHA-256": "sha256"}[given.get("algorithm", "MD5").upper()]
 
     def digest(*parts: str) -> str:
@@ -92,4 +94,5 @@ def digest_is_right(messages: str, *, method: str, username: str, password: str)
     secret = digest(username, given["realm"], password)
     request = digest(method, given["uri"])
     middle = [given["nc"], given["cnonce"], given["qop"]] if "qop" in given else []
-    return given["username"] == username and given["response"] == digest(secret, given["nonce"], *middle, request)
+    expected = digest(secret, given["nonce"], *middle, request)
+    return bool(given["username"] == username and given["response"] == expected)

@@ -90,8 +90,8 @@ def _serve(folder: Path) -> Iterator[str]:
 class Browser:
     """One page in one Chromium, as the telephone of one user.
 
-        async with Browser("juliet@shakespeare.lit", "secret", prosody.websocket, tone=440) as juliet:
-            await juliet.do("call", "romeo%example.com@sip.shakespeare.lit/sip")
+    async with Browser("juliet@shakespeare.lit", "secret", prosody.websocket, tone=440) as juliet:
+        await juliet.do("call", "romeo%example.com@sip.shakespeare.lit/sip")
     """
 
     def __init__(self, jid: str, password: str, websocket: str, *, tone: float) -> None:
