@@ -77,7 +77,8 @@ class Dialog:
         self._queue: deque[Message] = deque()
         self._wake = asyncio.Event()
         self._ended = False
-        self._final: asyncio.Future[Response] = app.loop.create_future()
+        self._final: Response | None = None
+        self._settled = asyncio.Event()  # there is a final response, or there will be none
 
     @property
     def call_id(self) -> str:
@@ -88,8 +89,11 @@ class Dialog:
         return self._ended
 
     async def ready(self) -> Response:
-        """The final response to the request that we began with."""
-        return await asyncio.shield(self._final)
+        """The final response to the request that we began with. Raises SipError when there will be none."""
+        await self._settled.wait()
+        if self._final is None:
+            raise SipError("the dialog ended without a final response", 487)
+        return self._final
 
     async def reply(
         self,
@@ -124,7 +128,7 @@ class Dialog:
     ) -> Response:
         """Send a request inside the dialog and wait for its final response. Raises SipError when there is no dialog."""
         fields, body = _content(headers, payload)
-        exchange = self.usage.ask(method, fields, body)
+        exchange = self.usage.ask(method, fields, body, self.app.now())
         if exchange is None:
             raise SipError("there is no dialog", 481)
         return await self.app.outcome(exchange)
@@ -175,17 +179,21 @@ class Dialog:
     def put(self, message: Message) -> None:
         if isinstance(message, Response):
             self.status_code = message.status
-            if message.status >= 200 and not self._final.done():
-                self._final.set_result(message)
+            if message.status >= 200:
+                self.settle(message)
         elif isinstance(message, Request) and len(self._queue) >= MAX_QUEUED and message.method != "BYE":
             self.respond(message, 503)
             return
         self._queue.append(message)
         self._wake.set()
 
+    def settle(self, response: Response) -> None:
+        self._final = self._final or response
+        self._settled.set()
+
     def finish(self) -> None:
         self._ended = True
-        self._final.cancel()
+        self._settled.set()
         self._wake.set()
 
 
@@ -273,9 +281,8 @@ class Peer:
         self.app.adopt(dialog)
         response = await self.app.outcome(usage.start(request, self.next_hop, hint=self._hint))
         dialog.status_code = response.status
-        if not dialog._final.done():
-            dialog._final.set_result(response)
         dialog.last = response
+        dialog.settle(response)
         return dialog
 
     async def register(
@@ -527,8 +534,11 @@ class Application(MutableMapping[str, Any]):
                 future = self._waiting.get(exchange)
                 if future is not None and not future.done():
                     future.set_result(response)
-            case Incoming(usage, request, flow):
-                self._spawn(self._handle(usage, request, flow))
+            case Incoming(usage, message, flow):
+                # The dialog is there before its handler runs: a CANCEL may come right behind the INVITE.
+                incoming = IncomingRequest(self, usage, message, flow)
+                self.adopt(incoming.dialog)
+                self._spawn(self._handle(incoming))
             case Ended(usage):
                 if (dialog := self._dialogs.pop(usage, None)) is not None:
                     dialog.finish()
@@ -607,9 +617,8 @@ class Application(MutableMapping[str, Any]):
 
     # Requests for the program
 
-    async def _handle(self, usage: Usage, message: Request, flow: Flow) -> None:
-        request = IncomingRequest(self, usage, message, flow)
-        self.adopt(request.dialog)
+    async def _handle(self, request: IncomingRequest) -> None:
+        message, flow = request.message, request.flow
         try:
             handler = await self.dialplan.resolve(
                 method=message.method,
@@ -626,7 +635,7 @@ class Application(MutableMapping[str, Any]):
         except asyncio.CancelledError:
             raise
         except Exception:  # the handler's bug; its peer gets an answer all the same
-            log.exception("sip handler failed", method=message.method, call_id=usage.call_id)
+            log.exception("sip handler failed", method=message.method, call_id=request.dialog.call_id)
             request.dialog.respond(message, 500)
         if not request.dialog.ended:
             request.dialog.hang_up()  # a handler that returns has done with it

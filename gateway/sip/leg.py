@@ -445,10 +445,28 @@ class CalleeLeg(_Leg):
 
 CAPABILITIES = MappingProxyType({"Allow": ALLOW, "Accept": "application/sdp", "Supported": SUPPORTED})
 
-_FROM_Q850 = {cause.q850: cause for cause in reversed(Cause) if cause not in (Cause.CANCELLED, Cause.FORBIDDEN)} | {
+_FROM_Q850 = {
+    1: Cause.NOT_FOUND,
+    3: Cause.NOT_FOUND,
+    16: Cause.NORMAL,
+    17: Cause.BUSY,
+    18: Cause.NO_ANSWER,
+    19: Cause.NO_ANSWER,
+    20: Cause.UNAVAILABLE,
+    21: Cause.DECLINED,
+    26: Cause.ELSEWHERE,
+    27: Cause.CONGESTION,
+    28: Cause.NOT_FOUND,
     31: Cause.NORMAL,  # "normal, unspecified": what most systems send
-    127: Cause.NORMAL,  # "interworking, unspecified"
-}
+    34: Cause.CONGESTION,
+    38: Cause.CONGESTION,
+    41: Cause.CONGESTION,
+    42: Cause.CONGESTION,
+    65: Cause.NO_COMMON_CODEC,
+    88: Cause.NO_COMMON_CODEC,
+    102: Cause.TIMEOUT,
+    111: Cause.PROTOCOL,
+}  # 127, "interworking, unspecified", says nothing
 
 
 def reason_of(message: Request, otherwise: Cause) -> tuple[Cause, str]:

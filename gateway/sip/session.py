@@ -79,7 +79,7 @@ class Session(Usage):
             return
         self.core.tell(Heard(self, local(self.dialog.request("BYE", self.dialog.local_sequence), 408)))
         self._repeats.clear()
-        self._bye(Headers())
+        self._bye(Headers(), now)
 
     # ACK for their 2xx
 
@@ -111,18 +111,18 @@ class Session(Usage):
 
     # Requests of ours inside the dialog
 
-    def ask(self, method: str, headers: Headers, body: bytes, *, reported: bool = True) -> Exchange | None:
+    def ask(self, method: str, headers: Headers, body: bytes, now: float) -> Exchange | None:
         if self.dialog is None or self._said_bye or self.ended:
             return None
         if method == "BYE":
             self._leaving = headers
-            self._leave()
+            self._leave(now)
             return None
         if method in ("INVITE", "UPDATE"):
             self._offering += 1
             if self.flow is not None:
                 headers.set("Contact", self.contact(self.flow))
-        return self._inside(self.dialog, method, headers, body, reported=reported)
+        return self._inside(self.dialog, method, headers, body, reported=True)
 
     def outcome(self, exchange: Exchange, response: Response, now: float) -> None:
         """A response to a request inside the dialog."""
@@ -176,9 +176,7 @@ class Session(Usage):
 
     def _their_bye(self, transaction: ServerTransaction, now: float) -> None:
         self.refuse(transaction, 200, now)
-        for waiting in list(self._open.values()):  # RFC 3261 §15.1.2: what is pending gets 487
-            self.core.respond(waiting, respond(waiting.request, 487, tag=self.tag), now)
-        self._open.clear()
+        self._refuse_open(now)
         self._repeats.clear()
         self._expires = None
         if not self.ended:
@@ -186,6 +184,12 @@ class Session(Usage):
             self.end()
         if not self._said_bye:
             self.core.forget(self)
+
+    def _refuse_open(self, now: float) -> None:
+        """RFC 3261 §15.1.2: what is pending when a dialog ends gets 487."""
+        for waiting in list(self._open.values()):
+            self.core.respond(waiting, respond(waiting.request, 487, tag=self.tag), now)
+        self._open.clear()
 
     def reply(
         self, request: Request, status: int, headers: Headers, now: float, *, reason: str = "", body: bytes = b""
@@ -225,20 +229,21 @@ class Session(Usage):
             self.dialog.early = False
         if not self.ended:
             self.core.tell(Heard(self, request))
-        self._leave()
+        self._leave(now)
 
     # The end
 
-    def _leave(self) -> None:
+    def _leave(self, now: float) -> None:
         """Send the BYE that we want to send, when it may be sent."""
         if self._leaving is not None and not any(repeat.initial for repeat in self._repeats.values()):
-            self._bye(self._leaving)
+            self._bye(self._leaving, now)
 
-    def _bye(self, headers: Headers) -> None:
+    def _bye(self, headers: Headers, now: float) -> None:
         if self._said_bye or self.dialog is None:
             return
         self._said_bye = True
         self._expires = None
+        self._refuse_open(now)
         self._inside(self.dialog, "BYE", headers, b"", reported=False)
         self.end()
 
@@ -364,7 +369,7 @@ class ClientSession(Session):
             return
         if self._final:
             self._leaving = headers
-            self._leave()
+            self._leave(now)
         elif self._cancel is None:
             self._cancel = headers
             if self._invite is not None and self._invite.transaction is None:
@@ -449,7 +454,7 @@ class ServerSession(Session):
             self.reply(self.transaction.request, max(status, 300), headers, now)
             return
         self._leaving = headers
-        self._leave()
+        self._leave(now)
 
 
 def request_user(request: Request) -> str:

@@ -197,7 +197,7 @@ class OtherClient(Machine):
 
 
 class InviteServer(Machine):
-    """RFC 3261 §17.2.1 as amended by RFC 6026 §8.5. Its user repeats a 2xx; the machine only absorbs repeated INVITEs."""
+    """RFC 3261 §17.2.1 as amended by RFC 6026 §8.5. Its user repeats a 2xx; here repeated INVITEs are absorbed."""
 
     def __init__(self, request: Request, reliable: bool, now: float, timers: Timers) -> None:
         super().__init__(timers, reliable)

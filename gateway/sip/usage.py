@@ -135,11 +135,11 @@ class Usage:
         request.headers.set("CSeq", f"{self.sequence} {request.method}")
         return self._ask(Exchange(self, request, next_hop, hint=hint, reported=True))
 
-    def ask(self, method: str, headers: Headers, body: bytes, *, reported: bool = True) -> Exchange | None:
+    def ask(self, method: str, headers: Headers, body: bytes, now: float) -> Exchange | None:
         """A request inside the dialog; None when there is none."""
         if self.dialog is None:
             return None
-        return self._inside(self.dialog, method, headers, body, reported=reported)
+        return self._inside(self.dialog, method, headers, body, reported=True)
 
     def _inside(self, dialog: Dialog, method: str, headers: Headers, body: bytes, *, reported: bool) -> Exchange:
         request = dialog.request(method)
