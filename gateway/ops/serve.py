@@ -1,0 +1,174 @@
+"""`gateway run`: everything started in order, watched, and ended in order.
+
+    records, media workers, SIP sockets, web page ── listening ──> XMPP link ──> calls
+    SIGTERM, SIGINT: no new work, every call ended with its cause, records written, workers stopped
+
+Exit code 0 after a signal, 1 when something cannot be used at all: a wrong secret, a taken port, an unusable database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import structlog
+
+from gateway.addresses import SipUri
+from gateway.call.causes import Cause
+from gateway.config import Config
+from gateway.errors import GatewayError
+from gateway.media.embedded import EmbeddedEngine
+from gateway.ops import log as logs
+from gateway.ops.metrics import Direction, Metrics
+from gateway.ops.trace import Recorder
+from gateway.ops.web import Health, Web
+from gateway.reach import Reach
+from gateway.sip.application import Application
+from gateway.sip.leg import Telephony
+from gateway.sip.resolver import resolve
+from gateway.storage.records import CallRecord, Records
+from gateway.switchboard import Switchboard
+from gateway.xmpp.component import Component
+
+log = structlog.get_logger()
+
+Step = Callable[[], Awaitable[None]]
+
+OBSERVING = 5.0  # s between looks at what is alive, for metrics
+DRAINING = 10.0  # s that hanging everything up may take
+
+
+def serve(config: Config) -> int:
+    """Run until a signal comes; the process's exit code."""
+    logs.configure(config.log_level, config.log_format)
+    for warning in config.warnings:
+        log.warning("configuration", fault=str(warning))
+    return asyncio.run(Gateway(config).run())
+
+
+async def look_up(uri: SipUri) -> frozenset[str]:
+    """The addresses behind a URI's host, whatever they are: for comparing, not for sending."""
+    return frozenset(target.host for target in await resolve(uri))
+
+
+class Gateway:
+    """All rooms of one process, wired."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stopping = asyncio.Event()
+        self._metrics = Metrics()
+        self._records = Records(config.storage_url, on_drop=lambda record: self._metrics.record_dropped())
+        self._engine = EmbeddedEngine(config.media)
+        self._workers = config.media_workers or len(os.sched_getaffinity(0))
+        self._link: asyncio.Task[None] | None = None
+        trace = Recorder()
+        self._board = Switchboard(
+            config.plan,
+            self._engine,
+            domain=config.xmpp_domain,
+            sip_domain=config.sip_domain,
+            trace=trace,
+            on_begin=self._metrics.call_began,
+            on_end=self._ended,
+            look_up=look_up,
+            unix_now=time.time,
+        )
+        app = Application(permit=Reach(config.media_allow).permits)
+        self._telephony = Telephony(app, config.sip, self._board.on_sip_call, trace)
+        self._component = Component(config.xmpp, self._board.mappable, self._board.on_xmpp_call, trace)
+        self._board.attach(self._component, self._telephony)
+        self._web = Web(config.http_listen, self._metrics, self._health)
+
+    async def run(self) -> int:
+        """Start, run, stop. Never raises for what the world did; says it and returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        stops: list[Step] = []
+        code = 0
+        try:
+            rooms: tuple[tuple[Step, Step], ...] = (
+                (self._records.start, self._records.stop),
+                (self._engine.start, self._engine.stop),
+                (self._telephony.start, self._telephony.stop),
+                (self._web.start, self._web.stop),
+            )
+            for start, stop in rooms:
+                stops.append(stop)  # a room that failed half-way has something to give back too
+                await start()
+            log.info("listening", sip=list(self._config.sip_listen), http=self._config.http_listen)
+            stops.append(self._unlink)
+            stops.append(self._drain)
+            await self._work()
+        except (GatewayError, OSError) as error:
+            # One clear line; whoever reads it needs no traceback.
+            log.error("the gateway cannot run", reason=str(error))
+            code = 1
+        for stop in reversed(stops):
+            try:
+                await stop()
+            except (GatewayError, OSError) as error:
+                log.warning("not stopped cleanly", reason=str(error))
+        log.info("stopped", exit_code=code)
+        return code
+
+    async def _work(self) -> None:
+        """Until a signal, or until something gives up. Raises what it gave up with."""
+        self._link = asyncio.create_task(self._component.run())
+        beside = [
+            asyncio.create_task(self._stopping.wait()),
+            asyncio.create_task(self._board.watch_trunks()),
+            asyncio.create_task(self._observe()),
+        ]
+        try:
+            done, _ = await asyncio.wait((self._link, *beside), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            # The link stays up a little longer: calls are hung up through it.
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _unlink(self) -> None:
+        await self._component.stop()
+        if self._link is not None:
+            await asyncio.gather(self._link, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        log.info("stopping", calls=self._board.live)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAINING):
+                await self._board.drain()
+
+    async def _observe(self) -> None:
+        while not self._component.connected:
+            await asyncio.sleep(0.1)
+        log.info("ready", domain=self._config.xmpp_domain)
+        while True:
+            health = self._health()
+            self._metrics.link(health.link)
+            self._metrics.workers(health.workers, health.configured)
+            await asyncio.sleep(OBSERVING)
+
+    def _health(self) -> Health:
+        return Health(self._component.connected, len(self._engine.processes), self._workers)
+
+    def _ended(self, record: CallRecord, cause: Cause) -> None:
+        self._records.put(record)
+        for leg in record.media.values():
+            for reason, count in leg.get("dropped", ()):
+                self._metrics.packets_dropped(reason, count)
+        answered = record.answered
+        self._metrics.call_ended(
+            cast(Direction, record.direction),
+            cause,
+            setup=(answered - record.offered).total_seconds() if answered else None,
+            length=record.duration if answered else None,
+        )
