@@ -13,6 +13,7 @@ from tests.interop.peers.prosody import Prosody
 from tests.interop.peers.sipp import Sipp, digest_is_right
 
 USERNAME, PASSWORD = "shakespeare", "all the world's a stage"
+PASSWORDS = {"carrier.password": PASSWORD}
 
 
 def plan(first: str, second: str) -> str:
@@ -28,13 +29,15 @@ action = "refuse"
 name = "carrier"
 proxy = "sip:{first}"
 username = "{USERNAME}"
-password = "{PASSWORD}"
+password_file = "carrier.password"
 from = "+12025550100"
 allow = ["{TRUNK_HOST}"]
 
 [[trunk]]
 name = "backup"
 proxy = "sip:{second}"
+username = "{USERNAME}"
+password_file = "carrier.password"
 allow = ["{TRUNK_HOST}"]
 
 [[route]]
@@ -58,7 +61,7 @@ async def quiet_juliet(prosody: Prosody) -> AsyncIterator[Client]:
 async def test_a_trunk_that_wants_a_digest_gets_it(prosody: Prosody, quiet_juliet: Client, algorithm: str) -> None:
     juliet = quiet_juliet
     async with Sipp("answer_challenged", algorithm=algorithm) as carrier:
-        async with Gateway(prosody, plan(carrier.host, carrier.host)) as gateway:
+        async with Gateway(prosody, plan(carrier.host, carrier.host), passwords=PASSWORDS) as gateway:
             await gateway.ready()
             call = await juliet.call(gateway.contact("(202) 555-0123".replace(" ", "\\20")))
             await call.answered()
@@ -75,7 +78,7 @@ async def test_the_second_trunk_takes_a_call_that_the_first_cannot(prosody: Pros
     async with (
         Sipp("refuse", status="503 Service Unavailable") as carrier,
         Sipp("answer_challenged", algorithm="MD5") as backup,
-        Gateway(prosody, plan(carrier.host, backup.host).replace('name = "backup"', _WITH_CREDENTIALS)) as gateway,
+        Gateway(prosody, plan(carrier.host, backup.host), passwords=PASSWORDS) as gateway,
     ):
         await gateway.ready()
         call = await juliet.call(gateway.contact("+12025550123"))
@@ -86,15 +89,12 @@ async def test_the_second_trunk_takes_a_call_that_the_first_cannot(prosody: Pros
         await backup.done()
 
 
-_WITH_CREDENTIALS = f'name = "backup"\nusername = "{USERNAME}"\npassword = "{PASSWORD}"'
-
-
 async def test_a_busy_number_is_busy_and_the_second_trunk_is_not_asked(prosody: Prosody, quiet_juliet: Client) -> None:
     juliet = quiet_juliet
     async with (
         Sipp("refuse", status="486 Busy Here") as carrier,
         Sipp("refuse", status="404 Not Found") as backup,
-        Gateway(prosody, plan(carrier.host, backup.host)) as gateway,
+        Gateway(prosody, plan(carrier.host, backup.host), passwords=PASSWORDS) as gateway,
     ):
         await gateway.ready()
         call = await juliet.call(gateway.contact("+12025550123"))
@@ -105,7 +105,7 @@ async def test_a_busy_number_is_busy_and_the_second_trunk_is_not_asked(prosody: 
 
 async def test_a_trunk_brings_a_call_under_the_callers_number(prosody: Prosody, quiet_juliet: Client) -> None:
     juliet = quiet_juliet
-    async with Gateway(prosody, plan(f"{TRUNK_HOST}:5060", f"{TRUNK_HOST}:5062")) as gateway:
+    async with Gateway(prosody, plan(f"{TRUNK_HOST}:5060", f"{TRUNK_HOST}:5062"), passwords=PASSWORDS) as gateway:
         await gateway.ready()
         arguments = {"user": "+12025550100", "caller": "+12025550123", "milliseconds": "3000"}
         async with Sipp("call", target=gateway.sip_host, **arguments) as carrier:

@@ -1,4 +1,7 @@
-"""The gateway as its operators run it: `gateway run` in a process of its own, with files of its own."""
+"""The gateway as its operators run it: `gateway run` in a process of its own, with the configuration shipped in deploy/.
+
+Ports and names come by environment, as they do in a container.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,36 @@ import contextlib
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from .process import HOST, PATIENCE, Child, PeerError, free_port
 from .prosody import Prosody
 
-PLAN = """
-[numbers]
-region = "US"
-
-[emergency]
-action = "refuse"
-
-[[route]]
-name = "test line"
-match = { kind = "name", name = "echo" }
-via = "echo"
-
-[[route]]
-name = "telephones on this machine"
-match = { kind = "uri", host = ["127.0.0.2"] }
-via = "direct"
-
-[[inbound]]
-match = { source = "any", user = "juliet" }
-to = "juliet@shakespeare.lit"
-"""
+CONFIGURATION = Path(__file__).parents[3] / "deploy" / "gateway.toml"
 
 
 class Gateway:
-    """A running gateway beside this Prosody; `plan` is its dialplan file, `secret` what it tells Prosody.
+    """A running gateway beside this Prosody; `secret` is what it tells Prosody.
 
-    Ready when the component is connected and SIP is listened for. Its log is JSON, one event a line.
+    `plan` stands for the shipped dialplan file; the `passwords` that it names are files beside it. Its log is JSON, one
+    event a line.
     """
 
-    def __init__(self, prosody: Prosody, plan: str = PLAN, *, secret: str | None = None) -> None:
+    def __init__(
+        self,
+        prosody: Prosody,
+        plan: str | None = None,
+        *,
+        passwords: Mapping[str, str] | None = None,
+        secret: str | None = None,
+    ) -> None:
         self.prosody = prosody
         self.sip_port = free_port()
         self.sip_host = f"{HOST}:{self.sip_port}"
         self._plan = plan
+        self._passwords = passwords or {}
         self._secret = prosody.secret if secret is None else secret
         self._media_port = free_port(100)
         self._http_port = free_port()
@@ -54,11 +47,11 @@ class Gateway:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-")))
-            self.configuration = self.directory / "gateway.toml"
-            self.configuration.write_text(self._settings())
-            (self.directory / "dialplan.toml").write_text(self._plan)
-            command = [gateway_command(), "run", "--config", self.configuration]
-            self.child = await stack.enter_async_context(Child("gateway", command, directory=self.directory))
+            for name, text in {"dialplan.toml": self._plan or "", **self._passwords}.items():
+                (self.directory / name).write_text(text)
+                (self.directory / name).chmod(0o600)
+            command = [gateway_command(), "run", "--config", CONFIGURATION]
+            self.child = await stack.enter_async_context(Child("gateway", command, environment=self._settings()))
             self._stack = stack.pop_all()
         return self
 
@@ -66,6 +59,7 @@ class Gateway:
         await self._stack.__aexit__(*problem)
 
     async def ready(self) -> Self:
+        """Waits until the component is connected and SIP is listened for."""
         await self.child.line(r'"event": ?"ready"')
         return self
 
@@ -100,37 +94,22 @@ class Gateway:
             raise PeerError(f"no event {name}")
         return event
 
-    def _settings(self) -> str:
-        return f"""
-[xmpp]
-domain = "{self.prosody.component}"
-server = "{HOST}:{self.prosody.component_port}"
-secret = "{self._secret}"
-users = ["{self.prosody.domain}"]
-
-[sip]
-domain = "{self.prosody.component}"
-listen = ["udp:{self.sip_host}", "tcp:{self.sip_host}"]
-
-[media]
-address = "{HOST}"
-ports = [{self._media_port}, {self._media_port + 99}]
-workers = 1
-allow = ["127.0.0.0/8"]
-
-[dialplan]
-files = ["dialplan.toml"]
-
-[storage]
-url = "sqlite:///{self.directory}/gateway.db"
-
-[http]
-listen = "{HOST}:{self._http_port}"
-
-[log]
-level = "info"
-format = "json"
-"""
+    def _settings(self) -> dict[str, str]:
+        """What is different from the shipped configuration."""
+        settings = {
+            "XMPP__DOMAIN": self.prosody.component,
+            "XMPP__SERVER": f"{HOST}:{self.prosody.component_port}",
+            "XMPP__SECRET": self._secret,
+            "XMPP__USERS": self.prosody.domain,
+            "SIP__DOMAIN": self.prosody.component,
+            "SIP__LISTEN": f"udp:{self.sip_host},tcp:{self.sip_host}",
+            "MEDIA__PORTS": f"{self._media_port},{self._media_port + 99}",
+            "STORAGE__URL": f"sqlite:///{self.directory}/gateway.db",
+            "HTTP__LISTEN": f"{HOST}:{self._http_port}",
+        }
+        if self._plan is not None:
+            settings["DIALPLAN__FILES"] = str(self.directory / "dialplan.toml")
+        return {f"GATEWAY_{key}": value for key, value in settings.items()}
 
 
 def gateway_command() -> Path:
