@@ -1,223 +1,16 @@
-"""The far ends of media tests: a telephone of plain UDP sockets, and a WebRTC end of aiortc, which nobody here wrote."""
+"""An engine with a worker of its own, and far ends that are closed when the test is over."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import aioice.ice
-import av
-import numpy as np
 import pytest
-from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
-from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
-from aiortc.rtcicetransport import RTCIceCandidate, RTCIceParameters
 
 from gateway.media.embedded import EmbeddedEngine, MediaSettings
-from gateway.media.engine import MediaEvent
 from gateway.media.leg import Patience
-from gateway.session.model import Candidate, Codec, Fingerprint, Ice, Setup, Stream, Transport
-
-OPUS = Codec(111, "opus", 48_000, 2)
-PCMA = Codec(8, "PCMA", 8_000)
-PCMU = Codec(0, "PCMU", 8_000)
-EVENT_8 = Codec(101, "telephone-event", 8_000)
-EVENT_48 = Codec(110, "telephone-event", 48_000)
-SAFETY = 15.0  # s: a test that waits this long has failed
-
-
-def stream(codec: Codec, dtmf: Codec | None = None, **more: Any) -> Stream:
-    return Stream(codec, (codec,), dtmf, (dtmf,) if dtmf else (), **more)
-
-
-def packet(pt: int, seq: int, timestamp: int, ssrc: int, payload: bytes, *, marker: bool = False) -> bytes:
-    first = struct.pack("!BBHII", 0x80, pt | marker << 7, seq & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc)
-    return first + payload
-
-
-def sine(frequency: float, samples: int, start: int = 0, rate: int = 8_000) -> np.ndarray:
-    return (np.sin(2 * np.pi * frequency * (np.arange(samples) + start) / rate) * 9_000).astype(np.int16)
-
-
-def loudest(pcm: np.ndarray, rate: int = 8_000) -> float:
-    """The frequency with the most energy."""
-    spectrum = np.abs(np.fft.rfft(pcm.astype(float) * np.hanning(len(pcm))))
-    return float(np.argmax(spectrum) * rate / len(pcm))
-
-
-def alaw(pcm: np.ndarray) -> bytes:
-    return _pcm_codec("pcm_alaw", pcm)
-
-
-def ulaw(pcm: np.ndarray) -> bytes:
-    return _pcm_codec("pcm_mulaw", pcm)
-
-
-def _pcm_codec(name: str, pcm: np.ndarray) -> bytes:
-    """G.711 by FFmpeg, so that our own is not proved by itself."""
-    codec = av.CodecContext.create(name, "w")
-    codec.sample_rate, codec.layout, codec.format = 8_000, "mono", "s16"
-    frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout="mono")
-    frame.sample_rate = 8_000
-    return b"".join(bytes(piece) for piece in codec.encode(frame))
-
-
-class Decoding:
-    """RTP payloads to samples, by FFmpeg."""
-
-    def __init__(self, codec: Codec) -> None:
-        name = {"opus": "libopus", "PCMA": "pcm_alaw", "PCMU": "pcm_mulaw"}[codec.name]
-        self.rate = codec.clock_rate
-        self._codec = av.CodecContext.create(name, "r")
-        self._codec.sample_rate, self._codec.layout = self.rate, "mono"
-
-    def __call__(self, payload: bytes) -> np.ndarray:
-        frames = self._codec.decode(av.Packet(payload))
-        return np.concatenate([frame.to_ndarray()[0] for frame in frames] or [np.zeros(0, np.int16)])
-
-
-class Opus:
-    """Tones in Opus at 48 kHz, by FFmpeg's libopus."""
-
-    def __init__(self) -> None:
-        self._codec = av.CodecContext.create("libopus", "w")
-        self._codec.sample_rate, self._codec.layout, self._codec.format = 48_000, "mono", "s16"
-        self._codec.options = {"application": "voip"}
-
-    def __call__(self, pcm: np.ndarray) -> list[bytes]:
-        frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate = 48_000
-        return [bytes(piece) for piece in self._codec.encode(frame)]
-
-
-class End:
-    """What both far ends do: keep what they hear, and speak."""
-
-    def __init__(self) -> None:
-        self.heard: asyncio.Queue[bytes] = asyncio.Queue()
-        self.ssrc = random.getrandbits(32)
-        self.seq = random.getrandbits(15)
-        self.timestamp = random.getrandbits(31)
-
-    def send(self, data: bytes) -> None:
-        raise NotImplementedError
-
-    def say(self, codec: Codec, payload: bytes, step: int, *, marker: bool = False) -> None:
-        self.send(packet(codec.pt, self.seq, self.timestamp, self.ssrc, payload, marker=marker))
-        self.seq += 1
-        self.timestamp += step
-
-    async def hear(self) -> bytes:
-        return await asyncio.wait_for(self.heard.get(), SAFETY)
-
-
-class Phone(End):
-    """A SIP phone's media: one UDP socket."""
-
-    def __init__(self, address: str = "127.0.0.1") -> None:
-        super().__init__()
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.setblocking(False)
-        self.sock.bind((address, 0))
-        self.address: tuple[str, int] = self.sock.getsockname()
-        self.far: tuple[str, int] | None = None
-        asyncio.get_running_loop().add_reader(self.sock.fileno(), self._readable)
-
-    @property
-    def transport(self) -> Transport:
-        return Transport(self.address[0], self.address[1])
-
-    def send(self, data: bytes) -> None:
-        assert self.far is not None
-        self.sock.sendto(data, self.far)
-
-    def _readable(self) -> None:
-        self.heard.put_nowait(self.sock.recv(2_048))
-
-    async def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.sock.fileno())
-        self.sock.close()
-
-
-class Browser(End):
-    """A WebRTC end: aiortc's ICE and DTLS-SRTP, with packets of our own making."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._gatherer = RTCIceGatherer(iceServers=[])
-        self.ice = RTCIceTransport(self._gatherer)
-        self.dtls = RTCDtlsTransport(self.ice, [RTCCertificate.generateCertificate()])
-        self._sending: set[asyncio.Task[None]] = set()
-
-    async def open(self, setup: Setup, *, candidates: bool = True) -> Transport:
-        await self._gatherer.gather()
-        own = self._gatherer.getLocalParameters()
-        named = tuple(
-            Candidate(c.foundation, 1, "udp", c.priority, c.ip, c.port, c.type)
-            for c in self._gatherer.getLocalCandidates()
-        )
-        print_ = next(f for f in self.dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256")
-        ice = Ice(own.usernameFragment, own.password, named if candidates else ())
-        return Transport(ice=ice, fingerprint=Fingerprint("sha-256", print_.value, setup))
-
-    async def connect(self, remote: Transport, setup: Setup, *, controlling: bool) -> None:
-        """`setup` is this end's own."""
-        assert remote.ice is not None
-        assert remote.fingerprint is not None
-        self.ice._connection.ice_controlling = controlling
-        for c in remote.ice.candidates:
-            await self.ice.addRemoteCandidate(
-                RTCIceCandidate(c.component, c.foundation, c.ip, c.port, c.priority, "udp", c.type)
-            )
-        await self.ice.addRemoteCandidate(None)
-        await asyncio.wait_for(self.ice.start(RTCIceParameters(remote.ice.ufrag, remote.ice.pwd)), SAFETY)
-        self.dtls._set_role("client" if setup is Setup.ACTIVE else "server")
-        self.dtls._handle_rtp_data = self._rtp  # type: ignore[method-assign]
-        fingerprints = [RTCDtlsFingerprint(remote.fingerprint.algorithm, remote.fingerprint.value)]
-        await asyncio.wait_for(self.dtls.start(RTCDtlsParameters(fingerprints=fingerprints)), SAFETY)
-
-    async def _rtp(self, data: bytes, arrival_time_ms: int) -> None:
-        self.heard.put_nowait(data)
-
-    def send(self, data: bytes) -> None:
-        task = asyncio.ensure_future(self.dtls._send_rtp(data))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    async def close(self) -> None:
-        await asyncio.gather(*self._sending, return_exceptions=True)
-        await self.dtls.stop()
-        await self.ice.stop()
-
-
-class Events:
-    """What an engine told, to be waited for."""
-
-    def __init__(self) -> None:
-        self.all: list[MediaEvent] = []
-        self._more = asyncio.Condition()
-        self._changed = asyncio.Event()
-
-    def __call__(self, event: MediaEvent) -> None:
-        self.all.append(event)
-        self._changed.set()
-
-    async def wait(self, matches: Callable[[MediaEvent], bool]) -> MediaEvent:
-        async with asyncio.timeout(SAFETY):
-            while True:
-                for event in self.all:
-                    if matches(event):
-                        return event
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def of(self, kind: type[MediaEvent], leg: str) -> Any:
-        return await self.wait(lambda event: isinstance(event, kind) and event.leg == leg)
-
+from tests.media.ends import Browser, Events, Phone
 
 MakeEngine = Callable[..., Awaitable[EmbeddedEngine]]
 
@@ -246,25 +39,24 @@ async def make_engine(ports: tuple[int, int]) -> AsyncIterator[MakeEngine]:
 
 
 @pytest.fixture
-async def ends(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[type[Ends]]:
+async def phone() -> AsyncIterator[Phone]:
+    phone = Phone()
+    yield phone
+    await phone.close()
+
+
+@pytest.fixture
+async def stranger() -> AsyncIterator[Phone]:
+    """Somebody else's socket."""
+    stranger = Phone("127.0.0.2")
+    yield stranger
+    await stranger.close()
+
+
+@pytest.fixture
+async def browser(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
+    # aioice leaves loopback out of an end's own addresses, and there is nothing but loopback here.
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
-    Ends.open = []
-    yield Ends
-    for end in Ends.open:
-        await end.close()
-
-
-class Ends:
-    """Far ends, closed when the test is over; and the constants that tests speak in."""
-
-    open: list[Phone | Browser] = []
-
-    @classmethod
-    def phone(cls, address: str = "127.0.0.1") -> Phone:
-        cls.open.append(phone := Phone(address))
-        return phone
-
-    @classmethod
-    def browser(cls) -> Browser:
-        cls.open.append(browser := Browser())
-        return browser
+    browser = Browser()
+    yield browser
+    await browser.close()

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import asyncio
+import struct
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.call.causes import Cause
+from gateway.errors import MediaError
+from gateway.media import leg as module
+from gateway.media.engine import Connected, Digit, Lost, MediaEvent
+from gateway.media.leg import Leg
+from gateway.media.rtp import HEADER, Packet
+from gateway.session.model import Codec, Direction, Stream
+from tests.media.ends import EVENT_8, OPUS, PCMA, PCMU, packet, stream
+
+G722 = Codec(9, "G722", 8_000)
+
+
+class Told(Leg):
+    """A leg whose transport is a list: (PT, sequence, timestamp, payload)."""
+
+    def __init__(self, name: str, shared: Packet, agreed: Stream | None = None) -> None:
+        self.events: list[MediaEvent] = []
+        super().__init__("call", name, shared, self.events.append)
+        self.got: list[tuple[int, int, int, bytes]] = []
+        if agreed is not None:
+            self.agree(agreed)
+
+    def send(self) -> None:
+        _, second, seq, timestamp, _ = HEADER.unpack_from(self.packet.data)
+        self.got.append((second & 0x7F, seq, timestamp, bytes(self.packet)[12:]))
+        self.sent(self.packet.length)
+
+    def hear(self, pt: int, seq: int, timestamp: int, body: bytes, now: float = 0.0) -> None:
+        self.packet.fill(packet(pt, seq, timestamp, 7, body))
+        self.heard(now)
+
+
+def pair(one: Stream, other: Stream) -> tuple[Told, Told]:
+    shared = Packet()
+    a, b = Told("a", shared, one), Told("b", shared, other)
+    a.bridge(b)
+    return a, b
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts and digits take no time."""
+
+    async def until(when: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(module, "_until", until)
+
+
+async def spoken(leg: Leg) -> None:
+    while leg._speaker is not None:
+        await asyncio.sleep(0)
+
+
+async def test_bridged_legs_hear_each_other() -> None:
+    a, b = pair(stream(PCMA), stream(PCMA))
+    a.hear(8, 1, 160, b"from a")
+    b.hear(8, 1, 160, b"from b")
+    assert [got[-1] for got in b.got] == [b"from a"]
+    assert [got[-1] for got in a.got] == [b"from b"]
+    assert a.statistics().received_packets == b.statistics().sent_packets == 1
+
+
+async def test_a_new_peer_replaces_the_old_one_on_both_sides() -> None:
+    a, b = pair(stream(PCMA), stream(PCMA))
+    c = Told("c", a.packet, stream(PCMA))
+    c.bridge(a)
+    b.hear(8, 1, 160, b"from b")
+    c.hear(8, 1, 160, b"from c")
+    a.hear(8, 1, 160, b"from a")
+    assert [got[-1] for got in a.got] == [b"from c"]
+    assert (len(b.got), len(c.got)) == (0, 1)
+    assert dict(b.statistics().dropped) == {"unbridged": 1}
+
+
+async def test_a_leg_may_hear_itself() -> None:
+    leg = Told("a", Packet(), stream(PCMA))
+    leg.bridge(leg)
+    leg.hear(8, 1, 160, b"echo")
+    assert [got[-1] for got in leg.got] == [b"echo"]
+
+
+async def test_who_is_on_hold_neither_hears_nor_is_heard() -> None:
+    a, b = pair(stream(PCMA, direction=Direction.SENDONLY), stream(PCMA))
+    a.hear(8, 1, 160, b"not wanted")
+    b.hear(8, 1, 160, b"music")
+    a.agree(stream(PCMA, direction=Direction.RECVONLY))
+    b.hear(8, 2, 320, b"not sent")
+    assert (len(b.got), [got[-1] for got in a.got]) == (0, [b"music"])
+    assert dict(a.statistics().dropped) == {"held": 1}
+
+
+async def test_a_digit_is_told_and_passed_on_and_told_where_it_cannot_be() -> None:
+    body = struct.pack("!BBH", 5, 0x8A, 800)
+    for sink, passed in ((EVENT_8, 3), (None, 0)):
+        a, b = pair(stream(PCMA, EVENT_8), stream(PCMA, sink))
+        for number in range(3):
+            a.hear(101, number, 160, body)
+        assert a.events == [Digit("call", "a", "5", 100)]
+        assert len(b.got) == passed
+
+
+async def test_a_digit_whose_end_is_lost_is_told_in_time() -> None:
+    a, _ = pair(stream(PCMA, EVENT_8), stream(PCMA))
+    a.hear(101, 1, 160, struct.pack("!BBH", 5, 10, 400), now=1.0)
+    a.tick(1.1)
+    assert a.events == []
+    a.tick(2.0)
+    assert a.events == [Digit("call", "a", "5", 50)]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("codec", "step"), [(PCMA, 160), (OPUS, 960)])
+async def test_a_prompt_is_said_in_the_legs_codec_when_there_is_somewhere_to_say_it(codec: Codec, step: int) -> None:
+    leg = Told("a", Packet(), stream(codec))
+    leg.play(bytes(320 * 3 + 100))
+    await asyncio.sleep(0)
+    assert leg.got == []
+    leg.tell_connected()
+    await spoken(leg)
+    first = leg.got[0]
+    assert [(pt, seq - first[1], timestamp - first[2]) for pt, seq, timestamp, _ in leg.got] == [
+        (codec.pt, number, number * step) for number in range(4)
+    ]
+    assert leg.events == [Connected("call", "a")]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_while_a_leg_is_spoken_to_it_does_not_hear_its_peer() -> None:
+    a, b = pair(stream(PCMA), stream(PCMA))
+    b.play(bytes(3_200))
+    a.hear(8, 1, 160, b"from a")
+    b.tell_connected()
+    await spoken(b)
+    a.hear(8, 2, 320, b"from a")
+    assert [got[-1] == b"from a" for got in b.got] == [False] * 10 + [True]
+    assert [seq - b.got[0][1] for _, seq, _, _ in b.got] == list(range(11))
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_digits_follow_a_prompt_in_their_own_payload_type() -> None:
+    leg = Told("a", Packet(), stream(PCMA, EVENT_8))
+    leg.tell_connected()
+    leg.play(bytes(320))
+    leg.dial("12", 60)
+    await spoken(leg)
+    assert [pt for pt, *_ in leg.got] == [8] + [101] * 10
+    assert [body[0] for pt, _, _, body in leg.got if pt == 101] == [1] * 5 + [2] * 5
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_what_cannot_be_said_is_refused_or_left_out() -> None:
+    leg = Told("a", Packet(), stream(G722))
+    with pytest.raises(MediaError, match="telephone events"):
+        leg.dial("1", 100)
+    leg.tell_connected()
+    leg.play(bytes(320))
+    await spoken(leg)
+    assert leg.got == []
+
+
+async def test_nobody_can_make_a_leg_talk_for_ever() -> None:
+    leg = Told("a", Packet(), stream(PCMA))
+    for _ in range(module.MAX_SPEECHES):
+        leg.play(bytes(320))
+    with pytest.raises(MediaError, match="too much"):
+        leg.play(bytes(320))
+    await leg.close()
+    with pytest.raises(MediaError, match="over"):
+        leg.play(bytes(320))
+
+
+async def test_the_end_is_told_once_and_nothing_after_it() -> None:
+    leg = Told("a", Packet(), stream(PCMA))
+    leg.lose(Cause.MEDIA_LOST, "silence")
+    leg.lose(Cause.SECURITY, "too late")
+    leg.tell_connected()
+    assert leg.events == [Lost("call", "a", Cause.MEDIA_LOST, "silence")]
+    assert not leg.statistics().connected
+
+
+async def test_a_leg_that_is_closed_tells_nothing() -> None:
+    leg = Told("a", Packet(), stream(PCMA))
+    await leg.close()
+    leg.lose(Cause.MEDIA_LOST, "closed")
+    assert leg.events == []
+
+
+async def test_a_codec_that_changes_takes_its_clock_along() -> None:
+    shared: Any = Packet()
+    a, b = Told("a", shared, stream(PCMA)), Told("b", shared)
+    a.bridge(b)
+    a.hear(8, 1, 160, bytes(160))
+    b.agree(stream(OPUS))
+    a.wire()
+    a.hear(8, 2, 320, bytes(160))
+    a.hear(8, 3, 480, bytes(160))
+    assert [pt for pt, *_ in b.got] == [111, 111]
+    assert b.got[1][2] - b.got[0][2] == 960
+    b.agree(replace(stream(PCMU), ptime=40))
+    b.wire()
+    a.hear(8, 4, 640, bytes(160))
+    a.hear(8, 5, 800, bytes(160))
+    assert b.got[2][0] == 0
+    assert len(b.got[2][3]) == 320
