@@ -1,4 +1,4 @@
-"""The gateway as its operators run it: `gateway run` in a process of its own, with the configuration shipped in deploy/.
+"""The gateway as its operators run it: `gateway run` in its own process, with the configuration shipped in deploy/.
 
 Ports and names come by environment, as they do in a container.
 """
@@ -103,7 +103,7 @@ class Gateway:
             "XMPP__USERS": self.prosody.domain,
             "SIP__DOMAIN": self.prosody.component,
             "SIP__LISTEN": f"udp:{self.sip_host},tcp:{self.sip_host}",
-            "MEDIA__PORTS": f"{self._media_port},{self._media_port + 99}",
+            "MEDIA__PORTS": f"[{self._media_port}, {self._media_port + 99}]",
             "STORAGE__URL": f"sqlite:///{self.directory}/gateway.db",
             "HTTP__LISTEN": f"{HOST}:{self._http_port}",
         }
