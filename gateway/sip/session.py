@@ -130,6 +130,8 @@ class Session(Usage):
         if dialog is None or response.status < 200:
             return
         again, exchange.over = exchange.over, True
+        if method in ("INVITE", "UPDATE") and response.status < 300 and not again:
+            dialog.refresh(response)
         if method == "INVITE" and response.status < 300:
             self._acknowledge(dialog, exchange)
         if again:
@@ -140,8 +142,6 @@ class Session(Usage):
             return
         if method in ("INVITE", "UPDATE"):
             self._offering -= 1
-            if response.status < 300:
-                dialog.refresh(response)
         if response.status in (408, 481) and not self.ended:
             # RFC 3261 §12.2.1.2: the far side knows nothing of this dialog any more.
             self._lost(now)

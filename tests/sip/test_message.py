@@ -1,0 +1,264 @@
+"""gateway.sip.message: reading tolerantly, writing strictly. Vectors are those of RFC 4475 and of real programs."""
+
+from __future__ import annotations
+
+import re
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import SipError
+from gateway.sip import headers as headers_module
+from gateway.sip.message import (
+    MAX_HEADERS,
+    MAX_LINE,
+    MAX_MESSAGE,
+    Headers,
+    MalformedError,
+    Request,
+    Response,
+    canonical,
+    parse,
+    respond,
+)
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "sip"
+
+
+def vector(path: Path) -> tuple[str, bytes]:
+    """The expected outcome (first line) and the octets: LF becomes CRLF, `\\xNN` one octet."""
+    expect, _, text = path.read_text(encoding="utf-8").partition("\n")
+    data = text.replace("\n", "\r\n").encode()
+    return expect.removeprefix("expect: "), re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes([int(m[1], 16)]), data)
+
+
+@pytest.mark.parametrize("path", sorted(VECTORS.glob("*.sip")), ids=lambda path: path.stem)
+def test_vectors(path: Path) -> None:
+    expect, data = vector(path)
+    try:
+        message = parse(data)
+        for read in (lambda: message.via, lambda: message.from_, lambda: message.to, lambda: message.cseq):
+            read()
+        outcome = message.method if isinstance(message, Request) else f"{message.status} {message.reason}"
+    except SipError as fault:
+        outcome = f"error {fault.status}"
+    assert outcome == expect
+
+
+def test_there_are_vectors() -> None:
+    assert len(list(VECTORS.glob("*.sip"))) >= 20
+
+
+MINIMAL = (
+    "OPTIONS sip:gw@gw.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKa\r\nFrom: <sip:a@b>;tag=1\r\n"
+    "To: <sip:gw@gw.example>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n"
+)
+
+
+def test_what_is_read_is_written_back() -> None:
+    data = (MINIMAL + "Record-Route: <sip:p1;lr>,  <sip:p2;lr>\r\nX-Odd:\tvalue  \r\nContent-Length: 2\r\n\r\nhi").encode()
+    message = parse(data)
+    assert bytes(message) == data.replace(b"\tvalue  ", b" value")
+    assert message.headers.all("Record-Route") == ["<sip:p1;lr>,  <sip:p2;lr>"]
+    assert message.headers.listed("record-route") == ["<sip:p1;lr>", "<sip:p2;lr>"]
+
+
+def test_octets_that_are_no_utf_8_survive() -> None:
+    data = MINIMAL.encode() + b"Subject: \xff\xfe\r\nContent-Length: 0\r\n\r\n"
+    assert bytes(parse(data)) == data
+
+
+def test_compact_forms_and_case_are_one_name() -> None:
+    message = parse(
+        b"MESSAGE sip:a@b SIP/2.0\r\nv: SIP/2.0/UDP h;branch=z9hG4bKa\r\nf: <sip:a@b>;tag=1\r\nt: <sip:a@b>\r\n"
+        b"i: x\r\nCSEQ: 1 MESSAGE\r\nm: <sip:a@c>\r\nl: 0\r\n\r\n"
+    )
+    assert message.call_id == "x"
+    assert message.via.host == "h"
+    assert message.headers["Contact"] == "<sip:a@c>"
+    assert message.cseq.method == "MESSAGE"
+    assert canonical("K") == "supported"
+
+
+def test_folded_lines_become_one() -> None:
+    message = parse(MINIMAL.encode() + b"Subject: one\r\n two\r\n\tthree\r\n\r\n")
+    assert message.headers["Subject"] == "one two three"
+
+
+def test_bare_line_feeds_are_taken() -> None:
+    assert parse((MINIMAL + "\r\n").replace("\r\n", "\n").encode()).call_id == "x"
+
+
+def test_octets_behind_the_body_of_a_datagram_are_ignored() -> None:
+    assert parse(MINIMAL.encode() + b"Content-Length: 2\r\n\r\nhi there").body == b"hi"
+    assert parse(MINIMAL.encode() + b"\r\nhi there").body == b"hi there"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", 400),
+        (b"\xff\xfe\x00", 400),
+        (b"x" * (MAX_MESSAGE + 1), 513),
+        (b"SIP/2.0 99 Low\r\n\r\n", 400),
+        (b"SIP/2.0 2000 High\r\n\r\n", 400),
+        (b"SIP/3.0 200 OK\r\n\r\n", 505),
+        (b"OPTIONS sip:a SIP/7.0\r\n\r\n", 505),
+        (b"OPTIONS <sip:a> SIP/2.0\r\n\r\n", 400),
+        (b"OPTIONS sip:a; x SIP/2.0\r\n\r\n", 400),
+        (b"OPT(IONS sip:a SIP/2.0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (MINIMAL.encode() + b"Content-Length: -1\r\n\r\n", 400),
+        (MINIMAL.encode() + b"Content-Length: 9\r\n\r\nshort", 400),
+        (MINIMAL.encode() + b"Content-Length: 0\r\nl: 1\r\n\r\nx", 400),
+        (MINIMAL.encode() + b"Call-ID: y\r\n\r\n", 400),
+        (MINIMAL.encode() + b"no colon here\r\n\r\n", 400),
+        (MINIMAL.encode() + b"Subject: a\rb\r\n\r\n", 400),
+        (MINIMAL.encode() + b"Subject: a\0b\r\n\r\n", 400),
+        (MINIMAL.encode() + b"X: y\r\n" * MAX_HEADERS + b"\r\n", 400),
+        (MINIMAL.encode() + b"X: " + b"y" * MAX_LINE + b"\r\n\r\n", 400),
+        (MINIMAL.encode() + b"X: y\r\n" + b" zzzzzzzz\r\n" * 2000 + b"\r\n", 400),
+        (MINIMAL.encode(), 400),
+    ],
+)
+def test_what_is_no_message_is_refused(data: bytes, status: int) -> None:
+    with pytest.raises(MalformedError) as caught:
+        parse(data)
+    assert caught.value.status == status
+
+
+def test_a_fault_in_a_request_comes_with_the_request_to_answer() -> None:
+    with pytest.raises(MalformedError) as caught:
+        parse(MINIMAL.encode() + b"Content-Length: 9\r\n\r\n")
+    assert caught.value.request is not None
+    assert bytes(respond(caught.value.request, 400, tag="t")).startswith(b"SIP/2.0 400 Bad Request\r\nVia: ")
+
+
+@pytest.mark.parametrize("evil", ["a\r\nX: y", "a\nX: y", "a\rb", "a\0b"])
+def test_no_field_can_break_the_framing(evil: str) -> None:
+    for message in (
+        Request("OPTIONS", "sip:a", Headers([("Subject", evil)])),
+        Request("OPTIONS", evil),
+        Response(200, evil),
+        Response(200, "", Headers([(evil, "x")])),
+    ):
+        with pytest.raises(ValueError, match="line break"):
+            bytes(message)
+
+
+@given(st.binary(max_size=400))
+def test_no_octets_raise_anything_else(data: bytes) -> None:
+    for candidate in (data, MINIMAL.encode() + data, MINIMAL.encode() + b"\r\n" + data):
+        try:
+            message = parse(candidate)
+            bytes(message)
+        except MalformedError:
+            pass
+
+
+def test_responses_copy_what_the_rfc_copies() -> None:
+    request = parse(
+        MINIMAL.encode() + b"Via: SIP/2.0/UDP h2;branch=z9hG4bKb\r\nTimestamp: 5\r\nSubject: no\r\n\r\n"
+    )
+    assert isinstance(request, Request)
+    trying = respond(request, 100, tag="t")
+    assert trying.headers["To"] == "<sip:gw@gw.example>"
+    assert trying.headers["Timestamp"] == "5"
+    ok = respond(request, 200, tag="t")
+    assert len(ok.headers.all("Via")) == 2
+    assert ok.to.tag == "t"
+    assert "Subject" not in ok.headers
+    request.headers.set("To", "<sip:gw@gw.example>;TAG=theirs")
+    assert respond(request, 200, tag="t").to.tag == "theirs"
+    request.headers.set("To", "nonsense")
+    assert respond(request, 200, tag="t").headers["To"] == "nonsense;tag=t"
+
+
+def test_headers_are_a_list_with_lookups() -> None:
+    headers = Headers([("Via", "1"), ("X", "a"), ("v", "2")])
+    headers.prepend("VIA", "0")
+    headers.replace_first("Via", "zero")
+    assert headers.all("via") == ["zero", "1", "2"]
+    headers.set("Via", "only")
+    headers.set("New", "n")
+    assert list(headers) == [("Via", "only"), ("X", "a"), ("New", "n")]
+    headers.remove("x")
+    assert ("X" in headers, 3 in headers, len(headers)) == (False, False, 2)
+    assert headers.get("x", "default") == "default"
+    with pytest.raises(KeyError):
+        headers["X"]
+    assert headers.copy().tokens("New") == {"n"}
+
+
+def test_the_views_of_a_message() -> None:
+    request = parse(MINIMAL.encode() + b"Contact: *\r\nContent-Type: Application/SDP; x=y\r\nMax-Forwards: 9\r\n\r\n")
+    assert isinstance(request, Request)
+    assert request.contact is None
+    assert request.content_type == "application/sdp"
+    assert request.max_forwards == 9
+    assert request.from_details.user == "a"
+    assert request.to_details.host == "gw.example"
+    assert request.contact_details is None
+    assert request.payload == ""
+    assert repr(request) == "<OPTIONS x 1 OPTIONS>"
+    for wrong in ("-1", "256", "x", "1000"):
+        request.headers.set("Max-Forwards", wrong)
+        with pytest.raises(SipError):
+            _ = request.max_forwards
+    response = Response(486, "", Headers([("CSeq", "1 INVITE")]))
+    assert (response.label, response.status_code, response.method) == ("486 Busy Here", 486, "INVITE")
+    with pytest.raises(SipError):
+        _ = response.call_id
+
+
+def steps(work: Callable[[], object]) -> int:
+    """Octets that a piece of work allocates at its peak: what a scanner that copies its input again and again shows."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+class Counting(str):
+    """A text that counts how often a single character of it is looked at."""
+
+    __slots__ = ()
+    looks = 0
+
+    def __getitem__(self, index: object) -> str:
+        Counting.looks += 1
+        return super().__getitem__(index)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "evil",
+    ["a" * 4000, '"' * 4000, "<" * 4000, ";=" * 2000, "\\" * 4000, '"\\' * 2000, ",;" * 2000, '="' * 2000, " " * 4000],
+)
+def test_scanners_look_at_each_character_a_bounded_number_of_times(evil: str) -> None:
+    def looks(text: str) -> int:
+        Counting.looks = 0
+        for separator in ",;":
+            headers_module.split(Counting(text), separator)
+        headers_module.unquote(Counting(f'"{text}"'))
+        try:
+            headers_module.NameAddr.parse(Counting(text))
+        except SipError:
+            pass
+        return Counting.looks
+
+    once, twice = looks(evil), looks(evil * 2)
+    assert twice <= 2.5 * once + 50
+
+
+def test_reading_a_message_of_twice_the_size_takes_twice_the_memory() -> None:
+    def message(lines: int) -> bytes:
+        return MINIMAL.encode() + b"X: y\r\n" + b" folded\r\n" * lines + b"\r\n"
+
+    once, twice = (steps(lambda n=n: parse(message(n))) for n in (500, 1000))
+    assert twice <= 2.5 * once
