@@ -175,7 +175,16 @@ def _media(content: ET.Element, by_initiator: bool) -> Media:
     if description is None:
         other = next((child.tag for child in content if child.tag.endswith("}description")), "{}")
         namespace = visible(other[1:].partition("}")[0]) or "unknown"
-        return Media(name, "application", (), transport, direction=direction, creator=creator, foreign=namespace)
+        return Media(
+            name,
+            "application",
+            (),
+            Transport(port=0),
+            direction=direction,
+            creator=creator,
+            rejected=True,
+            foreign=namespace,
+        )
     kind = description.get("media") or ""
     if not is_token(kind):
         raise JingleError(f"content {name!r} does not say which medium")
@@ -234,8 +243,8 @@ def _codec(element: ET.Element, common: tuple[str, ...]) -> Codec | None:
 
 
 def _parameters(element: ET.Element, namespace: str) -> tuple[tuple[str, str], ...]:
-    """COMPAT: parameters without a name (telephone-event's `0-15` out of SDP), or without a value (stanza.js 12.22 makes
-    a name of red's `111/111`). Both are values without a name, as in SDP.
+    """COMPAT: parameters without a name (telephone-event's `0-15` out of SDP), or without a value (stanza.js 12.22
+    makes a name of red's `111/111`). Both are values without a name, as in SDP.
     """
     pairs = ((p.get("name") or "", p.get("value") or "") for p in element.findall(f"{{{namespace}}}parameter"))
     pairs = (pair if pair[1] else ("", pair[0]) for pair in pairs)
@@ -409,10 +418,7 @@ def _content(media: Media, initiator: bool) -> ET.Element:
     content = ET.Element(f"{{{JINGLE}}}content", creator=media.creator, name=visible(media.name))
     if media.direction is not Direction.SENDRECV:  # "both" is the default, and some clients know no `senders`
         content.set("senders", _senders(media.direction, initiator))
-    if media.foreign:
-        ET.SubElement(content, f"{{{visible(media.foreign)}}}description")
-    else:
-        content.append(_description(media, initiator))
+    content.append(_description(media, initiator))
     content.append(_transport_element(media.transport))
     return content
 

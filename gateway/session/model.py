@@ -175,9 +175,7 @@ class Media:
     sources: tuple[Source, ...] = ()
     creator: str = "initiator"  # Jingle only
     rejected: bool = False  # SDP port 0; a Jingle content that is left out
-    foreign: str = (
-        ""  # no RTP: "udptl t38" of an m= line, the namespace of a Jingle description; never taken, only named
-    )
+    foreign: str = ""  # no RTP ("udptl t38", or a Jingle description's namespace): always rejected, only named
 
     def codec(self, pt: int) -> Codec | None:
         return next((c for c in self.codecs if c.pt == pt), None)

@@ -39,6 +39,7 @@ from gateway.session.text import is_address, is_fingerprint, is_ice, is_token, i
 
 MAX_TEXT = 65_536
 MAX_LINES = 2_000
+_MAX_ORIGIN = 10**20
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
 _NO_FORMAT = "127"  # an m= line needs a format (RFC 3264 §6: a rejected one too); nobody explains this one
 
@@ -122,9 +123,10 @@ def _connection(value: str, line: int) -> str:
 
 def _origin(value: str) -> tuple[str, str, int]:
     words = value.split()
-    if len(words) < 3 or not all(map(is_visible, words[:3])):
+    if len(words) < 3 or not is_visible(words[0]):
         return "-", "0", 0
-    return words[0], words[1], whole(words[2], 10**20) or 0
+    number = whole(words[1], _MAX_ORIGIN)
+    return words[0], "0" if number is None else str(number), whole(words[2], _MAX_ORIGIN) or 0
 
 
 def _bundle(head: _Part, media: tuple[Media, ...]) -> tuple[str, ...]:
@@ -170,12 +172,11 @@ def _media(part: _Part, head: _Part) -> Media:
     try:
         profile = Profile(proto.upper())
     except ValueError:
-        return Media(
-            "", kind, (), Transport(), direction=direction, rejected=port == 0, foreign=" ".join((proto, *formats))
-        )
+        foreign = " ".join((proto, *formats))
+        return Media("", kind, (), Transport(port=0), direction=direction, rejected=True, foreign=foreign)
     ice = _ice(part, head)
     address = part.connection or head.connection
-    if address in _UNSPECIFIED:
+    if address is None or address in _UNSPECIFIED:
         address = None
         if ice is None:  # RFC 3264 §8.4: how RFC 2543 spelt hold
             direction = {Direction.SENDRECV: Direction.SENDONLY, Direction.RECVONLY: Direction.INACTIVE}.get(
@@ -402,8 +403,8 @@ def render(session: Session) -> str:
     """The session as SDP with CRLF. Raises SdpError where a required field cannot be spelt (foreign names, for one)."""
     addresses = [m.transport.address for m in session.media if not m.foreign]
     base = addresses[0] if addresses else None
-    origin = session.origin if is_token(session.origin) else "-"
-    number = session.id if whole(session.id, 10**20) is not None else "0"
+    origin = session.origin if is_visible(session.origin) and len(session.origin.split()) == 1 else "-"
+    number = session.id if whole(session.id, _MAX_ORIGIN) is not None else "0"
     lines = [
         "v=0",
         f"o={origin} {number} {session.version} {_in(base)}",
