@@ -22,6 +22,7 @@ from gateway.addresses import SipUri
 from gateway.call.causes import Cause
 from gateway.call.trace import Traced
 from gateway.dialplan.plan import InboundMatch, InboundRule, Match, Plan, Rule, Trunk
+from gateway.errors import SipError
 from gateway.ops.trace import Rung, ladder
 from gateway.session import jingle as spelling
 from gateway.session import sdp
@@ -55,19 +56,19 @@ class Person:
         self._unread.append((label, what))
         self._news.set()
 
-    async def _next(self, label: str) -> object:
-        """The first unread message with this label; what came before it counts as read."""
+    async def _next(self, label: str, like: Callable[[object], bool] = lambda what: True) -> object:
+        """The first unread message with this label that is like this; what came before it counts as read."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:
                     for position, (found, what) in enumerate(self._unread):
-                        if found == label:
+                        if found == label and like(what):
                             del self._unread[: position + 1]
                             return what
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            raise AssertionError(f"waited for {label!r}, heard {self.heard}") from None
+            raise AssertionError(f"waited for {label!r}, heard {self.heard[-50:]}") from None
 
 
 class Device(Person):
@@ -76,6 +77,7 @@ class Device(Person):
     def __init__(self, jid: str, send: Callable[[ET.Element], None]) -> None:
         super().__init__()
         self.jid = jid
+        self.results = 0  # of its requests
         self.forgets = False  # a client that was restarted: every session is unknown
         self._send = send
         self._ids = itertools.count(1)
@@ -85,6 +87,9 @@ class Device(Person):
             unknown = stanzas.error(stanza, "item-not-found", jingle="unknown-session")
             self._send(unknown if self.forgets else stanzas.result(stanza))
         label, _ = stanzas.describe(stanza)
+        if label == "error":
+            label = f"error {stanzas.condition(stanza).name}"
+        self.results += label == "result"
         if label != "result" and not label.startswith("presence"):
             self._take(label, stanza)
 
@@ -128,6 +133,10 @@ class Device(Person):
     def terminates(self, contact: str, sid: str, reason: str = "success") -> None:
         self._request(contact, stanzas.terminate(sid, spelling.Reason(reason)))
 
+    def sends(self, stanza: ET.Element) -> None:
+        """Any stanza at all."""
+        self._send(stanza)
+
     def leaves(self, contact: str) -> None:
         self._send(stanzas.presence(contact, self.jid, type="unavailable"))
 
@@ -161,15 +170,21 @@ class Phone(Person, asyncio.DatagramProtocol):
         if data in self._seen:  # a repeat, which a test on a busy machine may see
             return
         self._seen.add(data)
-        message = parse(data)
+        try:
+            message = parse(data)
+        except SipError:  # it echoes a mutant
+            self._take("an unreadable answer", data)
+            return
         if isinstance(message, Request) and message.method in ("BYE", "CANCEL"):
             self.answers(message, 200)
-        if isinstance(message, Response) and message.method == "INVITE" and message.status_code >= 300:
+        to_invite = (message.headers.get("CSeq") or "").endswith("INVITE")  # it echoes what we sent, mutants too
+        if isinstance(message, Response) and to_invite and message.status_code >= 300:
             self._acknowledges(message)
         self._take(message.label, message)
 
-    async def hears(self, label: str) -> Request:
-        message = await self._next(label)
+    async def hears(self, label: str, caller: str = "") -> Request:
+        """The next request of this method; `caller` is part of the From that it has."""
+        message = await self._next(label, lambda m: isinstance(m, Request) and caller in (m.headers.get("From") or ""))
         if not isinstance(message, Request):
             raise TypeError(label)
         return message
@@ -199,6 +214,13 @@ class Phone(Person, asyncio.DatagramProtocol):
         self._say(invite)
         return invite
 
+    def request(self, method: str, dialog: Message | None, call_id: str) -> Request:
+        """A request inside a dialog, or the first of one; not sent yet."""
+        if dialog is not None:
+            return self._inside(dialog, method, next(self._calls) + 10)
+        ends = f"<sip:+12025550199@carrier.example>;tag={call_id}", f"<sip:+12025550100@{DOMAIN}>"
+        return self._request(method, f"sip:+12025550100@{DOMAIN}", call_id, 1, ends)
+
     def cancels(self, invite: Request) -> None:
         cancel = Request("CANCEL", invite.uri)
         for name in ("Via", "From", "To", "Call-ID", "Max-Forwards"):
@@ -214,6 +236,18 @@ class Phone(Person, asyncio.DatagramProtocol):
         """BYE in a dialog: `dialog` is the INVITE that was heard, or the 200 to our own."""
         self._say(self._inside(dialog, "BYE", 2))
 
+    def sends(self, data: bytes) -> None:
+        """Any octets at all."""
+        if self._wire is not None and data:
+            self._wire.sendto(data, self._gateway())
+
+    async def is_heard(self) -> None:
+        """Until the gateway has taken everything that was sent so far (datagrams on loopback keep their order)."""
+        number = next(self._calls)
+        options = self._request("OPTIONS", "sip:gateway", f"ask{number}", 1, ("<sip:a@b>;tag=phone", "<sip:gateway>"))
+        self._say(options)
+        await self._next("200 OK", lambda m: isinstance(m, Response) and m.headers.get("Call-ID") == f"ask{number}")
+
     def _inside(self, dialog: Message, method: str, number: int) -> Request:
         theirs = dialog.contact
         if theirs is None:
@@ -225,10 +259,11 @@ class Phone(Person, asyncio.DatagramProtocol):
 
     def _acknowledges(self, response: Response) -> None:
         """RFC 3261 §17.1.1.3: the ACK of a refusal goes with the INVITE's branch."""
-        ack = self._request(
-            "ACK", "sip:gateway", response.call_id, 1, (response.headers["From"], response.headers["To"])
-        )
-        ack.headers.set("Via", response.headers["Via"])
+        ack = Request("ACK", "sip:gateway")
+        for name in ("Via", "From", "To", "Call-ID"):
+            ack.headers.add(name, response.headers.get(name) or "")
+        ack.headers.add("Max-Forwards", "70")
+        ack.headers.add("CSeq", f"{(response.headers.get('CSeq') or '').partition(' ')[0]} ACK")
         self._say(ack)
 
     @property
@@ -369,7 +404,8 @@ class Scene:
         for rung in self.traced:
             if isinstance(rung.what, Traced):
                 calls.setdefault(rung.what.call, []).append(rung)
-        return "\n".join(line for call, rungs in calls.items() for line in ladder(call, rungs))
+        latest = list(calls.items())[-5:]
+        return "\n".join(line for call, rungs in latest for line in ladder(call, rungs))
 
     def _plan(self) -> Plan:
         host, port = self.phone.address
