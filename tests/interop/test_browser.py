@@ -72,5 +72,5 @@ async def test_a_browser_hears_why_a_telephone_does_not_answer(browser: Browser,
         address = await browser.do("add", gateway.contact_of(phone.uri))
         asked = asyncio.create_task(browser.do("call", address))
         await phone.event("CALL_INCOMING")
-        await phone.hang_up(486, "Busy Here")
+        await phone.hang_up()
         assert await asked == "busy"

@@ -12,7 +12,9 @@ from tests.interop.client.jingle import DTMF_48000, G722, LIBWEBRTC, OPUS, PCMA,
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.process import PHONE_HOST
 from tests.interop.peers.prosody import Prosody
+from tests.interop.peers.sipp import Sipp
 
 
 @pytest.fixture
@@ -151,12 +153,10 @@ async def test_the_telephone_hangs_up(juliet: Client, phone: Baresip, gateway: G
 async def test_a_refusal_reaches_the_user_with_its_reason(
     old_juliet: Client, gateway: Gateway, status: str, reason: str
 ) -> None:
-    async with Baresip(answer="manual") as phone:
-        call = await old_juliet.call(await old_juliet.add(gateway.contact_of(phone.uri)))
-        await phone.event("CALL_INCOMING")
-        code, _, phrase = status.partition(" ")
-        await phone.hang_up(int(code), phrase)
+    async with Sipp("refuse", address=PHONE_HOST, status=status) as phone:
+        call = await old_juliet.call(await old_juliet.add(gateway.contact_of(f"sip:romeo@{phone.host}")))
         assert await call.ended() == reason
+        await phone.done()
 
 
 async def test_a_busy_telephone_rejects_an_announced_call(
@@ -164,7 +164,7 @@ async def test_a_busy_telephone_rejects_an_announced_call(
 ) -> None:
     call = await juliet.call(gateway.contact_of(patient_phone.uri))
     await patient_phone.event("CALL_INCOMING")
-    await patient_phone.hang_up(486, "Busy Here")
+    await patient_phone.hang_up()
     assert await call.ended() == "reject"
     assert "← proceed" not in call.transcript
 

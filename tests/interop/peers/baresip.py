@@ -84,9 +84,9 @@ class Baresip:
     async def accept(self) -> None:
         await self.command("accept")
 
-    async def hang_up(self, status: int = 0, reason: str = "") -> None:
-        """Ends the call, cancels or refuses it; `status` is the final response of a refusal."""
-        await self.command("hangup", f"scode={status} reason={reason}" if status else "")
+    async def hang_up(self) -> None:
+        """Ends the call, cancels it, or refuses it as busy."""
+        await self.command("hangup")
 
     async def mute(self) -> None:
         """From now on it says nothing in the call that is up (and, told again, its tone)."""

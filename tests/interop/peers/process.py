@@ -26,7 +26,7 @@ TRUNK_HOST = "127.0.0.3"
 PATIENCE = 20.0  # seconds that a peer may take for any one thing, on a machine that is busy with others
 
 # Below the range that systems draw ephemeral ports from, so that nobody takes one between our look and the peer's bind.
-_PORTS = range(20000, 29900, 4)
+_PORTS = range(12000, 19900, 4)
 _drawn: set[int] = set()
 
 T = TypeVar("T")

@@ -24,10 +24,11 @@ class Sipp:
     `target` (host:port) is where a calling scenario calls; `words` are what stands in braces in its file.
     """
 
-    def __init__(self, scenario: str, *, target: str = "", **words: str) -> None:
+    def __init__(self, scenario: str, *, target: str = "", address: str = TRUNK_HOST, **words: str) -> None:
         self.name = f"messages of sipp, {scenario}"
         self.port = free_port()
-        self.host = f"{TRUNK_HOST}:{self.port}"
+        self._address = address
+        self.host = f"{address}:{self.port}"
         self._scenario = scenario
         self._target = target
         self._words = words
@@ -43,7 +44,17 @@ class Sipp:
             scenario.write_text(text)
             command = [
                 *(program("sipp", package="sip-tester"), "-sf", scenario, "-m", "1", "-nostdin", "-timeout", "60"),
-                *("-i", TRUNK_HOST, "-p", str(self.port), "-mi", TRUNK_HOST, "-mp", str(free_port(4)), "-rtp_echo"),
+                *(
+                    "-i",
+                    self._address,
+                    "-p",
+                    str(self.port),
+                    "-mi",
+                    self._address,
+                    "-mp",
+                    str(free_port(4)),
+                    "-rtp_echo",
+                ),
                 *("-trace_msg", "-message_file", self._directory / "messages"),
                 *("-trace_err", "-error_file", self._directory / "errors"),
                 *([self._target] if self._target else []),
