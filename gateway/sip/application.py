@@ -567,8 +567,7 @@ class Application(MutableMapping[str, Any]):
             return
         hint = exchange.hint
         wanted = transport_of(uri)
-        near = hint is not None and (uri.host, uri.port or 5060) == hint.remote and wanted in (None, hint.transport)
-        if hint is not None and near and self._alive(hint):
+        if hint is not None and wanted in (None, hint.transport) and self._leads_to(hint, uri):
             self._arrive(exchange, hint)
             return
         large = wanted is None and len(bytes(exchange.request)) + VIA > LARGE
@@ -578,8 +577,15 @@ class Application(MutableMapping[str, Any]):
             return
         self._spawn(self._find(exchange, uri, large))
 
-    def _alive(self, flow: Flow) -> bool:
-        return flow.transport == UDP or self.transports.stream_to(flow.remote) is not None
+    def _leads_to(self, flow: Flow, uri: SipUri) -> bool:
+        """Whether a flow that is there already is a way to this URI.
+
+        A stream serves for whatever port its far end names: behind NAT it is the only way, and elsewhere as good as
+        one of our own (RFC 5923).
+        """
+        if flow.transport == UDP:
+            return (uri.host, uri.port or 5060) == flow.remote
+        return uri.host == flow.remote[0] and self.transports.is_open(flow.connection)
 
     def _permit(self, exchange: Exchange) -> Permit:
         """Whom a far side names is judged, except itself."""

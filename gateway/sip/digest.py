@@ -58,13 +58,16 @@ class Challenge:
 
 
 def challenges(response: Response) -> list[Challenge]:
-    """The first challenge of each realm and kind that we can answer, in the order of the response."""
+    """The challenges to answer: the server's first that we can, and the first of each proxy's realm.
+
+    A server names one realm and several algorithms; only of proxies there may be several (RFC 3261 §22.3).
+    """
     found: dict[tuple[bool, str], Challenge] = {}
     for name, proxy in (("WWW-Authenticate", False), ("Proxy-Authenticate", True)):
         for value in response.headers.all(name):
             read = _challenge(AuthField.parse(value), proxy)
             if read is not None:
-                found.setdefault((proxy, read.realm), read)
+                found.setdefault((proxy, read.realm if proxy else ""), read)
     return list(found.values())
 
 

@@ -358,6 +358,8 @@ class CalleeLeg(_Leg):
     async def _run(self, offer: Session) -> None:
         self.telephony.claim(self._key, self._call)
         try:
+            if self._over:
+                return  # hung up before anything was sent
             dialog = await self._invite(offer)
             async for message in dialog:
                 if isinstance(message, Response):

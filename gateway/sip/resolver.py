@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 PATIENCE = 5.0  # seconds for everything about one URI
 MAX_TARGETS = 8
+SPOKEN = (None, "UDP", "TCP")  # transports that a URI may ask for
 
 Permit = Callable[[str], bool]
 
@@ -46,10 +47,9 @@ def transport_of(uri: SipUri) -> str | None:
 
 
 def literal(uri: SipUri, permit: Permit) -> Target | None:
-    """The target of a URI whose host is an address; None when it is a name, or is not permitted."""
-    host = uri.parameter("maddr") or uri.host
-    address = ip_of(host)
-    if address is None or not permit(str(address)):
+    """The target of a URI whose host is an address; None when it is a name, not permitted, or by no way of ours."""
+    address = ip_of(uri.parameter("maddr") or uri.host)
+    if address is None or transport_of(uri) not in SPOKEN or uri.scheme != "sip" or not permit(str(address)):
         return None
     return Target(transport_of(uri) or "UDP", str(address), uri.port or 5060)
 
@@ -60,7 +60,7 @@ async def resolve(uri: SipUri, permit: Permit = anyone) -> list[Target]:
     if ip_of(host) is not None:
         target = literal(uri, permit)
         return [target] if target is not None else []
-    if not host or transport_of(uri) not in (None, "UDP", "TCP"):
+    if not host or transport_of(uri) not in SPOKEN or uri.scheme != "sip":
         return []
     try:
         async with asyncio.timeout(PATIENCE):

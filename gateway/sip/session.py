@@ -165,6 +165,8 @@ class Session(Usage):
             self.refuse(transaction, status, now, **extra)
             return
         super().requested(dialog, transaction, now)
+        if request.method == "INVITE" and id(request) in self._open:
+            self.core.respond(transaction, respond(request, 100), now)  # the answer may take its time
 
     def _glare(self, request: Request) -> int:
         """RFC 3261 §14.2 and RFC 3311 §5.2: 500 while theirs is unanswered, 491 while ours is; 0: go on."""

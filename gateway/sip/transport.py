@@ -184,6 +184,9 @@ class Transports:
         """A stream to this address that is open already."""
         return next((stream.flow for stream in self._streams.values() if stream.flow.remote == remote), None)
 
+    def is_open(self, connection: int) -> bool:
+        return connection in self._streams
+
     async def tcp(self, remote: Address) -> Flow:
         """A stream to this address, an open one if there is one. Raises OSError."""
         known = self.stream_to(remote)

@@ -1,0 +1,61 @@
+"""gateway.sip.body: SDP alone and in multipart, digits in INFO."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import SipError
+from gateway.sip.body import dtmf_of, sdp_of
+from gateway.sip.message import Headers, Message, Request
+
+
+def message(kind: str, body: bytes, **others: str) -> Message:
+    fields = {"Content-Type": kind, **{name.replace("_", "-"): value for name, value in others.items()}}
+    return Request("INVITE", "sip:a", Headers((n, v) for n, v in fields.items() if v), body)
+
+
+MULTIPART = (
+    b"--b1\r\nContent-Type: application/ISUP;version=x\r\n\r\n\x01\x10\r\n"
+    b"--b1\r\nContent-Type: Application/SDP\r\nContent-Disposition: session\r\n\r\nv=0\r\n\r\n--b1--\r\n"
+)
+
+
+def test_a_description_alone_or_among_others() -> None:
+    assert sdp_of(message("application/sdp; charset=x", b"v=0\r\n")) == "v=0\r\n"
+    assert sdp_of(message("", b"")) is None
+    assert sdp_of(message('multipart/mixed;boundary="b1"', MULTIPART)) == "v=0\r\n"
+    assert sdp_of(message("application/sdp", b"v=0", Content_Encoding="identity")) == "v=0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "encoding"),
+    [
+        ("text/plain", b"hello", ""),
+        ("", b"v=0", ""),
+        ("application/sdp", b"v=0", "gzip"),
+        ("multipart/mixed", MULTIPART, ""),
+        ("multipart/mixed;boundary=other", MULTIPART, ""),
+        ("multipart/mixed;boundary=b1", b"--b1\r\n\r\nplain\r\n--b1--", ""),
+        (f"multipart/mixed;boundary={'b' * 71}", MULTIPART, ""),
+    ],
+)
+def test_what_is_no_description_is_415(kind: str, body: bytes, encoding: str) -> None:
+    with pytest.raises(SipError) as caught:
+        sdp_of(message(kind, body, Content_Encoding=encoding))
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "expected"),
+    [
+        ("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n", ("5", 160)),
+        ("application/dtmf-relay", b"signal = 11\nduration = 99999", ("#", 6000)),
+        ("application/dtmf-relay", b"Signal=d\r\nDuration=x", ("D", 100)),
+        ("application/dtmf-relay", b"Signal=flash", ("", 100)),
+        ("application/dtmf-relay", b"Duration=1", ("", 40)),
+        ("application/dtmf", b"*\r\n", ("*", 100)),
+        ("text/plain", b"5", None),
+    ],
+)
+def test_digits(kind: str, body: bytes, expected: tuple[str, int] | None) -> None:
+    assert dtmf_of(message(kind, body)) == expected

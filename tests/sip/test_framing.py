@@ -1,0 +1,49 @@
+"""gateway.sip.framing: streams, chopped up in every way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import SipError
+from gateway.sip.framing import MAX_HEAD, PING, Framer, content_length
+
+ONE = b"OPTIONS sip:a SIP/2.0\r\nl: 5\r\n\r\nhello"
+TWO = b"SIP/2.0 200 OK\r\nContent-Length : 0\r\n\r\n"
+
+
+@given(st.lists(st.integers(0, len(ONE + TWO + PING + ONE)), max_size=8))
+def test_however_it_is_chopped_the_messages_come_whole(cuts: list[int]) -> None:
+    stream, framer, out = ONE + TWO + PING + ONE, Framer(), list[bytes]()
+    edges = [0, *sorted(cuts), len(stream)]
+    for start, end in zip(edges, edges[1:], strict=False):
+        out += framer.feed(stream[start:end])
+    assert [message for message in out if message != PING] == [ONE, TWO, ONE]
+
+
+def test_a_ping_wants_an_answer_and_a_pong_none() -> None:
+    assert Framer().feed(PING) == [PING]
+    assert Framer().feed(b"\r\n") == []
+    assert Framer().feed(b"\r\n" + ONE) == [ONE]
+    assert Framer().feed(PING * 1000).count(PING) == 8
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"x" * (MAX_HEAD + 1),
+        b"OPTIONS sip:a SIP/2.0\r\nl: 70000\r\n\r\n",
+        b"OPTIONS sip:a SIP/2.0\r\n\r\n",
+        b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nl: 1\r\n\r\n",
+        b"OPTIONS sip:a SIP/2.0\r\nl: x\r\n\r\n",
+        b"OPTIONS sip:a SIP/2.0\r\nl: 9999999999\r\n\r\n",
+    ],
+)
+def test_a_stream_that_makes_no_sense_is_given_up(stream: bytes) -> None:
+    with pytest.raises(SipError):
+        Framer().feed(stream)
+
+
+def test_content_length_is_found_in_any_spelling() -> None:
+    assert content_length(b"X\r\nCONTENT-LENGTH:7") == 7
