@@ -151,6 +151,7 @@ class Phone(Person, asyncio.DatagramProtocol):
 
     def __init__(self, gateway: Callable[[], tuple[str, int]]) -> None:
         super().__init__()
+        self.confirming = False  # every 200 to an INVITE of its own, by itself
         self._gateway = gateway
         self._wire: asyncio.DatagramTransport | None = None
         self._seen: set[bytes] = set()
@@ -180,6 +181,8 @@ class Phone(Person, asyncio.DatagramProtocol):
         to_invite = (message.headers.get("CSeq") or "").endswith("INVITE")  # it echoes what we sent, mutants too
         if isinstance(message, Response) and to_invite and message.status_code >= 300:
             self._acknowledges(message)
+        elif isinstance(message, Response) and to_invite and message.status_code >= 200 and self.confirming:
+            self.confirms(message)
         self._take(message.label, message)
 
     async def hears(self, label: str, caller: str = "") -> Request:
@@ -230,7 +233,7 @@ class Phone(Person, asyncio.DatagramProtocol):
 
     def confirms(self, ok: Response) -> None:
         """The ACK of a 200 to an INVITE of ours."""
-        self._say(self._inside(ok, "ACK", 1))
+        self._say(self._inside(ok, "ACK", ok.cseq.number))
 
     def hangs_up(self, dialog: Message) -> None:
         """BYE in a dialog: `dialog` is the INVITE that was heard, or the 200 to our own."""

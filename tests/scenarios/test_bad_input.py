@@ -250,6 +250,7 @@ def bad_sip(at: Moment) -> Iterator[None]:
 
 def bad_sdp(at: Moment) -> Iterator[None]:
     """Offers, in new calls and in this one."""
+    at.scene.phone.confirming = True
     vectors = [*sdp_vectors(), sdp.render(phone_session())]
     for number in range(EACH):
         invite = at.scene.phone.request("INVITE", at.chance.choice((at.invite, None)), f"bad{number}")
@@ -273,7 +274,7 @@ async def test_a_thousand_mutants_leave_the_next_call_working(
                 scene.phone.heard.clear()
                 at.juliet.heard.clear()
                 for number, _ in enumerate(kind(at)):
-                    if number % 5 == 4:  # no more than a socket's buffer holds
+                    if number % 2:  # no more than a socket's buffer holds
                         await scene.phone.is_heard()
                         said["200 OK"] -= 1
                 await scene.phone.is_heard()
