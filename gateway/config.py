@@ -199,12 +199,10 @@ class _Reader:
         return Document(document.file, values, document.lines, variables)
 
     def _section(self, name: str, model: type[AnySection]) -> AnySection | None:
-        """A section of the right shape; None when it has faults, which are noted."""
+        """A section without the keys of a wrong shape, whose faults are noted; None when too much is missing."""
         value = self.document.values.get(name, {})
-        section = toml.validate(self.document, model, value, (name,))
-        if isinstance(section, list):
-            self.faults.extend(section)
-            return None
+        section, faults = toml.validate(self.document, model, value, (name,))
+        self.faults.extend(faults)
         return section
 
     def config(self) -> Config:

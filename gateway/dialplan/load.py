@@ -42,11 +42,12 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table of the right shape, and where it stands."""
+    """A table, and where it stands. When it is not `sound`, keys of a wrong shape are missing from it."""
 
     document: Document
     place: Place
     section: Section
+    sound: bool
 
     def line_of(self, *keys: str | int) -> int:
         return self.document.line((*self.place, *keys))
@@ -60,6 +61,7 @@ class _Loader:
     own: plan.Plan
     faults: list[Fault] = field(default_factory=list)
     tables: dict[str, list[_Table]] = field(default_factory=dict)
+    present: set[str] = field(default_factory=set)
     names: dict[str, set[str]] = field(default_factory=lambda: {"trunk": set(), "route": set()})
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folders: dict[str, Path] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class _Loader:
 
     def add(self, document: Document, folder: Path) -> None:
         self.folders[document.file] = folder
+        self.present.update(document.values)
         for key, value in document.values.items():
             if key == "groups":
                 self._add_groups(document, value)
@@ -90,9 +93,9 @@ class _Loader:
             if name in self.names[key]:
                 self.faults.append(document.fault((*place, "name"), f"there is a {key} {name!r} already"))
             self.names[key].add(name)
-        section = toml.validate(document, model, value, place)
-        if isinstance(section, list):
-            self.faults.extend(section)
+        section, faults = toml.validate(document, model, value, place)
+        self.faults.extend(faults)
+        if section is None:
             return
         tables = self.tables.setdefault(key, [])
         if key in SINGLE and tables:
@@ -100,7 +103,7 @@ class _Loader:
             message = f"[{key}] stands in {first.document.file}:{first.line_of()} already"
             self.faults.append(document.fault(place, message))
             return
-        tables.append(_Table(document, place, section))
+        tables.append(_Table(document, place, section, sound=not faults))
 
     def _add_groups(self, document: Document, value: object) -> None:
         if not isinstance(value, dict):
@@ -141,10 +144,10 @@ class _Loader:
             (self._emergency(table, section) for table, section in self.sections("emergency", EmergencySection)), None
         )
         trunks = {section.name: self._trunk(table, section) for table, section in self.sections("trunk", TrunkSection)}
-        routes = [(table, self._route(table, section)) for table, section in self.sections("route", RouteSection)]
-        self._shadowed(routes)
-        if "emergency" not in self.tables:
-            self._emergency_missing(routes)
+        routes, sound = self._routes()
+        self._shadowed(sound)  # a rule with a fault does not say what it means
+        if "emergency" not in self.present:
+            self._emergency_missing(sound)
         inbound = [
             self._inbound(table, section, number, region)
             for number, (table, section) in enumerate(self.sections("inbound", InboundSection), 1)
@@ -159,10 +162,21 @@ class _Loader:
             emergency=emergency,
             groups=MappingProxyType(self.groups),
             trunks=MappingProxyType({name: trunk for name, trunk in trunks.items() if trunk}),
-            routes=tuple(rule for _, rule in routes),
+            routes=tuple(routes),
             inbound=tuple(inbound),
             examples=tuple(example for example in examples if example),
         )
+
+    def _routes(self) -> tuple[list[plan.Rule], list[tuple[_Table, plan.Rule]]]:
+        """All rules, and those without a fault."""
+        routes, sound = [], []
+        for table, section in self.sections("route", RouteSection):
+            before = len(self.faults)
+            rule = self._route(table, section)
+            routes.append(rule)
+            if table.sound and all(fault.warning for fault in self.faults[before:]):
+                sound.append((table, rule))
+        return routes, sound
 
     def _emergency(self, table: _Table, section: EmergencySection) -> plan.Emergency:
         if section.action == "route" and not section.via:
@@ -368,7 +382,7 @@ class _Loader:
 
 
 def near(word: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(word, sorted(known), 1, 0.6)
+    close = difflib.get_close_matches(word, sorted(map(str, known)), 1, 0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 
 

@@ -181,7 +181,8 @@ class Plan:
 
     def ours(self, jid: str) -> bool:
         """Whether a bare JID belongs to one of our users' domains."""
-        return jid.rpartition("@")[2] in self.users
+        local, _, domain = jid.rpartition("@")
+        return bool(local) and domain in self.users
 
 
 def mappable(plan: Plan, local: str) -> bool:

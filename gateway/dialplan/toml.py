@@ -6,6 +6,7 @@ that tomllib has already accepted, so it need not judge, only follow (TOML 1.0.0
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 import tomllib
@@ -100,12 +101,37 @@ def parse(text: str, shown: str) -> Document | Fault:
     return Document(shown, values, _Index(text).lines)
 
 
-def validate(document: Document, model: type[Model], values: object, place: Place = ()) -> Model | list[Fault]:
-    """Values as a model, or every fault of them; `place` is where in the document they stand."""
+def validate(
+    document: Document, model: type[Model], values: object, place: Place = ()
+) -> tuple[Model | None, list[Fault]]:
+    """Values as a model, and every fault of their shape; `place` is where in the document they stand.
+
+    With faults the model holds what is left without the faulty keys, so that the rest can be checked for what it says;
+    it is None when too much is missing.
+    """
     try:
-        return model.model_validate(values)
+        return model.model_validate(values), []
     except ValidationError as error:
-        return [_fault(document, model, place, detail) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+    faults = [_fault(document, model, place, detail) for detail in details]
+    rest = copy.deepcopy(values)
+    for detail in details:
+        _remove(rest, detail["loc"])
+    try:
+        return model.model_validate(rest), faults
+    except ValidationError:
+        return None, faults
+
+
+def _remove(values: object, place: Place) -> None:
+    """Takes out a key, a whole list for an element of it: the others would move."""
+    if place and isinstance(values, dict):
+        key, *rest = place
+        inner = values.get(key)
+        if rest and isinstance(inner, dict):
+            _remove(inner, tuple(rest))
+        else:
+            values.pop(key, None)
 
 
 def _fault(document: Document, model: type[BaseModel], place: Place, detail: ErrorDetails) -> Fault:
@@ -116,9 +142,11 @@ def _fault(document: Document, model: type[BaseModel], place: Place, detail: Err
             near = difflib.get_close_matches(str(where[-1]), _keys(model, detail["loc"][:-1]), 1)
             message = f"unknown key {where[-1]!r}" + (f", did you mean {near[0]!r}?" if near else "")
         case "missing":
-            message = f"{where[-1]!r} is missing"
-        case "value_error":
-            message = f"{name}: {detail['ctx']['error']}" if "ctx" in detail else f"{name}: {detail['msg']}"
+            message = f"{name}: too few values" if isinstance(where[-1], int) else f"{where[-1]!r} is missing"
+        case "too_short" | "string_too_short":
+            message = f"{name}: may not be empty"
+        case "model_type":
+            message = f"{where[-1]!r} must be a table" if where else "not a table"
         case _:
             message = f"{name}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
     return document.fault(where, message)

@@ -1,0 +1,100 @@
+"""Example rows: proved, and told apart from what really happens; the files that are shipped prove theirs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.addresses import SipUri
+from gateway.dialplan import load
+from gateway.dialplan.examples import as_row, prove
+from gateway.dialplan.plan import Inbound, Plan, Request, inbound, route
+
+SHIPPED = Path(__file__).parents[2] / "dialplan"
+
+RULES = """
+[[route]]
+name = "test line"
+match = { kind = "name", name = "echo" }
+via = "echo"
+[[inbound]]
+name = "nurse"
+match = { source = "any", user = "nurse" }
+to = ["nurse@shakespeare.lit", "juliet@shakespeare.lit"]
+ring = "sequence"
+"""
+
+
+def plan_of(folder: Path, examples: str = "") -> Plan:
+    (folder / "a.toml").write_text(RULES + examples)
+    plan, _ = load.load([folder / "a.toml"], users=["shakespeare.lit"], base=folder)
+    return plan
+
+
+def test_examples_that_hold_are_silent(tmp_path: Path) -> None:
+    examples = """
+[[example]]
+from = "juliet@shakespeare.lit"
+to = "echo"
+expect = { outcome = "route", kind = "name", via = "echo", rule = "test line" }
+[[example]]
+inbound = "sip:nurse@sip.example.com"
+expect = { outcome = "route", to = ["nurse@shakespeare.lit", "juliet@shakespeare.lit"], ring = "sequence" }
+[[example]]
+inbound = "sip:peter@sip.example.com"
+expect = { outcome = "refuse", reason = "nobody is called by this name or number" }
+"""
+    assert prove(plan_of(tmp_path, examples)) == ()
+
+
+def test_an_example_that_does_not_hold_is_a_fault_for_each_key(tmp_path: Path) -> None:
+    examples = """
+[[example]]
+from = "tybalt@elsewhere.example"
+to = "echo"
+expect = { outcome = "route", via = ["echo"], rule = "test line" }
+[[example]]
+inbound = "sip:nurse@sip.example.com"
+expect = { outcome = "route", ring = "parallel", kind = "uri" }
+"""
+    assert list(map(str, prove(plan_of(tmp_path, examples)))) == [
+        "a.toml:15: the example's outcome is refuse, expected route (refused: no rule allows this call)",
+        "a.toml:15: the example's via is [], expected ['echo']",
+        "a.toml:15: the example's rule is nothing, expected test line",
+        "a.toml:18: the example's kind is nothing, expected uri",
+        "a.toml:18: the example's ring is sequence, expected parallel",
+    ]
+
+
+def test_an_outcome_is_a_row_of_the_contract(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    row = as_row(route(plan, Request("juliet@shakespeare.lit", "echo")))
+    assert list(row) == ["outcome", "kind", "number", "target", "via", "rule", "reason", "steps"]
+    assert json.loads(json.dumps(row)) | {"steps": []} == {
+        "outcome": "route",
+        "kind": "name",
+        "number": None,
+        "target": None,
+        "via": ["echo"],
+        "rule": "test line",
+        "reason": None,
+        "steps": [],
+    }
+    refusal = as_row(route(plan, Request("juliet@shakespeare.lit", "a%%b")))
+    assert list(refusal) == list(row)
+    assert (refusal["outcome"], refusal["kind"], refusal["via"]) == ("refuse", None, ())
+    assert as_row(inbound(plan, Inbound(SipUri.parse("sip:nurse@x.example"))))["ring"] == "sequence"
+
+
+@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.toml")), ids=lambda file: file.stem)
+def test_the_files_that_are_shipped_are_valid_and_prove_their_examples(file: Path, tmp_path: Path) -> None:
+    shutil.copy(file, tmp_path)
+    (tmp_path / "carrier.password").touch(mode=0o600)
+    (tmp_path / "carrier.password").write_text("s3cret\n")
+    plan, warnings = load.load([tmp_path / file.name], users=["shakespeare.lit"], own=["sip.example.com"])
+    assert (warnings, prove(plan)) == ((), ())
+    assert plan.examples
+    assert f"`{file.name}`" in (SHIPPED / "README.md").read_text()

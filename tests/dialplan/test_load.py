@@ -1,0 +1,184 @@
+"""Dialplan files: the broken ones with each of their faults, and what whole ones become.
+
+A line of broken/*.toml that is at fault says so itself, after each `#!`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.addresses import SipUri
+from gateway.dialplan import load
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.plan import Emergency, InboundMatch, Match, Plan
+from gateway.errors import ConfigurationError, Fault
+
+BROKEN = sorted((Path(__file__).parent / "broken").glob("*.toml"))
+
+
+def loaded(folder: Path, **texts: str) -> tuple[Plan, tuple[Fault, ...]]:
+    files = []
+    for name, text in texts.items():
+        files.append(folder / f"{name}.toml")
+        files[-1].write_text(text)
+    return loaded_files(folder, *files)
+
+
+def loaded_files(folder: Path, *files: Path) -> tuple[Plan, tuple[Fault, ...]]:
+    endpoints = {("203.0.113.7", 5060), ("127.0.0.1", 5060)}
+    return load.load(files, users=["shakespeare.lit"], own={"sip.example.com"}, endpoints=endpoints, base=folder)
+
+
+def faults_of(folder: Path, **texts: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as error:
+        loaded(folder, **texts)
+    return [str(fault) for fault in error.value.faults]
+
+
+def password(folder: Path, name: str = "carrier.password", text: str | bytes = "s3cret\n") -> None:
+    (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    (folder / name).chmod(0o600)
+
+
+def test_there_are_enough_broken_files() -> None:
+    assert len(BROKEN) >= 20
+
+
+@pytest.mark.parametrize("file", BROKEN, ids=lambda file: file.stem)
+def test_every_fault_of_a_broken_file_is_told_at_once_with_its_line(file: Path, tmp_path: Path) -> None:
+    password(tmp_path, "empty.password", "\n")
+    password(tmp_path, "binary.password", b"\xff\xfe\n")
+    copy = tmp_path / file.name
+    shutil.copy(file, copy)
+    expected = [
+        f"{file.name}:{number}: {fault.strip()}"
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        for fault in line.split("#!")[1:]
+    ]
+    with pytest.raises(ConfigurationError) as error:
+        loaded_files(tmp_path, copy)
+    assert sorted(map(str, error.value.faults)) == sorted(expected)
+
+
+def test_faults_come_in_the_order_of_files_and_lines(tmp_path: Path) -> None:
+    found = faults_of(tmp_path, b="x = 1\ny = 2\n", a="z = 3\n")
+    assert [line.split(": ")[0] for line in found] == ["b.toml:1", "b.toml:2", "a.toml:1"]
+
+
+def test_a_file_that_is_not_there_is_a_fault_and_the_others_are_read(tmp_path: Path) -> None:
+    (tmp_path / "b.toml").write_text("x = 1\n")
+    with pytest.raises(ConfigurationError) as error:
+        loaded_files(tmp_path, tmp_path / "a.toml", tmp_path / "b.toml")
+    assert list(map(str, error.value.faults)) == [
+        "a.toml:0: cannot be read: No such file or directory",
+        "b.toml:1: unknown key 'x'",
+    ]
+
+
+def test_what_may_stand_once_may_stand_in_one_file_only(tmp_path: Path) -> None:
+    text = '[numbers]\nregion = "US"\n'
+    assert faults_of(tmp_path, a=text, b="\n" + text) == ["b.toml:2: [numbers] stands in a.toml:1 already"]
+    groups = '[groups]\noffice = ["juliet@shakespeare.lit"]\n'
+    assert faults_of(tmp_path, a=groups, b=groups) == ["b.toml:2: there is a group 'office' already"]
+
+
+def test_a_mistyped_trunk_makes_no_second_fault_where_it_is_used(tmp_path: Path) -> None:
+    text = """
+[[trunk]]
+name = "carrier"
+proxi = "sip:sbc.carrier.example"
+[[route]]
+name = "friends"
+match = { kind = "uri" }
+via = "carrier"
+"""
+    assert faults_of(tmp_path, a=text) == [
+        "a.toml:2: 'proxy' is missing",
+        "a.toml:4: unknown key 'proxi', did you mean 'proxy'?",
+    ]
+
+
+TRUNK = """
+[[trunk]]
+name = "carrier"
+proxy = "sip:sbc.carrier.example;transport=tls"
+username = "romeo"
+password_file = "carrier.password"
+register = true
+from = "+12025550100"
+codecs = "PCMU"
+max_calls = 30
+allow = "192.0.2.0/24"
+"""
+
+
+def test_a_trunk_is_read_with_its_password_which_is_never_shown(tmp_path: Path) -> None:
+    password(tmp_path)
+    plan, warnings = loaded(tmp_path, a=TRUNK)
+    trunk = plan.trunks["carrier"]
+    assert not warnings
+    assert trunk.proxy == SipUri.parse("sip:sbc.carrier.example;transport=tls")
+    assert (trunk.username, trunk.password, trunk.register, trunk.from_) == ("romeo", "s3cret", True, "+12025550100")
+    assert (trunk.codecs, trunk.max_calls) == (("PCMU",), 30)
+    assert trunk.allow == (ipaddress.ip_network("192.0.2.0/24"),)
+    assert "s3cret" not in repr(plan)
+
+
+def test_a_password_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:
+    password(tmp_path)
+    (tmp_path / "carrier.password").chmod(0o644)
+    _, warnings = loaded(tmp_path, a=TRUNK)
+    assert [(fault.line, fault.warning) for fault in warnings] == [(6, True)]
+    assert "can be read by everybody" in str(warnings[0])
+
+
+def test_words_and_lists_of_words_are_one(tmp_path: Path) -> None:
+    text = """
+[emergency]
+action = "route"
+via = "a"
+numbers = ["110"]
+[[trunk]]
+name = "a"
+proxy = "sip:a.example"
+[[route]]
+name = "r"
+via = "a"
+[route.match]
+kind = "uri"
+host = ["München.example", "*.Shakespeare.lit"]
+user = "Romeo"
+from = "Juliet@shakespeare.lit"
+[[inbound]]
+match = { trunk = "a", user = "Nurse", number = ["+1 (202) 555-0100"] }
+to = "Nurse@shakespeare.lit"
+"""
+    plan, _ = loaded(tmp_path, a=text)
+    assert plan.emergency == Emergency("route", ("a",), "emergency", frozenset({"110"}))
+    assert plan.routes[0].match == Match(
+        kind=(Kind.URI,),
+        host=("xn--mnchen-3ya.example", "*.shakespeare.lit"),
+        user=("romeo",),
+        from_=("juliet@shakespeare.lit",),
+    )
+    assert plan.inbound[0].name == "inbound 1"
+    assert plan.inbound[0].match == InboundMatch(False, ("a",), ("+12025550100",), ("nurse",))
+    assert plan.inbound[0].to == ("nurse@shakespeare.lit",)
+
+
+def test_while_our_users_are_unknown_nothing_is_said_about_them(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('[[inbound]]\nmatch = { source = "any" }\nto = "juliet@anywhere.example"\n')
+    plan, warnings = load.load([file], users=[])
+    assert plan.inbound[0].to == ("juliet@anywhere.example",)
+    assert not warnings
+
+
+def test_a_file_elsewhere_is_shown_with_its_whole_path(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("x = 1\n")
+    with pytest.raises(ConfigurationError, match=str(tmp_path)):
+        load.load([tmp_path / "a.toml"], users=["shakespeare.lit"], base=tmp_path / "elsewhere")

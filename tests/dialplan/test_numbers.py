@@ -1,0 +1,160 @@
+"""How dialled strings are read. Outcomes are those of the published numbering plans, named beside them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.addresses import Dialled
+from gateway.dialplan import numbers
+from gateway.dialplan.numbers import Kind, read
+
+# Dialled, region, E.164, country, types. Sources: NANPA; Ofcom's numbering plan and its numbers for drama; BNetzA;
+# ARCEP; AGCOM; ITU-T E.164.1 for networks of no country.
+NUMBERS = [
+    ("+12025550123", None, "+12025550123", "US", {"fixed_line", "mobile"}),
+    ("2025550123", "US", "+12025550123", "US", {"fixed_line", "mobile"}),
+    ("12025550123", "US", "+12025550123", "US", {"fixed_line", "mobile"}),
+    ("0012025550123", "GB", "+12025550123", "US", {"fixed_line", "mobile"}),
+    ("01112025550123", "US", "+12025550123", "US", {"fixed_line", "mobile"}),
+    ("+19005550123", None, "+19005550123", "US", {"premium_rate"}),
+    ("+18005550199", None, "+18005550199", "US", {"toll_free"}),
+    ("+16135550123", None, "+16135550123", "CA", {"fixed_line", "mobile"}),
+    ("02079460018", "GB", "+442079460018", "GB", {"fixed_line"}),
+    ("+447400123456", None, "+447400123456", "GB", {"mobile"}),
+    ("09098790123", "GB", "+449098790123", "GB", {"premium_rate"}),
+    ("01801234567", "DE", "+491801234567", "DE", {"shared_cost"}),
+    ("030123456", "DE", "+4930123456", "DE", {"fixed_line"}),
+    ("015123456789", "DE", "+4915123456789", "DE", {"mobile"}),
+    ("0612345678", "FR", "+33612345678", "FR", {"mobile"}),
+    ("0212345678", "IT", "+390212345678", "IT", {"fixed_line"}),  # Italy's zero is part of the number
+    ("+881612345678", None, "+881612345678", None, {"satellite"}),
+    ("+870773123456", None, "+870773123456", None, {"satellite"}),
+    ("+88216123456", None, "+88216123456", None, {"satellite"}),
+    ("+883510012345", None, "+883510012345", None, {"satellite"}),
+    ("+979123456789", None, "+979123456789", None, {"satellite"}),
+    ("+80012345678", None, "+80012345678", None, {"toll_free"}),
+]
+
+
+@pytest.mark.parametrize(("dialled", "region", "number", "country", "types"), NUMBERS)
+def test_a_number_is_read_with_its_country_and_type(
+    dialled: str, region: str | None, number: str, country: str | None, types: set[str]
+) -> None:
+    reading = read(Dialled(dialled), region)
+    assert (reading.kind, reading.number, reading.dial) == (Kind.NUMBER, number, number)
+    assert (reading.country, set(reading.types)) == (country, types)
+    assert reading.problem is None
+    assert reading.assigned
+
+
+# Dialled, region, what a trunk is sent, of another country. Sources: ITU's list of national emergency numbers.
+EMERGENCIES = [
+    ("911", "US", "911", False),
+    ("112", "US", "112", False),
+    ("999", "GB", "999", False),
+    ("112", "GB", "112", False),
+    ("110", "DE", "110", False),
+    ("15", "FR", "15", False),
+    ("000", "AU", "000", False),
+    ("+1911", "US", "911", False),
+    ("0111911", "US", "911", False),
+    ("+44999", "GB", "999", False),
+    ("+1911", "GB", "+1911", True),
+    ("0044999", "DE", "+44999", True),
+    ("01144999", "US", "+44999", True),
+    ("+39112", None, "+39112", True),
+    ("911", "GB", "911", True),
+    ("999", "US", "999", True),
+    ("112", None, "112", True),
+    ("118", "IT", "118", False),
+]
+
+
+@pytest.mark.parametrize(("dialled", "region", "dial", "foreign"), EMERGENCIES)
+def test_an_emergency_is_recognised_in_every_spelling(
+    dialled: str, region: str | None, dial: str, foreign: bool
+) -> None:
+    reading = read(Dialled(dialled), region)
+    assert (reading.kind, reading.dial, reading.foreign) == (Kind.EMERGENCY, dial, foreign)
+    assert reading.number is None
+
+
+@pytest.mark.parametrize(
+    ("dialled", "region"),
+    [
+        ("9111", "US"),
+        ("9112025550", "US"),
+        ("1911", "US"),
+        ("09111234567", "DE"),
+        ("0911", "DE"),
+        ("+19112025550", None),
+    ],
+)
+def test_what_only_begins_with_an_emergency_number_is_none(dialled: str, region: str | None) -> None:
+    assert read(Dialled(dialled), region).kind is not Kind.EMERGENCY
+
+
+def test_the_operators_own_emergency_numbers_count() -> None:
+    assert read(Dialled("5555"), "US", {"5555"}).kind is Kind.EMERGENCY
+    assert read(Dialled("5555"), "US").kind is Kind.SHORT
+
+
+@pytest.mark.parametrize(
+    ("dialled", "region"),
+    [
+        ("411", "US"),
+        ("988", "US"),
+        ("100", "US"),
+        ("0", "US"),
+        ("*43#", "US"),
+        ("*97", None),
+        ("#31#", "DE"),
+        ("42", None),
+    ],
+)
+def test_short_and_service_codes_are_dialled_as_they_are(dialled: str, region: str | None) -> None:
+    reading = read(Dialled(dialled), region)
+    assert (reading.kind, reading.dial, reading.number) == (Kind.SHORT, dialled, None)
+    assert reading.problem is None
+
+
+@pytest.mark.parametrize(
+    ("dialled", "region", "problem"),
+    [
+        ("2025550123", None, "no region is set"),
+        ("5550123", "US", "without its area code"),
+        ("+1234", None, "too short"),
+        ("+120255501234567", None, "too long"),
+        ("+999123456", None, "of no country"),
+        ("12345678901234567890", "US", "cannot be read"),
+        ("+900", "US", "cannot be read"),
+        ("0911", "DE", "not a number"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused_with_its_reason(dialled: str, region: str | None, problem: str) -> None:
+    reading = read(Dialled(dialled), region)
+    assert reading.kind is Kind.NUMBER
+    assert reading.number is None
+    assert problem in (reading.problem or "")
+
+
+def test_a_possible_number_that_nobody_has_is_unassigned() -> None:
+    reading = read(Dialled("+441632960960"), None)  # Ofcom: 01632 960xxx is kept free for drama
+    assert (reading.number, reading.assigned, reading.country) == ("+441632960960", False, None)
+    assert reading.calling_code == 44
+
+
+@given(st.from_regex(r"\+?[0-9*#]{1,31}", fullmatch=True), st.sampled_from(["US", "GB", "DE", "IT", "BR", None]))
+def test_reading_is_idempotent(text: str, region: str | None) -> None:
+    reading = read(Dialled(text), region)
+    if reading.number:
+        assert read(Dialled(reading.number), region) == reading
+        assert read(Dialled(reading.number), None) == reading
+
+
+def test_the_names_of_types_and_regions_are_those_of_the_contract() -> None:
+    assert {"mobile", "fixed_line", "premium_rate", "toll_free", "shared_cost", "voip", "satellite"} <= numbers.TYPES
+    assert {"US", "GB", "DE"} <= numbers.REGIONS
+    assert {1, 44, 49, 881} <= numbers.CALLING_CODES

@@ -1,0 +1,526 @@
+"""Decisions, told by a small plan: who may call what, by which way, and who is rung."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.addresses import SipUri
+from gateway.dialplan import plan as dialplan
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.plan import (
+    Emergency,
+    Inbound,
+    InboundMatch,
+    InboundRoute,
+    InboundRule,
+    Match,
+    Plan,
+    Refusal,
+    Request,
+    Route,
+    Rule,
+    Trunk,
+    caller_local,
+    inbound,
+    mappable,
+    route,
+    stands_for,
+)
+
+JULIET = "juliet@shakespeare.lit"
+CARRIER = Trunk(
+    "carrier",
+    SipUri.parse("sip:sbc.carrier.example;transport=tls;lr"),
+    allow=(ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/64")),
+)
+BACKUP = Trunk("backup", SipUri.parse("sip:198.51.100.9:5080"))
+PREMIUM = Rule("premium", Match(kind=(Kind.NUMBER,), type=("premium_rate",)), refuse="too dear")
+AMERICA = Rule("america", Match(kind=(Kind.NUMBER,), country=("US", "+44")), via=("carrier", "backup"))
+FRIENDS = Rule("friends", Match(kind=(Kind.URI,), host=("montague.example", "*.montague.example")), via=("direct",))
+ECHO = Rule("test line", Match(kind=(Kind.NAME,), name=("echo",)), via=("echo",))
+PLAN = Plan(
+    users=("shakespeare.lit",),
+    own=frozenset({"sip.example.com"}),
+    endpoints=frozenset({("203.0.113.7", 5060), ("127.0.0.1", 5060)}),
+    region="US",
+    emergency=Emergency("route", ("carrier",)),
+    groups={"office": ("nurse@shakespeare.lit", "*@verona.example")},
+    trunks={"carrier": CARRIER, "backup": BACKUP},
+    routes=(PREMIUM, AMERICA, FRIENDS, ECHO),
+)
+
+
+def with_rules(*rules: Rule, **changes: object) -> Plan:
+    return replace(PLAN, routes=rules, **changes)
+
+
+def routed(local: str, plan: Plan = PLAN, caller: str = JULIET, **more: object) -> Route:
+    outcome = route(plan, Request(caller, local, **more))
+    assert isinstance(outcome, Route), outcome
+    return outcome
+
+
+def refused(local: str, plan: Plan = PLAN, caller: str = JULIET, **more: object) -> Refusal:
+    outcome = route(plan, Request(caller, local, **more))
+    assert isinstance(outcome, Refusal), outcome
+    return outcome
+
+
+# Where calls go ------------------------------------------------------------------------------------------------------
+
+
+def test_a_number_goes_to_the_host_of_each_trunk_of_its_rule() -> None:
+    found = routed("(202) 555-0123")
+    assert (found.kind, found.number, found.rule, found.via) == (
+        Kind.NUMBER,
+        "+12025550123",
+        "america",
+        ("carrier", "backup"),
+    )
+    assert found.targets == (
+        "sip:+12025550123@sbc.carrier.example;transport=tls",
+        "sip:+12025550123@198.51.100.9:5080",
+    )
+    assert found.target == found.targets[0]
+
+
+def test_a_sip_address_goes_to_its_own_host() -> None:
+    found = routed(r"romeo%verona.montague.example\3a5062;transport=tcp")
+    assert (found.kind, found.via, found.number) == (Kind.URI, ("direct",), None)
+    assert found.target == "sip:romeo@verona.montague.example:5062;transport=tcp"
+
+
+def test_a_sip_address_goes_through_a_trunk_as_a_whole() -> None:
+    found = routed("romeo%elsewhere.example", with_rules(Rule("all", Match(), via=("backup",))))
+    assert found.target == "sip:romeo@elsewhere.example"
+
+
+def test_a_name_leads_to_the_test_line_or_to_its_namesake_at_a_trunk() -> None:
+    assert routed("echo").targets == (None,)
+    reception = Rule("pbx", Match(name=("reception",)), via=("backup",))
+    assert routed("reception", with_rules(reception)).target == "sip:reception@198.51.100.9:5080"
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    assert refused("+19005550123").rule == "premium"
+    later = with_rules(AMERICA, PREMIUM)
+    assert routed("+19005550123", later).rule == "america"
+
+
+def test_what_no_rule_matches_is_refused() -> None:
+    outcome = refused("romeo%elsewhere.example")
+    assert (outcome.kind, outcome.rule, outcome.reason) == (Kind.URI, None, "no rule allows this call")
+
+
+def test_every_rule_that_was_looked_at_leaves_a_step() -> None:
+    steps = routed("romeo%montague.example").steps
+    assert [step.split(":")[0] for step in steps] == [
+        "romeo%montague.example is the SIP URI sip",
+        "rule premium",
+        "rule america",
+        "rule friends",
+        "calls sip",
+    ]
+    assert "kind number" in steps[1]
+
+
+@pytest.mark.parametrize("local", ["a%%b", "+1", "", "@", "x" * 2000])
+def test_what_names_nothing_is_refused_and_not_raised(local: str) -> None:
+    assert refused(local).kind is None
+
+
+@pytest.mark.parametrize(
+    ("match", "local", "fits"),
+    [
+        (Match(), "echo", True),
+        (Match(kind=(Kind.SHORT, Kind.NUMBER)), "411", True),
+        (Match(kind=(Kind.NUMBER,)), "411", False),
+        (Match(type=("mobile",)), "+12025550123", True),
+        (Match(type=("fixed_line",)), "+12025550123", True),
+        (Match(type=("toll_free", "mobile")), "+18005550199", True),
+        (Match(type=("mobile",)), "+18005550199", False),
+        (Match(type=("satellite",)), "+870773123456", True),
+        (Match(type=("mobile",)), "+870773123456", False),
+        (Match(country=("US",)), "+16135550123", False),
+        (Match(country=("+1",)), "+16135550123", True),
+        (Match(country=("US",)), "romeo%montague.example", False),
+        (Match(number=("+1202*",)), "2025550123", True),
+        (Match(number=("+1202*",)), "+13035550123", False),
+        (Match(number=("4*",)), "411", True),
+        (Match(number=("*",)), "echo", False),
+        (Match(host=("*.example",)), "romeo%montague.example", True),
+        (Match(host=("*.montague.example",)), "romeo%montague.example", False),
+        (Match(host=("*",)), "echo", False),
+        (Match(user=("r*o",)), "romeo%montague.example", True),
+        (Match(user=("juliet",)), "romeo%montague.example", False),
+        (Match(name=("ech*",)), "echo", True),
+        (Match(name=("*",)), "411", False),
+    ],
+)
+def test_a_rule_matches_what_it_says(match: Match, local: str, fits: bool) -> None:
+    outcome = route(with_rules(Rule("it", match, via=("echo",))), Request(JULIET, local))
+    assert isinstance(outcome, Route) is fits
+
+
+def test_the_region_of_the_request_wins_over_the_plans() -> None:
+    assert routed("02079460018", region="GB").number == "+442079460018"
+    assert refused("02079460018").kind is Kind.NUMBER
+
+
+def test_unassigned_numbers_follow_the_policy() -> None:
+    assert "not assigned" in refused("+441632960960").reason
+    assert routed("+441632960960", replace(PLAN, route_unassigned=True)).rule == "america"
+
+
+def test_a_number_that_cannot_be_read_is_refused_with_its_reason() -> None:
+    assert "area code" in refused("5550123").reason
+
+
+def test_direct_needs_a_host() -> None:
+    outcome = refused("reception", with_rules(Rule("all", Match(), via=("direct",))))
+    assert (outcome.rule, "no host" in outcome.reason) == ("all", True)
+
+
+# Safety rule 1: who may call out -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "caller",
+    ["tybalt@elsewhere.example", "juliet@shakespeare.lit.example", "shakespeare.lit", "juliet@sub.shakespeare.lit"],
+)
+@pytest.mark.parametrize("local", ["+12025550123", "romeo%montague.example", "echo", "911"])
+def test_a_stranger_calls_nobody(caller: str, local: str) -> None:
+    refused(local, caller=caller)
+
+
+@pytest.mark.parametrize(
+    ("callers", "caller", "may"),
+    [
+        (("*",), "tybalt@elsewhere.example", True),
+        (("@office",), "nurse@shakespeare.lit", True),
+        (("@office",), "benvolio@verona.example", True),
+        (("@office",), JULIET, False),
+        ((JULIET,), JULIET, True),
+        (("*@shakespeare.lit",), JULIET, True),
+        (("*@shakespeare.lit",), "x@y@shakespeare.lit.example", False),
+        (("@nobody",), JULIET, True),
+    ],
+)
+def test_a_rule_for_certain_callers_is_for_them_alone(callers: tuple[str, ...], caller: str, may: bool) -> None:
+    plan = with_rules(Rule("it", Match(from_=callers), via=("echo",)), groups={**PLAN.groups, "nobody": ("juliet@*",)})
+    assert isinstance(route(plan, Request(caller, "echo")), Route) is may
+
+
+# Safety rule 2: one number, one set of rules -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        "+19005550123",
+        "+1 900 555 0123",
+        "9005550123",
+        "+19005550123%sbc.carrier.example",
+        "+19005550123%SBC.Carrier.Example.",
+        "+19005550123%198.51.100.9",
+        r"+19005550123%198.51.100.9\3a5060",
+        r"+19005550123%[\3a\3affff\3a198.51.100.9]",
+        "9005550123%montague.example",
+        "1-900-555-0123%anywhere.example",
+        "+19005550123;ext=1%anywhere.example",
+        "+１９００５５５０１２３%anywhere.example",
+        r"tel\3a+1-900-555-0123",
+    ],
+)
+def test_no_spelling_of_a_premium_number_leads_around_its_rule(local: str) -> None:
+    everything = Rule("everything", Match(), via=("direct",))
+    assert refused(local, with_rules(PREMIUM, everything)).rule == "premium"
+
+
+@pytest.mark.parametrize(
+    ("local", "more"),
+    [
+        ("romeo%sbc.carrier.example", {}),
+        ("romeo%198.51.100.9", {}),
+        ("romeo%192.0.2.77", {}),
+        (r"romeo%[2001\3adb8\3a\3a5]", {}),
+        ("romeo%alias.example", {"resolved": frozenset({"198.51.100.9"})}),
+        ("romeo%alias.example", {"resolved": frozenset({"::ffff:198.51.100.9"})}),
+        ("romeo%alias.example", {"resolved": frozenset({"203.0.113.99"}), "trunk_hosts": frozenset({"203.0.113.99"})}),
+    ],
+)
+def test_a_trunk_takes_numbers_only_by_whatever_name(local: str, more: dict[str, frozenset[str]]) -> None:
+    outcome = refused(local, with_rules(Rule("everything", Match(), via=("direct",))), **more)
+    assert (outcome.kind, "takes numbers only" in outcome.reason) == (Kind.NUMBER, True)
+
+
+def test_a_number_at_a_trunks_host_is_not_called_directly() -> None:
+    everything = with_rules(Rule("everything", Match(), via=("direct",)))
+    assert "called by number" in refused("+12025550123%198.51.100.9", everything).reason
+    assert routed("+12025550123%198.51.100.9").target == "sip:+12025550123@sbc.carrier.example;transport=tls"
+
+
+def test_a_user_of_digits_can_be_called_at_his_host_by_a_rule_for_numbers() -> None:
+    rule = Rule("iptel", Match(kind=(Kind.NUMBER, Kind.SHORT), host=("iptel.example",)), via=("direct",))
+    assert routed("5550123%iptel.example", with_rules(rule)).target == "sip:5550123@iptel.example"
+    assert routed("42%iptel.example", with_rules(rule)).target == "sip:42@iptel.example"
+    assert refused("5550123", with_rules(rule)).rule is None
+    trunk = replace(rule, via=("backup",))
+    assert "area code" in refused("5550123%iptel.example", with_rules(trunk)).reason
+
+
+def test_a_user_of_too_many_digits_is_no_way_out() -> None:
+    plan = with_rules(Rule("everything", Match(), via=("backup",)))
+    assert "32 digits" in refused("1" * 40 + "%anywhere.example", plan).reason
+
+
+@pytest.mark.parametrize(
+    ("local", "more"),
+    [
+        ("romeo%sip.example.com", {}),
+        (r"romeo%sip.example.com\3a5070", {}),
+        ("romeo%203.0.113.7", {}),
+        (r"romeo%127.0.0.1\3a5060", {}),
+        (r"romeo%[\3a\3affff\3a203.0.113.7]", {}),
+        ("romeo%alias.example", {"resolved": frozenset({"203.0.113.7"})}),
+        ("romeo%alias.example", {"resolved": frozenset({"sip.example.com"})}),
+        ("+12025550123%sip.example.com", {}),
+    ],
+)
+def test_we_never_dial_ourselves(local: str, more: dict[str, frozenset[str]]) -> None:
+    assert "this gateway itself" in refused(local, with_rules(Rule("all", Match(), via=("direct",))), **more).reason
+
+
+def test_another_port_of_our_address_is_somebody_else() -> None:
+    plan = with_rules(Rule("all", Match(), via=("direct",)))
+    assert routed(r"romeo%127.0.0.1\3a5070", plan).target == "sip:romeo@127.0.0.1:5070"
+    assert routed("romeo%203.0.113.7;transport=tls", plan).target == "sip:romeo@203.0.113.7;transport=tls"
+
+
+@pytest.mark.parametrize("parameter", ["maddr=192.0.2.1", "lr", "method=bye", "ttl=255"])
+def test_a_direct_call_goes_where_its_host_says(parameter: str) -> None:
+    outcome = refused(f"romeo%montague.example;{parameter}")
+    assert "is not allowed" in outcome.reason
+
+
+# Emergency -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("local", ["911", "9-1-1", "+1911", "911%anywhere.example", "911;x=y%sip.example.com", "112"])
+def test_an_emergency_call_goes_before_every_rule(local: str) -> None:
+    plan = with_rules(Rule("no", Match(), refuse="no"))
+    found = routed(local, plan)
+    assert (found.kind, found.rule, found.via, found.number) == (Kind.EMERGENCY, "emergency", ("carrier",), None)
+    assert (found.target or "").startswith(("sip:911@sbc.carrier", "sip:112@sbc.carrier"))
+
+
+def test_emergency_calls_can_be_refused_at_once() -> None:
+    outcome = refused("911", replace(PLAN, emergency=Emergency("refuse")))
+    assert (outcome.rule, "use a telephone" in outcome.reason) == ("emergency", True)
+    assert refused("911", replace(PLAN, emergency=None)).rule is None
+
+
+def test_another_countrys_emergency_number_follows_the_policy() -> None:
+    assert routed("999").target == "sip:999@sbc.carrier.example;transport=tls"
+    strict = replace(PLAN, emergency=Emergency("route", ("carrier",), "refuse"))
+    assert "another country" in refused("999", strict).reason
+    assert routed("911", strict).kind is Kind.EMERGENCY
+
+
+@given(
+    st.sampled_from(["911", "112", "+1911", "9-1-1", "0111911", "999", "+44999"]),
+    st.sampled_from(["", "%anywhere.example", "%sbc.carrier.example", ";a=b%anywhere.example"]),
+    st.lists(st.sampled_from([PREMIUM, AMERICA, Rule("all", Match(), via=("backup",))]), max_size=3),
+)
+def test_no_emergency_number_is_ever_routed_to_an_ordinary_trunk(text: str, host: str, rules: list[Rule]) -> None:
+    assert routed(text + host, with_rules(*rules)).via == ("carrier",)
+
+
+# What is there -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("local", "there"),
+    [
+        ("echo", True),
+        ("Echo", True),
+        ("nobody", False),
+        ("+19005550123", True),
+        ("romeo%elsewhere.example", True),
+        ("911", True),
+        ("a%%b", False),
+        ("+1", False),
+    ],
+)
+def test_an_address_is_mappable_whether_or_not_it_may_be_called(local: str, there: bool) -> None:
+    assert mappable(PLAN, local) is there
+
+
+def test_a_refused_name_and_a_rule_for_everything_name_nobody() -> None:
+    plan = with_rules(Rule("no", Match(name=("tybalt",)), refuse="no"), Rule("all", Match(), via=("backup",)))
+    assert not plan.named("tybalt")
+    assert with_rules(Rule("all", Match(kind=(Kind.NAME,)), via=("backup",))).named("tybalt")
+
+
+@pytest.mark.parametrize(
+    ("source", "trunk"),
+    [
+        ("192.0.2.5", "carrier"),
+        ("::ffff:192.0.2.5", "carrier"),
+        ("2001:db8::7", "carrier"),
+        ("198.51.100.9", "backup"),
+        ("198.51.100.10", None),
+        ("203.0.113.50", "carrier"),
+        ("not an address", None),
+    ],
+)
+def test_a_trunk_is_known_by_its_addresses(source: str, trunk: str | None) -> None:
+    found = PLAN.trunk_of(source, {"carrier": {"203.0.113.50"}})
+    assert (found.name if found else None) == trunk
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "captured"),
+    [
+        ("*", "", ""),
+        ("*", "abc", "abc"),
+        ("abc", "abc", "abc"),
+        ("abc", "ab", None),
+        ("a*c", "abbc", "bb"),
+        ("a*a", "a", None),
+        ("*%lit", "juliet%lit", "juliet"),
+        ("*%*.lit", "juliet%a.b.lit", "juliet"),
+        ("a*b*c", "a1b2c", "1"),
+        ("a*b*c", "a1c2b", None),
+        ("a*x*c", "a1b2c", None),
+        ("**", "abc", ""),
+    ],
+)
+def test_a_star_stands_for_any_text(pattern: str, text: str, captured: str | None) -> None:
+    assert stands_for(pattern, text) == captured
+
+
+def test_a_hostile_pattern_costs_no_more_than_its_length() -> None:
+    assert stands_for("*a" * 500 + "b", "a" * 100_000) is None
+
+
+# SIP to XMPP ---------------------------------------------------------------------------------------------------------
+
+INBOUND = replace(
+    PLAN,
+    inbound=(
+        InboundRule("number", InboundMatch(number=("+12025550100", "+1303*")), (JULIET,)),
+        InboundRule(
+            "by address", InboundMatch(trunk=("carrier",), user=("*%shakespeare.lit",)), ("{user}@shakespeare.lit",)
+        ),
+        InboundRule(
+            "nurse", InboundMatch(any_source=True, user=("nurse",)), ("nurse@shakespeare.lit", JULIET), "sequence"
+        ),
+        InboundRule("anything", InboundMatch(trunk=("backup",), user=("x*",)), ("{user}@elsewhere.example",)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "trunk", "to"),
+    [
+        ("sip:+12025550100@sip.example.com", "carrier", [JULIET]),
+        ("sip:2025550100@sip.example.com", "backup", [JULIET]),
+        ("sip:1-202-555-0100;x=y@sip.example.com", "backup", [JULIET]),
+        ("tel:+1-202-555-0100", "backup", [JULIET]),
+        ("sip:+13035550100@sip.example.com", "backup", [JULIET]),
+        ("sip:juliet%40shakespeare.lit@sip.example.com", "carrier", [JULIET]),
+        ("sip:juliet%shakespeare.lit@sip.example.com", "carrier", [JULIET]),
+        ("sip:Juliet%40Shakespeare.lit@sip.example.com", "carrier", [JULIET]),
+        (
+            "sip:eve%40evil.example%40shakespeare.lit@sip.example.com",
+            "carrier",
+            [r"eve\40evil.example@shakespeare.lit"],
+        ),
+        ("sip:nurse@sip.example.com", None, ["nurse@shakespeare.lit", JULIET]),
+        ("sip:NURSE@sip.example.com", "carrier", ["nurse@shakespeare.lit", JULIET]),
+    ],
+)
+def test_a_call_from_sip_rings_whom_the_first_rule_says(uri: str, trunk: str | None, to: list[str]) -> None:
+    found = inbound(INBOUND, Inbound(SipUri.parse(uri), trunk))
+    assert isinstance(found, InboundRoute)
+    assert list(found.to) == to
+    assert found.ring == ("sequence" if len(to) > 1 else "parallel")
+
+
+@pytest.mark.parametrize(
+    ("uri", "trunk"),
+    [
+        ("sip:+12025550100@sip.example.com", None),
+        ("sip:juliet%40shakespeare.lit@sip.example.com", None),
+        ("sip:juliet%40shakespeare.lit@sip.example.com", "backup"),
+        ("sip:+12025550199@sip.example.com", "carrier"),
+        ("sip:%40shakespeare.lit@sip.example.com", "carrier"),
+        ("sip:sip.example.com", "carrier"),
+        ("sip:%20%40shakespeare.lit@sip.example.com", "backup"),
+        ("sip:+120255501000000000000000000000000000000@sip.example.com", "carrier"),
+    ],
+)
+def test_a_call_from_sip_that_no_rule_is_for_rings_nobody(uri: str, trunk: str | None) -> None:
+    outcome = inbound(INBOUND, Inbound(SipUri.parse(uri), trunk))
+    assert isinstance(outcome, Refusal)
+    assert outcome.rule is None
+
+
+def test_nobody_but_our_users_is_ever_rung() -> None:
+    outcome = inbound(INBOUND, Inbound(SipUri.parse("sip:xanthippe@sip.example.com"), "backup"))
+    assert isinstance(outcome, Refusal)
+    assert (outcome.rule, "not a user of this gateway" in outcome.reason) == ("anything", True)
+
+
+def test_a_captured_name_that_no_jid_carries_rings_nobody() -> None:
+    plan = replace(PLAN, inbound=(InboundRule("all", InboundMatch(user=("*",)), ("{user}@shakespeare.lit",)),))
+    outcome = inbound(plan, Inbound(SipUri.parse("sip:%E2%80%AEtilt@sip.example.com"), "carrier"))
+    assert isinstance(outcome, Refusal)
+    assert outcome.rule == "all"
+
+
+def test_an_inbound_decision_explains_itself() -> None:
+    found = inbound(INBOUND, Inbound(SipUri.parse("sip:nurse@sip.example.com"), None))
+    assert [step.split(":")[0] for step in found.steps[1:]] == ["number", "by address", "nurse"]
+    assert "in sequence" in found.steps[-1]
+
+
+@pytest.mark.parametrize(
+    ("uri", "trunk", "local"),
+    [
+        ("sip:+12025550123@sbc.carrier.example", CARRIER, "+12025550123"),
+        ("sip:2025550123@sbc.carrier.example;user=phone", CARRIER, "+12025550123"),
+        ("tel:+1-202-555-0123", CARRIER, "+12025550123"),
+        ("sip:411@sbc.carrier.example", CARRIER, "411%sbc.carrier.example"),
+        ("sip:+12025550123@sbc.carrier.example", None, "+12025550123%sbc.carrier.example"),
+        ("tel:+1-202-555-0123", None, "+1-202-555-0123%anonymous.invalid"),
+        ("sip:Romeo@montague.example;transport=tcp", None, "romeo%montague.example"),
+        ("sip:romeo@192.0.2.1:5062", None, r"romeo%192.0.2.1\3a5062"),
+        ("sip:montague.example", None, "anonymous%montague.example"),
+        ("sip:%20@montague.example", None, "anonymous%montague.example"),
+        ("sip:" + "1" * 40 + "@montague.example", CARRIER, "1" * 40 + "%montague.example"),
+        ("tel:romeo", CARRIER, "romeo%sbc.carrier.example"),
+    ],
+)
+def test_only_a_trunks_caller_appears_as_a_number(uri: str, trunk: Trunk | None, local: str) -> None:
+    assert caller_local(PLAN, SipUri.parse(uri), trunk) == local
+
+
+def test_a_caller_without_any_usable_name_is_anonymous() -> None:
+    nameless = SipUri("sip", "romeo", "not a host" * 200)
+    assert caller_local(PLAN, nameless, None) == "anonymous%anonymous.invalid"
+
+
+def test_a_password_is_in_no_repr() -> None:
+    plan = replace(PLAN, trunks={"a": replace(CARRIER, password="s3cret")})
+    assert "s3cret" not in repr(plan)
+
+
+def test_the_rooms_find_everything_in_one_place() -> None:
+    assert set(dialplan.__all__) <= set(dir(dialplan))

@@ -1,0 +1,254 @@
+"""The command as operators and scripts see it: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from gateway import config
+from gateway.media import worker
+from gateway.ops import cli
+
+GOOD = '[xmpp]\ndomain = "sip.example.com"\nsecret = "s3cret"\nusers = ["shakespeare.lit"]\n'
+RULES = """\
+[numbers]
+region = "US"
+[emergency]
+action = "route"
+via = "carrier"
+[[trunk]]
+name = "carrier"
+proxy = "sip:sbc.carrier.example;transport=tls"
+[[route]]
+name = "premium"
+match = { kind = "number", type = "premium_rate" }
+refuse = "premium numbers are not allowed here"
+[[route]]
+name = "all numbers"
+match = { kind = "number" }
+via = "carrier"
+[[route]]
+name = "test line"
+match = { kind = "name", name = "echo" }
+via = "echo"
+[[route]]
+name = "direct"
+match = { kind = "uri" }
+via = "direct"
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dialplan").mkdir()
+    (tmp_path / "dialplan" / "a.toml").write_text(RULES)
+    (tmp_path / "gateway.toml").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def gateway(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Runs the command and returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["gateway", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code if isinstance(end.value.code, int) else 0
+
+
+JULIET = ("--from", "juliet@shakespeare.lit")
+
+
+def test_check_says_ok_and_exits_with_0(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gateway(monkeypatch, "check", "--config", "gateway.toml") == 0
+    assert capsys.readouterr().out == "ok: 1 trunk, 4 routes\n"
+
+
+def test_check_tells_every_fault_and_exits_with_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "dialplan" / "b.toml").write_text("x = 1\ny = 2\n")
+    assert gateway(monkeypatch, "check") == 1
+    assert capsys.readouterr().out == (
+        "dialplan/b.toml:1: unknown key 'x'\ndialplan/b.toml:2: unknown key 'y'\n2 faults\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "more", "code", "row"),
+    [
+        (
+            "+12025550123@sip.example.com",
+            [],
+            0,
+            {
+                "outcome": "route",
+                "kind": "number",
+                "number": "+12025550123",
+                "target": "sip:+12025550123@sbc.carrier.example;transport=tls",
+                "via": ["carrier"],
+                "rule": "all numbers",
+                "reason": None,
+            },
+        ),
+        ("romeo%montague.example@sip.example.com", [], 0, {"kind": "uri", "target": "sip:romeo@montague.example"}),
+        ("sip:romeo@montague.example", [], 0, {"kind": "uri", "target": "sip:romeo@montague.example"}),
+        ("tel:+1-202-555-0123", [], 0, {"kind": "number", "number": "+12025550123"}),
+        ("911@SIP.example.com/phone", [], 0, {"kind": "emergency", "number": None, "rule": "emergency"}),
+        ("echo", ["--at", "2026-01-01T12:00:00"], 0, {"kind": "name", "target": None, "via": ["echo"]}),
+        ("02079460018", ["--region", "GB"], 0, {"number": "+442079460018"}),
+        (
+            "+19005550123@sip.example.com",
+            [],
+            1,
+            {"outcome": "refuse", "rule": "premium", "reason": "premium numbers are not allowed here", "via": []},
+        ),
+        ("a%%b@sip.example.com", [], 1, {"outcome": "refuse", "kind": None}),
+    ],
+)
+def test_route_prints_its_outcome_for_programs(
+    address: str,
+    more: list[str],
+    code: int,
+    row: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert gateway(monkeypatch, "route", *JULIET, address, "--json", *more) == code
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed) == ["outcome", "kind", "number", "target", "via", "rule", "reason", "steps"]
+    assert {key: printed[key] for key in row} == row
+    assert printed["steps"]
+
+
+def test_route_explains_itself_to_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gateway(monkeypatch, "route", *JULIET, "[bold]%montague.example") == 0
+    printed = capsys.readouterr().out
+    assert "  1. [bold]%montague.example is the SIP URI sip:%5Bbold%5D@montague.example" in printed
+    assert "rule premium: no, it is for kind number" in printed
+    assert printed.endswith("via direct: sip:%5Bbold%5D@montague.example\n")
+
+
+def test_route_tells_people_why_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gateway(monkeypatch, "route", "--from", "eve@elsewhere.example/x", "echo") == 1
+    assert capsys.readouterr().out.endswith("refused: no rule allows this call\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*JULIET, "echo@elsewhere.example"], "elsewhere.example is not this gateway: sip.example.com is"),
+        ([*JULIET, "sip:montague.example"], "without a user"),
+        (["--from", "juliet", "echo"], "'juliet' is no JID"),
+        (["--from", "a b@-", "echo"], "is no JID"),
+        ([*JULIET, "echo", "--region", "UK"], "'UK' is no region"),
+        ([*JULIET, "echo", "--at", "noon"], "Usage"),
+        ([*JULIET, "echo", "--config", "missing.toml"], "missing.toml:0: cannot be read"),
+        (["echo"], "--from"),
+    ],
+)
+def test_route_exits_with_2_on_a_fault(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gateway(monkeypatch, "route", *arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+
+
+def test_run_serves_until_it_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[config.Config] = []
+
+    def serve(settings: config.Config) -> int:
+        served.append(settings)
+        return 3
+
+    module = ModuleType("gateway.ops.serve")
+    module.serve = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gateway.ops.serve", module)
+    assert gateway(monkeypatch, "run", "--config", "gateway.toml") == 3
+    assert served[0].xmpp_domain == "sip.example.com"
+
+
+def test_run_does_not_start_with_a_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "gateway.toml").write_text(GOOD + "x = 1\n")
+    assert gateway(monkeypatch, "run") == 1
+    assert capsys.readouterr().err == "gateway.toml:5: unknown key 'x'\n"
+
+
+def test_a_warning_is_told_and_does_not_stop_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "gateway.toml").write_text(GOOD + '[http]\nlisten = "0.0.0.0:80"\n')
+    assert gateway(monkeypatch, "route", *JULIET, "echo") == 0
+    assert "warning" in capsys.readouterr().err
+
+
+def test_a_media_worker_is_told_where_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+
+    def main(arguments: list[str]) -> int:
+        told.append(arguments)
+        return 0
+
+    monkeypatch.setattr(worker, "main", main)
+    assert gateway(monkeypatch, "media-worker", "--ng", "udp:127.0.0.1:2223") == 0
+    assert told == [["--ng", "udp:127.0.0.1:2223"]]
+
+
+LOG = (
+    '{"event": "message", "call": "c1", "peer": "sip", "sent": true, "label": "INVITE", "key": "k1", "text": "", '
+    '"timestamp": "2026-11-22T13:00:00Z"}\n'
+    '{"event": "call", "call": "c1", "direction": "xmpp-to-sip", "timestamp": "2026-11-22T13:00:01Z"}\n'
+    "not JSON\n"
+)
+
+
+def test_trace_prints_the_ladders_of_a_log(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "gateway.log").write_text(LOG)
+    assert gateway(monkeypatch, "trace", "gateway.log") == 0
+    assert "c1" in capsys.readouterr().out
+
+
+def test_trace_reads_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(LOG))
+    assert gateway(monkeypatch, "trace", "-", "--call", "c1") == 0
+    assert "c1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["gateway.log", "--call", "c2"], 1, "no such call in gateway.log"),
+        (["empty.log"], 1, "no calls in empty.log"),
+        (["missing.log"], 2, "missing.log: No such file or directory"),
+    ],
+)
+def test_trace_says_what_it_did_not_find(
+    arguments: list[str],
+    code: int,
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "gateway.log").write_text(LOG)
+    (folder / "empty.log").touch()
+    assert gateway(monkeypatch, "trace", *arguments) == code
+    assert capsys.readouterr().err == f"{message}\n"
+
+
+def test_without_a_command_the_help_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gateway(monkeypatch) == 2
+    printed = capsys.readouterr()
+    assert "media-worker" in printed.out + printed.err
