@@ -152,7 +152,7 @@ def parse_reason(parent: ET.Element | None) -> Reason | None:
         return None
     text = reason.findtext(f"{{{JINGLE}}}text") or ""
     said = (child.tag.removeprefix(f"{{{JINGLE}}}") for child in reason)
-    return Reason(next((tag for tag in said if tag in _REASONS), "general-error"), visible(text))
+    return Reason(next((tag for tag in said if tag in _REASONS), "general-error"), visible(text).strip())
 
 
 def _bundle(jingle: ET.Element, names: list[str]) -> tuple[str, ...]:
@@ -408,7 +408,7 @@ def reason(condition: str, text: str = "") -> ET.Element:
     """`<reason/>`; a condition that XEP-0166 §7.4 does not list becomes general-error."""
     element = ET.Element(f"{{{JINGLE}}}reason")
     ET.SubElement(element, f"{{{JINGLE}}}{condition if condition in _REASONS else 'general-error'}")
-    said = visible(text)
+    said = visible(text).strip()
     if said:
         ET.SubElement(element, f"{{{JINGLE}}}text").text = said
     return element

@@ -69,4 +69,4 @@ def preferred(fingerprints: Sequence[Fingerprint]) -> Fingerprint | None:
 
 def visible(text: str, most: int = MAX_FIELD) -> str:
     """The text without what is_visible refuses: for people, and for XML, which forbids most controls."""
-    return "".join(c if c.isprintable() else " " for c in text[:most]).strip()
+    return "".join(c if c.isprintable() else " " for c in text[:most])
