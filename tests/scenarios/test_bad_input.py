@@ -178,7 +178,9 @@ def mutated_text(chance: random.Random, text: str) -> str:
 
 
 def jingle_vectors() -> list[ET.Element]:
-    return [ET.fromstring(path.read_bytes()) for path in sorted((VECTORS / "jingle").glob("*.xml"))]
+    """Some were caught within their IQ."""
+    roots = (ET.fromstring(path.read_bytes()) for path in sorted((VECTORS / "jingle").glob("*.xml")))
+    return [element for root in roots for element in root.iter(f"{{{stanzas.JINGLE}}}jingle")]
 
 
 def sdp_vectors() -> list[str]:
@@ -196,7 +198,9 @@ def bad_jingle(at: Moment) -> Iterator[None]:
         element = copy.deepcopy(choose(vectors))
         element.set("sid", at.sid if at.chance.random() < 0.7 else f"new{number}")
         if at.chance.random() < 0.2:
-            element.set("action", choose(("session-terminate", "session-info", "content-add", "security-info")))
+            element.set("action", choose(("session-info", "content-add", "content-modify", "security-info")))
+        elif number > EACH * 0.8:  # it may well end the call, so not too early
+            element.set("action", "session-terminate")
         request = stanzas.iq(at.contact, at.juliet.jid, id=f"bad{number}")
         request.append(mutated_tree(at.chance, element))
         yield at.juliet.sends(request)
