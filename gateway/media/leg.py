@@ -92,11 +92,12 @@ class Leg:
     # streams and the peer
 
     def agree(self, stream: Stream) -> None:
-        """What offer and answer came to."""
+        """What offer and answer came to; the paths to and from the peer follow."""
         self.stream = stream
         self.out.clock = stream.send.clock_rate
         self._events = {codec.pt: codec.clock_rate for codec in stream.receive_dtmf}
         self.sends, self.hears = stream.direction in SENDS, stream.direction in HEARS
+        self.wire()
 
     def bridge(self, peer: Leg) -> None:
         """From now on these two hear each other, and nobody else; a leg may hear itself."""

@@ -77,8 +77,6 @@ class Call:
         leg, peer = self.legs[name], self.legs.get(self.peers.get(name, ""))
         if peer is not None and peer.stream is not None and leg.stream is not None:
             leg.bridge(peer)
-        else:
-            leg.wire()
 
 
 @functools.lru_cache(maxsize=16)

@@ -23,7 +23,7 @@ PCMA = Codec(8, "PCMA", 8_000)
 PCMU = Codec(0, "PCMU", 8_000)
 EVENT_8 = Codec(101, "telephone-event", 8_000)
 EVENT_48 = Codec(110, "telephone-event", 48_000)
-SAFETY = 15.0  # s: a test that waits this long has failed
+SAFETY = 5.0  # s: a test that waits this long has failed
 
 
 def stream(codec: Codec, dtmf: Codec | None = None, **more: Any) -> Stream:

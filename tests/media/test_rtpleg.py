@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from gateway.call.causes import Cause
+from gateway.media.engine import Connected, Lost
+from gateway.media.leg import Patience
+from gateway.media.ports import Bind, Ports
+from gateway.media.rtp import Packet
+from gateway.media.rtpleg import RtpLeg
+from gateway.reach import Reach
+from gateway.session.model import Direction, Transport
+from tests.media.ends import PCMA, PCMU, Events, Phone, packet, stream
+
+MakeLeg = Callable[..., RtpLeg]
+LOOPBACK = ("127.0.0.0/8",)
+
+
+@pytest.fixture
+async def make_leg(ports: tuple[int, int]) -> AsyncIterator[MakeLeg]:
+    legs: list[RtpLeg] = []
+    pool = Ports(*ports)
+
+    def make(allow: tuple[str, ...] = LOOPBACK, phone: Phone | None = None) -> RtpLeg:
+        leg = RtpLeg(
+            "call",
+            "leg",
+            Packet(),
+            Events(),
+            ports=pool,
+            bind=Bind("127.0.0.1", "127.0.0.1"),
+            reach=Reach(allow),
+            patience=Patience(),
+        )
+        legs.append(leg)
+        if phone is not None:
+            phone.far = (str(leg.transport.address), leg.transport.port)
+        return leg
+
+    yield make
+    for leg in legs:
+        await leg.close()
+    pool.close()
+
+
+def events(leg: RtpLeg) -> Events:
+    assert isinstance(leg._tell, Events)
+    return leg._tell
+
+
+def loop_back(leg: RtpLeg) -> None:
+    """The leg hears itself, which is the shortest way to have it send."""
+    leg.bridge(leg)
+
+
+async def settled() -> None:
+    """Two rounds of the loop: what was in the sockets has been read."""
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+async def test_rtp_has_an_even_port_and_rtcp_the_next(make_leg: MakeLeg) -> None:
+    transport = make_leg().transport
+    assert transport.port % 2 == 0
+    assert transport.rtcp_port == transport.port + 1
+
+
+async def test_the_first_packet_latches_and_others_are_no_longer_heard(
+    make_leg: MakeLeg, phone: Phone, stranger: Phone
+) -> None:
+    leg = make_leg(phone=phone)
+    stranger.far = phone.far
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    phone.say(PCMA, b"mine", 160)
+    assert (await phone.hear())[12:] == b"mine"
+    assert events(leg).all == [Connected("call", "leg")]
+    for _ in range(5):
+        stranger.say(PCMA, b"not mine", 160)
+    phone.say(PCMA, b"mine again", 160)
+    assert (await phone.hear())[12:] == b"mine again"
+    assert stranger.heard.empty()
+    assert leg.statistics().received_packets == 2
+
+
+async def test_a_stranger_that_was_in_the_queue_before_the_latch_is_dropped(
+    make_leg: MakeLeg, phone: Phone, stranger: Phone
+) -> None:
+    leg = make_leg(phone=phone)
+    stranger.far = phone.far
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    phone.say(PCMA, b"first", 160)
+    stranger.say(PCMA, b"second", 160)
+    phone.say(PCMA, b"third", 160)
+    assert [(await phone.hear())[12:] for _ in range(2)] == [b"first", b"third"]
+    assert dict(leg.statistics().dropped) == {"stranger": 1}
+    assert leg.statistics().received_packets == 2
+
+
+@pytest.mark.parametrize("noise", [b"", b"hello", packet(PCMU.pt, 1, 160, 7, b"not agreed"), b"\x80\xc8" + bytes(26)])
+async def test_only_agreed_rtp_latches(make_leg: MakeLeg, phone: Phone, stranger: Phone, noise: bytes) -> None:
+    leg = make_leg(phone=phone)
+    stranger.far = phone.far
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    stranger.send(noise)
+    phone.say(PCMA, b"mine", 160)
+    assert (await phone.hear())[12:] == b"mine"
+    assert dict(leg.statistics().dropped) == {"stranger": 1}
+
+
+async def test_before_the_answer_nobody_latches(make_leg: MakeLeg, phone: Phone, stranger: Phone) -> None:
+    leg = make_leg(phone=phone)
+    stranger.far = phone.far
+    stranger.say(PCMA, b"early", 160)
+    await settled()
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    phone.say(PCMA, b"mine", 160)
+    assert (await phone.hear())[12:] == b"mine"
+    assert dict(leg.statistics().dropped) == {"early": 1}
+
+
+async def test_before_the_latch_we_send_to_the_address_that_was_named(make_leg: MakeLeg, phone: Phone) -> None:
+    leg = make_leg()
+    leg.connect(phone.transport, stream(PCMA))
+    leg.packet.fill(packet(8, 1, 160, 7, b"hello"))
+    leg.send()
+    assert (await phone.hear())[12:] == b"hello"
+
+
+@pytest.mark.parametrize("named", ["127.0.0.1", "::ffff:127.0.0.1", "10.1.2.3", "phone.example.com", None])
+async def test_an_address_that_policy_refuses_is_not_sent_to_but_may_speak_first(
+    make_leg: MakeLeg, phone: Phone, named: str | None
+) -> None:
+    leg = make_leg(allow=(), phone=phone)
+    loop_back(leg)
+    leg.connect(Transport(named, phone.address[1]), stream(PCMA))
+    leg.packet.fill(packet(8, 1, 160, 7, b"probe"))
+    leg.send()
+    assert dict(leg.statistics().dropped) == {"nowhere": 1}
+    assert not leg.ready.is_set()
+    phone.say(PCMA, b"mine", 160)
+    assert (await phone.hear())[12:] == b"mine"
+
+
+async def test_a_reoffer_latches_anew_and_the_stream_goes_on(make_leg: MakeLeg, phone: Phone, stranger: Phone) -> None:
+    leg = make_leg(phone=phone)
+    stranger.far = phone.far
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    phone.say(PCMA, b"one", 160)
+    first = await phone.hear()
+    leg.connect(stranger.transport, stream(PCMA))  # the far end moved
+    stranger.say(PCMA, b"two", 160)
+    second = await stranger.hear()
+    assert first[8:12] == second[8:12]
+    assert int.from_bytes(second[2:4]) == int.from_bytes(first[2:4]) + 1
+    phone.say(PCMA, b"old", 160)
+    stranger.say(PCMA, b"three", 160)
+    assert (await stranger.hear())[12:] == b"three"
+    assert phone.heard.empty()
+    assert events(leg).all == [Connected("call", "leg")]
+
+
+async def test_until_a_reoffered_end_speaks_we_send_where_it_was_heard_unless_it_names_another(
+    make_leg: MakeLeg, phone: Phone, stranger: Phone
+) -> None:
+    leg = make_leg(phone=phone)
+    loop_back(leg)
+    private = Transport("10.0.0.3", 4_000)  # as a phone behind NAT does
+    leg.connect(private, stream(PCMA))
+    phone.say(PCMA, b"one", 160)
+    await phone.hear()
+    leg.connect(private, stream(PCMA))
+    leg.packet.fill(packet(8, 9, 160, 7, b"to the old place"))
+    leg.send()
+    assert (await phone.hear())[12:] == b"to the old place"
+    leg.connect(stranger.transport, stream(PCMA))
+    leg.packet.fill(packet(8, 10, 320, 7, b"to the new place"))
+    leg.send()
+    assert (await stranger.hear())[12:] == b"to the new place"
+
+
+async def test_silence_is_noticed_and_hold_is_not_silence(make_leg: MakeLeg, phone: Phone) -> None:
+    leg = make_leg(phone=phone)
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    start = asyncio.get_running_loop().time()
+    leg.tick(start + 59)
+    assert events(leg).all == []
+    phone.say(PCMA, b"one", 160)
+    await phone.hear()
+    leg.connect(phone.transport, stream(PCMA, direction=Direction.SENDONLY))
+    leg.tick(start + 1_000)
+    leg.connect(phone.transport, stream(PCMA))
+    leg.tick(start + 59)
+    assert events(leg).all == [Connected("call", "leg")]
+    leg.tick(start + 70)
+    leg.tick(start + 80)
+    assert [event for event in events(leg).all if isinstance(event, Lost)] == [
+        Lost("call", "leg", Cause.MEDIA_LOST, "nothing was heard for 60 s")
+    ]
+
+
+async def test_an_end_that_never_speaks_is_lost(make_leg: MakeLeg, phone: Phone) -> None:
+    leg = make_leg()
+    leg.tick(1e9)  # not connected yet: nothing is expected
+    leg.connect(phone.transport, stream(PCMA))
+    leg.tick(asyncio.get_running_loop().time() + 61)
+    assert events(leg).all == [Lost("call", "leg", Cause.MEDIA_LOST, "no packet came within 60 s")]
+
+
+async def test_rtcp_counts_and_strangers_rtcp_does_not(make_leg: MakeLeg, phone: Phone, stranger: Phone) -> None:
+    leg = make_leg(phone=phone)
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    phone.say(PCMA, b"one", 160)
+    await phone.hear()
+    assert leg.transport.rtcp_port is not None
+    for end in (phone, stranger):
+        end.sock.sendto(b"\x80\xc8" + bytes(26), ("127.0.0.1", leg.transport.rtcp_port))
+    await settled()
+    assert dict(leg.statistics().dropped) == {"rtcp": 1, "stranger": 1}
+
+
+async def test_a_closed_legs_port_stays_taken_for_a_while(make_leg: MakeLeg) -> None:
+    leg = make_leg()
+    await leg.close()
+    await leg.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(OSError, match="in use"):
+        sock.bind(("127.0.0.1", leg.transport.port))

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.call.causes import Cause
+from gateway.errors import MediaError
+from gateway.media.dtls import Certificate
+from gateway.media.engine import Connected, Lost
+from gateway.media.leg import Patience
+from gateway.media.ports import Bind, Ports
+from gateway.media.rtp import Packet
+from gateway.media.webrtcleg import WebRtcLeg
+from gateway.reach import Reach
+from gateway.session.model import Ice, Setup, Transport
+from tests.media.ends import OPUS, PCMA, SAFETY, Browser, Events, Phone, packet, stream
+
+CERTIFICATE = Certificate()
+
+
+@pytest.fixture
+async def make_leg(ports: tuple[int, int]) -> AsyncIterator[Any]:
+    legs: list[WebRtcLeg] = []
+    pool = Ports(*ports)
+
+    def make(*, controlling: bool = False, allow: tuple[str, ...] = (), connect: float = 20.0) -> WebRtcLeg:
+        leg = WebRtcLeg(
+            "call",
+            "leg",
+            Packet(),
+            Events(),
+            ports=pool,
+            binds=(Bind("127.0.0.1", "127.0.0.1"),),
+            reach=Reach(allow),
+            patience=Patience(connect=connect),
+            certificate=CERTIFICATE,
+            controlling=controlling,
+            setup=Setup.ACTPASS,
+        )
+        legs.append(leg)
+        leg.bridge(leg)  # it hears itself
+        return leg
+
+    yield make
+    for leg in legs:
+        await leg.close()
+    pool.close()
+
+
+def events(leg: WebRtcLeg) -> Events:
+    assert isinstance(leg._tell, Events)
+    return leg._tell
+
+
+async def echoed(browser: Browser, body: bytes) -> bool:
+    browser.say(OPUS, body, 960)
+    return (await browser.hear())[12:] == body
+
+
+@pytest.mark.parametrize("allow", [(), ("127.0.0.0/8",)], ids=["reflexive", "named"])
+@pytest.mark.parametrize("controlling", [True, False], ids=["controlling", "controlled"])
+@pytest.mark.parametrize("setup", [Setup.ACTIVE, Setup.PASSIVE])
+async def test_a_foreign_end_connects_in_every_role(
+    make_leg: Any, browser: Browser, allow: tuple[str, ...], controlling: bool, setup: Setup
+) -> None:
+    leg = make_leg(controlling=controlling, allow=allow)
+    other = Setup.PASSIVE if setup is Setup.ACTIVE else Setup.ACTIVE
+    await leg.connect(await browser.open(other), stream(OPUS), setup)
+    await browser.connect(leg.transport, other, controlling=not controlling)
+    await events(leg).of(Connected, "leg")
+    assert await echoed(browser, b"sound")
+    assert dict(leg.statistics().dropped).get("candidate", 0) == (not allow)
+
+
+async def test_an_end_that_is_done_first_waits_for_us(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg()
+    remote = await browser.open(Setup.ACTIVE)
+    connecting = asyncio.ensure_future(browser.connect(leg.transport, Setup.ACTIVE, controlling=True))
+    async with asyncio.timeout(SAFETY):
+        while not leg._early:  # noqa: ASYNC110 -- its ClientHello; a list tells nobody
+            await asyncio.sleep(0.001)
+    await leg.connect(remote, stream(OPUS), Setup.PASSIVE)
+    await connecting
+    await events(leg).of(Connected, "leg")
+    assert await echoed(browser, b"sound")
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_candidates_may_come_before_or_after_the_session(make_leg: Any, browser: Browser, before: bool) -> None:
+    leg = make_leg(controlling=True, allow=("127.0.0.0/8",))
+    remote = await browser.open(Setup.PASSIVE)
+    assert remote.ice is not None
+    bare = replace(remote, ice=replace(remote.ice, candidates=()))
+    credentials = Ice(remote.ice.ufrag, remote.ice.pwd)
+    if before:
+        await leg.candidates(remote.ice.candidates, credentials)
+    await leg.connect(bare, stream(OPUS), Setup.ACTIVE)
+    if not before:
+        await leg.candidates(remote.ice.candidates, credentials)
+    await browser.connect(leg.transport, Setup.PASSIVE, controlling=False)
+    await events(leg).of(Connected, "leg")
+    assert leg.dropped["candidate"] == 0
+
+
+async def test_candidates_of_other_credentials_are_of_another_session(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg(allow=("127.0.0.0/8",))
+    remote = await browser.open(Setup.PASSIVE, candidates=False)
+    await leg.connect(remote, stream(OPUS), Setup.ACTIVE)
+    other = await browser.open(Setup.PASSIVE)
+    assert other.ice is not None
+    await leg.candidates(other.ice.candidates, Ice("else", "x" * 22))
+    assert leg._agent.remote_candidates == []
+
+
+async def test_another_certificate_than_announced_ends_the_leg(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg()
+    remote = await browser.open(Setup.ACTIVE)
+    assert remote.fingerprint is not None
+    digits = list(remote.fingerprint.value)
+    at = random.randrange(0, len(digits), 3)
+    digits[at] = "0" if digits[at] != "0" else "1"
+    wrong = replace(remote, fingerprint=replace(remote.fingerprint, value="".join(digits)))
+    await leg.connect(wrong, stream(OPUS), Setup.PASSIVE)
+    await browser.connect(leg.transport, Setup.ACTIVE, controlling=True)
+    lost = await events(leg).of(Lost, "leg")
+    assert lost.cause is Cause.SECURITY
+    browser.say(OPUS, b"sound", 960)
+    assert not leg.statistics().connected
+    assert leg.statistics().sent_packets == 0
+
+
+async def test_an_end_that_never_comes_is_given_up(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg(connect=0.05)
+    await leg.connect(await browser.open(Setup.PASSIVE), stream(OPUS), Setup.ACTIVE)
+    lost = await events(leg).of(Lost, "leg")
+    assert (lost.cause, lost.text) == (Cause.MEDIA_FAILED, "no working ICE pair within 0.05 s")
+
+
+async def test_strangers_packets_are_counted_and_never_heard(make_leg: Any, browser: Browser, stranger: Phone) -> None:
+    leg = make_leg()
+    await leg.connect(await browser.open(Setup.ACTIVE), stream(OPUS), Setup.PASSIVE)
+    await browser.connect(leg.transport, Setup.ACTIVE, controlling=True)
+    await events(leg).of(Connected, "leg")
+    stranger.far = ("127.0.0.1", leg.transport.port)
+    for data in (packet(111, 1, 960, 7, b"sound" * 10), b"\x80\xc9" + bytes(30), b"\x16\xfe\xfd" + bytes(30), b"\xff"):
+        stranger.send(data)
+    async with asyncio.timeout(SAFETY):
+        while leg.dropped["stranger"] < 4:  # noqa: ASYNC110 -- a counter tells nobody
+            await asyncio.sleep(0.001)
+    assert stranger.heard.empty()
+    assert leg.statistics().received_packets == 0
+    assert await echoed(browser, b"sound")
+
+
+async def test_a_reoffer_changes_the_stream_and_nothing_else(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg()
+    remote = await browser.open(Setup.ACTIVE)
+    await leg.connect(remote, stream(PCMA), Setup.PASSIVE)
+    await browser.connect(leg.transport, Setup.ACTIVE, controlling=True)
+    await events(leg).of(Connected, "leg")
+    browser.say(PCMA, b"one", 160)
+    first = await browser.hear()
+    await leg.connect(remote, stream(OPUS), Setup.PASSIVE)
+    leg.wire()
+    browser.say(OPUS, b"two", 960)
+    second = await browser.hear()
+    assert (first[8:12], second[1] & 0x7F) == (second[8:12], 111)
+    assert int.from_bytes(second[2:4]) == int.from_bytes(first[2:4]) + 1
+
+
+async def test_a_session_without_credentials_or_with_new_ones_is_refused(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg()
+    with pytest.raises(MediaError):
+        await leg.connect(Transport("192.0.2.1", 4_000), stream(OPUS), Setup.ACTIVE)
+    remote = await browser.open(Setup.PASSIVE)
+    assert remote.ice is not None
+    await leg.connect(remote, stream(OPUS), Setup.ACTIVE)
+    with pytest.raises(MediaError, match="restart"):
+        await leg.connect(replace(remote, ice=replace(remote.ice, ufrag="else")), stream(OPUS), Setup.ACTIVE)
+
+
+async def test_an_end_that_closes_its_media_is_lost_unless_signalling_ends_the_call_first(
+    make_leg: Any, browser: Browser
+) -> None:
+    leg = make_leg()
+    await leg.connect(await browser.open(Setup.ACTIVE), stream(OPUS), Setup.PASSIVE)
+    await browser.connect(leg.transport, Setup.ACTIVE, controlling=True)
+    await events(leg).of(Connected, "leg")
+    await browser.dtls.stop()
+    async with asyncio.timeout(SAFETY):
+        while leg._closed_at is None:  # noqa: ASYNC110 -- nobody is told yet, which is the point
+            await asyncio.sleep(0.001)
+    leg.tick(leg._closed_at + 1)
+    assert [type(event) for event in events(leg).all] == [Connected]
+    leg.tick(leg._closed_at + 4)
+    assert (await events(leg).of(Lost, "leg")).cause is Cause.MEDIA_LOST
