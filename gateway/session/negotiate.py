@@ -280,15 +280,18 @@ def _pair(policy: Policy, towards: Towards, offered: Media, ours: Media, theirs:
     """The caller's codec with the caller's number, and the callee's with the callee's."""
     near, far = _voices(policy, offered), _answered_voices(ours, theirs)
     relayed = next(((other, codec) for codec in far if (other := twin(codec, near)) is not None), None)
-    near_turned = [codec for codec in near if is_transcodable(codec)]
-    if towards is Towards.XMPP:
-        near_turned.sort(key=lambda codec: not is_opus(codec))
-    far_turned = [codec for codec in far if is_transcodable(codec)]
+    opus_first = sorted(filter(is_transcodable, near), key=lambda codec: not is_opus(codec))
+    near_turned = opus_first if towards is Towards.XMPP else list(filter(is_transcodable, near))
+    far_turned = list(filter(is_transcodable, far))
     if policy.transcode is not Transcode.NEVER and near_turned and far_turned:
-        on_xmpp = near_turned[0] if towards is Towards.XMPP else far[0]
-        if relayed is None or (policy.transcode is Transcode.PREFER_OPUS and is_opus(on_xmpp)):
-            # where the other end has it as well, this is a relay after all
+        preferred = policy.transcode is Transcode.PREFER_OPUS
+        # where the other end has opus as well, this is a relay after all
+        if preferred and towards is Towards.XMPP and is_opus(near_turned[0]):
             return near_turned[0], twin(near_turned[0], far) or far_turned[0]
+        if preferred and ours.profile.dtls and is_opus(far_turned[0]):
+            return twin(far_turned[0], near) or near_turned[0], far_turned[0]
+        if relayed is None:
+            return near_turned[0], far_turned[0]
     if relayed is None:
         raise NegotiationError("the two ends have no codec in common")
     return relayed
