@@ -59,6 +59,26 @@ _HOPELESS = {
 }
 
 
+class Backoff:
+    """Waiting times: doubling from FIRST_WAIT to LONGEST_WAIT, each cut by up to a half.
+
+    The cut keeps the components of a restarted server from coming in step.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        self._next = FIRST_WAIT
+
+    def wait(self) -> float:
+        """Seconds until the next attempt."""
+        wait, self._next = self._next, min(LONGEST_WAIT, self._next * 2)
+        return wait * (0.5 + self._jitter() / 2)
+
+    def reset(self) -> None:
+        """An attempt succeeded."""
+        self._next = FIRST_WAIT
+
+
 class LinkRefusedError(GatewayError):
     """The XMPP server refuses this component, and will go on doing so until somebody changes the configuration."""
 
@@ -130,14 +150,13 @@ class Component:
         mappable: Callable[[str], bool],
         on_call: OnCall,
         trace: Tracer,
-        *,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
-        self._jitter = jitter
+        self._backoff = Backoff()
         self._link: Link | None = None
         self._stopping = asyncio.Event()
         self._lost = asyncio.Event()
+        self._ready = asyncio.Event()
         self._refusal: tuple[str, str] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._router = Router(
@@ -160,10 +179,14 @@ class Component:
         """Whether the server takes our stanzas now."""
         return self._router.connected
 
+    async def ready(self) -> None:
+        """Until the server takes our stanzas."""
+        await self._ready.wait()
+
     def callee(self, call: str, attempt: int, user: str, contact: str, sink: Sink) -> LegControl:
         """A leg that calls `user` (bare JID) from `contact` (bare JID). What is no JID fails when it is dialled."""
         try:
-            prepared = JID(user).bare, JID(contact).bare
+            prepared = _prepared(user), _prepared(contact)
         except InvalidJID as error:
             log.warning("no such address", call=call, user=user[:200], contact=contact[:200], reason=str(error))
             never = HungUp(Leg.CALLEE, Cause.NOT_FOUND, attempt, str(error)[:200])
@@ -172,25 +195,21 @@ class Component:
 
     async def run(self) -> None:
         """Keep the link until stop(). Raises LinkRefusedError when the server will never take us."""
-        wait = FIRST_WAIT
         try:
             while not self._stopping.is_set():
                 if await self._connect():
-                    wait = FIRST_WAIT
+                    self._backoff.reset()
                     log.info("connected to the XMPP server", domain=self._settings.domain)
                     self._router.link_up()
+                    self._ready.set()
                     await self._first(self._lost.wait())
-                    self._router.link_down()
                 self._disconnect()
                 self._raise_if_hopeless()
                 if not self._stopping.is_set():
-                    # Half to all of it, so that the components of a restarted server do not come in step.
-                    pause = wait * (0.5 + self._jitter() / 2)
+                    pause = self._backoff.wait()
                     log.warning("no link to the XMPP server", server=self._server, again_in=round(pause, 1))
                     await self._first(asyncio.sleep(pause))
-                    wait = min(LONGEST_WAIT, wait * 2)
         finally:
-            self._router.link_down()
             self._disconnect()
             if self._timer is not None:
                 self._timer.cancel()
@@ -213,7 +232,7 @@ class Component:
         link = self._link = Link(self._settings, self._received)
         ready = asyncio.Event()
         link.add_event_handler("session_start", lambda _: ready.set())
-        link.add_event_handler("disconnected", lambda _: self._lost.set())
+        link.add_event_handler("disconnected", lambda _: self._on_lost(link))
         link.add_event_handler("connection_failed", self._failed)
         link.connect(self._settings.host, self._settings.port)
         await self._first(ready.wait(), self._lost.wait(), asyncio.sleep(HANDSHAKE_WITHIN))
@@ -234,8 +253,16 @@ class Component:
         log.warning("cannot connect to the XMPP server", server=self._server, reason=str(reason))
         self._lost.set()
 
+    def _on_lost(self, link: Link | None = None) -> None:
+        """At once, so that what is said from here on waits for the next link. An older link's end is no news."""
+        if link is None or link is self._link:
+            self._ready.clear()
+            self._lost.set()
+            self._router.link_down()
+
     def _disconnect(self) -> None:
         link, self._link = self._link, None
+        self._on_lost()
         if link is not None:
             link.close()
 
@@ -275,7 +302,7 @@ class Component:
                 condition = name
         self._refusal = (condition, text)
         log.warning("the XMPP server ends the stream", condition=condition, text=text)
-        self._lost.set()
+        self._on_lost()
 
     def _send(self, stanza: ET.Element) -> None:
         link = self._link
@@ -296,9 +323,9 @@ class Component:
         return asyncio.get_running_loop().time()
 
     def _arm(self) -> None:
-        """One timer for the room."""
+        """One timer for the room. One that comes too early finds nothing to do, and is cheaper than being replaced."""
         deadline = self._router.deadline
-        if self._timer is not None and self._timer.when() != deadline:
+        if self._timer is not None and deadline is not None and deadline < self._timer.when():
             self._timer.cancel()
             self._timer = None
         if self._timer is None and deadline is not None:
@@ -336,6 +363,14 @@ class _Unreachable:
 
     def hang_up(self, cause: Cause, text: str = "") -> None:
         pass
+
+
+def _prepared(jid: str) -> str:
+    """The bare JID as servers write it. Raises InvalidJID, for one without a local part too."""
+    prepared = JID(jid)
+    if not prepared.local:
+        raise InvalidJID("no local part")
+    return prepared.bare
 
 
 def _version() -> str:

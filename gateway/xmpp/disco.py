@@ -17,6 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from gateway import addresses
+from gateway.addresses import SipUri
+from gateway.errors import AddressError
 from gateway.xmpp import stanzas
 from gateway.xmpp.stanzas import (
     CAPS,
@@ -43,6 +46,7 @@ ICE = "urn:xmpp:jingle:transports:ice-udp:1"
 
 _MOST_FEATURES = 500  # of another entity's answer
 _MOST_IDENTITIES = 20
+_LONGEST_WRITTEN = 300  # characters of what people write
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -240,18 +244,15 @@ def complaint(name: str) -> str:
     return "jid-malformed" if address or number else "item-not-found"
 
 
-_SEPARATORS = str.maketrans("", "", " -.()/")
-
-
 def local_of(written: str) -> str:
     """The local part for what people write into `jabber:iq:gateway`: `(202) 555-0123`, `sip:romeo@shakespeare.lit`.
 
-    Empty when it is no such thing; whether it can be mapped is for the caller to find out.
+    Empty when it is no address; whether there is such a contact is for the caller to find out.
     """
-    text = written.strip()[:300]
-    for scheme in ("sip:", "tel:"):
-        text = text.removeprefix(scheme)
-    user, at, host = text.rpartition("@")
-    if at:
-        return f"{user}%{host}".lower() if user and host and not set(text) & set(" \"&'/<>") else ""
-    return text.translate(_SEPARATORS).lower()
+    text = written.strip()[:_LONGEST_WRITTEN]
+    try:
+        if "@" in text:
+            return addresses.local_of(SipUri.parse(text if text.startswith(("sip:", "sips:")) else f"sip:{text}"))
+        return addresses.local_of(addresses.contact(text.removeprefix("sip:").removeprefix("tel:")))
+    except AddressError:
+        return ""

@@ -1,0 +1,343 @@
+"""One Jingle session: what is acknowledged, refused, told, and what ends it."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from gateway.call.causes import Cause
+from gateway.call.events import Dialled, Leg, Trickled
+from gateway.errors import JingleError
+from gateway.session.model import Session
+from gateway.xmpp import stanzas
+from gateway.xmpp.session import (
+    MOST_CANDIDATES,
+    MOST_REQUESTS_OPEN,
+    PING_AGAIN,
+    Accepted,
+    Ended,
+    JingleSession,
+    Output,
+    Rings,
+    Send,
+    State,
+    unreachable,
+)
+
+JULIET = "juliet@shakespeare.lit/balcony"
+VOICE = "romeo%shakespeare.lit@sip.example.com/sip"
+ICE = "urn:xmpp:jingle:transports:ice-udp:1"
+CONTENT = (
+    "<content creator='initiator' name='voice'><description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'>"
+    "<payload-type id='111' name='opus' clockrate='48000' channels='2'/></description>"
+    f"<transport xmlns='{ICE}' ufrag='8hhy' pwd='asd88fgpdd777uzjYhagZg'/></content>"
+)
+
+
+def candidates(*ports: int, name: str = "voice", head: str = "ufrag='8hhy' pwd='asd88fgpdd777uzjYhagZg'") -> str:
+    each = "".join(
+        f"<candidate component='1' foundation='1' generation='0' id='{p}' ip='192.0.2.3' network='0' port='{p}' "
+        "priority='1' protocol='udp' type='host'/>"
+        for p in ports
+    )
+    return f"<content creator='initiator' name='{name}'><transport xmlns='{ICE}' {head}>{each}</transport></content>"
+
+
+def request(action: str, inner: str = "") -> tuple[ET.Element, ET.Element]:
+    stanza = ET.fromstring(
+        f"<iq xmlns='jabber:component:accept' type='set' id='q' from='{JULIET}' to='{VOICE}'>"
+        f"<jingle xmlns='urn:xmpp:jingle:1' action='{action}' sid='s1'>{inner}</jingle></iq>"
+    )
+    return stanza, stanza[0]
+
+
+def asks(leg: Leg = Leg.CALLEE) -> JingleSession:
+    return JingleSession("s1", VOICE, JULIET, prefix="1-", leg=leg, attempt=2)
+
+
+def says(session: JingleSession, action: str, inner: str = "") -> list[Output]:
+    """What the session makes of it, besides acknowledging it."""
+    first, *rest = session.receive(*request(action, inner))
+    assert isinstance(first, Send)
+    assert (first.stanza.get("type"), first.stanza.get("id"), first.stanza.get("to")) == ("result", "q", JULIET)
+    return rest
+
+
+def sent(outputs: list[Output]) -> ET.Element:
+    (output,) = outputs
+    assert isinstance(output, Send)
+    return output.stanza
+
+
+def jingle(outputs: list[Output]) -> ET.Element:
+    found = stanzas.jingle_of(sent(outputs))
+    assert found is not None
+    return found
+
+
+def reply(session: JingleSession, to: ET.Element, error: str = "", more: str = "", now: float = 0.0) -> list[Output]:
+    body = f"<error type='cancel'><{error} xmlns='{stanzas.ERRORS}'/>{more}</error>" if error else ""
+    answer = ET.fromstring(
+        f"<iq xmlns='jabber:component:accept' type='{'error' if error else 'result'}' id='{to.get('id')}'>{body}</iq>"
+    )
+    return session.answered(answer, now)
+
+
+def test_an_accept_is_told_once(our_offer: Session) -> None:
+    session = asks()
+    initiate = sent(session.initiate(our_offer))
+    assert reply(session, initiate) == []
+    assert session.state is State.PENDING
+    (accepted,) = says(session, "session-accept", CONTENT)
+    assert isinstance(accepted, Accepted)
+    assert says(session, "session-accept", CONTENT) == []
+
+
+def test_a_caller_has_nothing_to_accept() -> None:
+    session = asks(Leg.CALLER)
+    assert says(session, "session-accept", CONTENT) == []
+    assert session.state is State.PENDING
+
+
+def test_an_accept_that_cannot_be_read_changes_nothing() -> None:
+    session = asks()
+    with pytest.raises(JingleError):
+        session.receive(*request("session-accept"))
+    assert session.state is State.PENDING
+    assert len(says(session, "session-accept", CONTENT)) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("<reason><success/></reason>", Cause.NORMAL),
+        ("<reason><busy/><text>later</text></reason>", Cause.BUSY),
+        ("<reason><connectivity-error/></reason>", Cause.MEDIA_FAILED),
+        ("<reason><made-up/></reason>", Cause.INTERNAL),
+        ("", Cause.NORMAL),
+    ],
+)
+def test_a_terminate_ends_with_its_reason(reason: str, cause: Cause) -> None:
+    session = asks()
+    (ended,) = says(session, "session-terminate", reason)
+    assert isinstance(ended, Ended)
+    assert ended == Ended(cause, "later" if "later" in reason else "")
+    assert session.state is State.ENDED
+
+
+def test_we_end_it_once() -> None:
+    session = asks()
+    terminate = jingle(session.terminate("busy", "486 Busy Here\x00"))
+    assert stanzas.describe(sent([Send(wrapped(terminate))])) == ("session-terminate", "busy, 486 Busy Here")
+    assert session.terminate("busy") == []
+    assert session.departed() == []
+    assert session.ping(0.0, 60.0) == []
+
+
+def wrapped(element: ET.Element) -> ET.Element:
+    stanza = ET.Element(stanzas.IQ)
+    stanza.append(element)
+    return stanza
+
+
+def test_candidates_are_told_as_they_come(our_offer: Session) -> None:
+    session = asks()
+    session.initiate(our_offer)
+    (one,) = says(session, "transport-info", candidates(1000))
+    assert isinstance(one, Trickled)
+    assert (one.leg, one.attempt, [c.port for c in one.candidates]) == (Leg.CALLEE, 2, [1000])
+    (several,) = says(session, "transport-info", candidates(1001, 1002, head=""))
+    assert isinstance(several, Trickled)
+    assert [c.port for c in several.candidates] == [1001, 1002]
+    restart = candidates(head="ufrag='new1' pwd='newnewnewnewnewnewnewn'")
+    (restarted,) = says(session, "transport-info", restart)
+    assert isinstance(restarted, Trickled)
+    assert restarted.ice is not None
+    assert restarted.ice.ufrag == "new1"
+    done = f"<content name='voice'><transport xmlns='{ICE}'><gathering-complete/></transport></content>"
+    (complete,) = says(session, "transport-info", done)
+    assert isinstance(complete, Trickled)
+    assert complete.complete
+    assert says(session, "transport-info", candidates(head="")) == []
+
+
+def test_candidates_of_another_content_are_not_ours(our_offer: Session) -> None:
+    session = asks()
+    session.offered(our_offer)
+    assert says(session, "transport-info", candidates(1000, name="video")) == []
+
+
+def test_candidates_are_bounded(our_offer: Session) -> None:
+    session = asks()
+    session.offered(our_offer)
+    told = 0
+    for n in range(MOST_CANDIDATES):
+        for output in says(session, "transport-info", candidates(1000 + n, 2000 + n, head="")):
+            assert isinstance(output, Trickled)
+            told += len(output.candidates)
+    assert told == MOST_CANDIDATES
+
+
+INFO = "urn:xmpp:jingle:apps:rtp:info:1"
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "",
+        f"<active xmlns='{INFO}'/>",
+        f"<hold xmlns='{INFO}'/>",
+        f"<unhold xmlns='{INFO}'/>",
+        f"<mute xmlns='{INFO}' creator='responder' name='voice'/>",
+        f"<unmute xmlns='{INFO}'/>",
+        "<thing xmlns='urn:example'/>",
+        "<dtmf xmlns='urn:xmpp:jingle:dtmf:0' code='1' action='button-down'/>",
+        "<dtmf xmlns='urn:xmpp:jingle:dtmf:0' code='X'/>",
+        "<dtmf xmlns='urn:xmpp:jingle:dtmf:0'/>",
+    ],
+)
+def test_every_session_info_is_acknowledged(inner: str) -> None:
+    assert says(asks(), "session-info", inner) == []
+
+
+def test_ringing_is_told() -> None:
+    (rings,) = says(asks(), "session-info", f"<ringing xmlns='{INFO}'/>")
+    assert isinstance(rings, Rings)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ("code='5'", Dialled(Leg.CALLEE, 2, "5", 100)),
+        ("code='#' duration='400'", Dialled(Leg.CALLEE, 2, "#", 400)),
+        ("code='a' duration='x' action='button-up'", Dialled(Leg.CALLEE, 2, "A", 100)),
+        ("code='1' duration='99999'", Dialled(Leg.CALLEE, 2, "1", 6000)),
+        ("code='1' duration='1'", Dialled(Leg.CALLEE, 2, "1", 40)),
+    ],
+)
+def test_xep0181_digits_are_told(attributes: str, told: Dialled) -> None:
+    assert says(asks(), "session-info", f"<dtmf xmlns='urn:xmpp:jingle:dtmf:0' {attributes}/>") == [told]
+
+
+def test_a_content_that_is_added_is_rejected_as_it_came() -> None:
+    added = (
+        "<content creator='initiator' name='v' senders='initiator'>"
+        "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='video'><payload-type id='96' name='VP8'/></description>"
+        f"<transport xmlns='{ICE}' ufrag='u' pwd='p'/></content>"
+    )
+    rejected = jingle(says(asks(), "content-add", added))
+    (content,) = rejected
+    assert rejected.get("action") == "content-reject"
+    assert dict(content.attrib) == {"creator": "initiator", "name": "v", "senders": "initiator"}
+    assert [dict(child.attrib) for child in content] == [{"media": "video"}, {"ufrag": "u", "pwd": "p"}]
+    assert says(asks(), "content-add") == []
+
+
+def test_a_transport_that_is_replaced_is_rejected() -> None:
+    other = (
+        "<content creator='initiator' name='voice'><transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'/></content>"
+    )
+    rejected = jingle(says(asks(), "transport-replace", other))
+    assert (rejected.get("action"), rejected[0].get("name"), len(rejected[0])) == ("transport-reject", "voice", 0)
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["content-modify", "content-remove", "content-accept", "description-info", "security-info", "session-initiate"],
+)
+def test_what_has_no_effect_is_acknowledged(action: str) -> None:
+    assert says(asks(), action, CONTENT) == []
+
+
+@pytest.mark.parametrize("action", ["", "make-coffee"])
+def test_an_unknown_action_is_an_error_that_ends_nothing(action: str) -> None:
+    session = asks()
+    with pytest.raises(JingleError) as caught:
+        session.receive(*request(action))
+    assert (caught.value.condition, caught.value.jingle) == ("feature-not-implemented", "unsupported-info")
+    assert session.state is State.PENDING
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        ("service-unavailable", Cause.UNAVAILABLE),
+        ("not-acceptable", Cause.NO_COMMON_CODEC),
+        ("forbidden", Cause.DECLINED),
+        ("resource-constraint", Cause.BUSY),
+        ("bad-request", Cause.PROTOCOL),
+    ],
+)
+def test_a_refused_initiate_ends_it(our_offer: Session, error: str, cause: Cause) -> None:
+    session = asks()
+    initiate = sent(session.initiate(our_offer))
+    assert reply(session, initiate, error) == [Ended(cause, error)]
+    assert reply(session, initiate, error) == []
+
+
+def test_a_refused_info_ends_nothing_but_an_unknown_session_does() -> None:
+    session = asks()
+    assert reply(session, sent(session.ring()), "feature-not-implemented") == []
+    unknown = f"<unknown-session xmlns='{stanzas.JINGLE_ERRORS}'/>"
+    assert reply(session, sent(session.ring()), "bad-request", unknown) == [Ended(Cause.PROTOCOL, "unknown-session")]
+
+
+def test_replies_to_what_was_never_asked_are_ignored() -> None:
+    session = asks()
+    assert reply(session, ET.Element("iq", id="1-99"), "item-not-found") == []
+
+
+def test_requests_that_nobody_answers_are_forgotten() -> None:
+    session = asks()
+    first = sent(session.ring())
+    for _ in range(MOST_REQUESTS_OPEN):
+        session.ring()
+    assert reply(session, first, "item-not-found") == []
+
+
+def test_going_away_ends_it() -> None:
+    session = asks()
+    assert session.departed() == [Ended(Cause.UNAVAILABLE, "the device went away")]
+    assert session.departed() == []
+
+
+# --- pings after the link was lost
+
+
+def test_a_ping_is_an_empty_session_info() -> None:
+    session = asks()
+    ping = jingle(session.ping(0.0, 60.0))
+    assert (ping.get("action"), ping.get("sid"), len(ping)) == ("session-info", "s1", 0)
+    assert reply(session, sent(session.ping(0.0, 60.0))) == []
+
+
+@pytest.mark.parametrize(("error", "more"), [("item-not-found", ""), ("bad-request", "unknown-session")])
+def test_a_ping_that_finds_no_session_ends_it(error: str, more: str) -> None:
+    session = asks()
+    body = f"<{more} xmlns='{stanzas.JINGLE_ERRORS}'/>" if more else ""
+    (ended,) = reply(session, sent(session.ping(0.0, 60.0)), error, body)
+    assert isinstance(ended, Ended)
+    assert ended.cause is Cause.LINK_LOST
+
+
+def test_a_client_that_does_not_know_pings_is_there() -> None:
+    session = asks()
+    assert reply(session, sent(session.ping(0.0, 60.0)), "feature-not-implemented") == []
+    assert session.deadline is None
+
+
+def test_a_device_that_is_not_back_yet_is_asked_again_and_then_given_up() -> None:
+    session = asks()
+    ping = sent(session.ping(0.0, 20.0))
+    assert reply(session, ping, "service-unavailable", now=1.0) == []
+    assert session.deadline == 1.0 + PING_AGAIN
+    assert session.tick(10.0) == []
+    again = sent(session.tick(16.0))
+    (ended,) = reply(session, again, "service-unavailable", now=17.0)
+    assert ended == Ended(Cause.LINK_LOST, "the device did not come back")
+
+
+def test_a_bounced_propose_means_absent_unless_the_domain_is_not_there() -> None:
+    assert unreachable(stanzas.Condition("service-unavailable")) is Cause.UNAVAILABLE
+    assert unreachable(stanzas.Condition("remote-server-not-found")) is Cause.NOT_FOUND
