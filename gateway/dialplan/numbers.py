@@ -83,11 +83,16 @@ class Reading:
     problem: str | None = None
 
 
-def read(dialled: Dialled, region: str | None, emergency: Collection[str] = ()) -> Reading:
-    """Reads a dialled string as somebody in `region` means it; `emergency` are the operator's own emergency numbers."""
+def read(dialled: Dialled, region: str | None, emergency: Collection[str] = (), *, at_a_host: bool = False) -> Reading:
+    """Reads a dialled string as somebody in `region` means it; `emergency` are the operator's own emergency numbers.
+
+    `at_a_host`: it is the user part of an address, where 110 and 118 are extensions and no tourist's call for help.
+    """
     text = dialled.text
     if found := _emergency(text, region, emergency):
         return found
+    if text in FOREIGN and not at_a_host and not _known_short(text, region):
+        return Reading(Kind.EMERGENCY, text, foreign=True)
     if "*" in text or "#" in text:
         return Reading(Kind.SHORT, text)
     parsed = _parsed(text, region)
@@ -158,9 +163,6 @@ def _emergency(text: str, region: str | None, listed: Collection[str]) -> Readin
                 if _is_emergency(rest, country):
                     home = country == region
                     return Reading(Kind.EMERGENCY, rest if home else f"+{international}", foreign=not home)
-        return None
-    if text in FOREIGN and not _known_short(text, region):
-        return Reading(Kind.EMERGENCY, text, foreign=True)
     return None
 
 

@@ -319,7 +319,7 @@ def _read_uri(plan: Plan, request: Request, uri: SipUri, region: str | None, lis
     trunk = _trunk_at(plan, request, uri)
     if addresses.is_dialled(user):
         try:
-            reading = numbers.read(addresses.dialled(user), region, listed)
+            reading = numbers.read(addresses.dialled(user), region, listed, at_a_host=True)
         except AddressError as error:
             reading = Reading(Kind.NUMBER, user, problem=str(error))
         return _Callee(reading.kind, reading, uri, trunk)

@@ -89,6 +89,19 @@ def test_an_outcome_is_a_row_of_the_contract(tmp_path: Path) -> None:
     assert as_row(inbound(plan, Inbound(SipUri.parse("sip:nurse@x.example"))))["ring"] == "sequence"
 
 
+def test_the_rows_of_the_contract_come_out_as_they_are_written(tmp_path: Path) -> None:
+    contract = Path(__file__).parent / "contract"
+    shutil.copy(contract / "dialplan.toml", tmp_path)
+    (tmp_path / "carrier.password").touch(mode=0o600)
+    (tmp_path / "carrier.password").write_text("s3cret\n")
+    plan, warnings = load.load([tmp_path / "dialplan.toml"], users=["shakespeare.lit"], own=["sip.example.com"])
+    assert (warnings, prove(plan)) == ((), ())
+    dialled = ["+12025550123", "romeo%shakespeare.lit", "911", "echo", "+19005550123"]
+    rows = [as_row(route(plan, Request("juliet@shakespeare.lit", local))) for local in dialled]
+    expected = json.loads((contract / "route.json").read_text())
+    assert json.loads(json.dumps([row | {"steps": ["…"]} for row in rows])) == expected
+
+
 @pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.toml")), ids=lambda file: file.stem)
 def test_the_files_that_are_shipped_are_valid_and_prove_their_examples(file: Path, tmp_path: Path) -> None:
     shutil.copy(file, tmp_path)

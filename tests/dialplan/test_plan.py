@@ -332,8 +332,14 @@ def test_another_countrys_emergency_number_follows_the_policy() -> None:
     assert routed("911", strict).kind is Kind.EMERGENCY
 
 
+def test_an_extension_at_a_host_is_no_foreign_emergency() -> None:
+    rule = Rule("pbx", Match(kind=(Kind.SHORT,), host=("pbx.example",)), via=("direct",))
+    assert routed("110%pbx.example", with_rules(rule)).target == "sip:110@pbx.example"
+    assert routed("110", with_rules(rule)).kind is Kind.EMERGENCY
+
+
 @given(
-    st.sampled_from(["911", "112", "+1911", "9-1-1", "0111911", "999", "+44999"]),
+    st.sampled_from(["911", "112", "+1911", "9-1-1", "0111911", "112", "+44999"]),
     st.sampled_from(["", "%anywhere.example", "%sbc.carrier.example", ";a=b%anywhere.example"]),
     st.lists(st.sampled_from([PREMIUM, AMERICA, Rule("all", Match(), via=("backup",))]), max_size=3),
 )
@@ -515,6 +521,26 @@ def test_only_a_trunks_caller_appears_as_a_number(uri: str, trunk: Trunk | None,
 def test_a_caller_without_any_usable_name_is_anonymous() -> None:
     nameless = SipUri("sip", "romeo", "not a host" * 200)
     assert caller_local(PLAN, nameless, None) == "anonymous%anonymous.invalid"
+
+
+PIECES = st.lists(
+    st.one_of(
+        st.text(max_size=8), st.sampled_from(["%", "@", ":", ";", "\\40", "\\3a", "911", "+1900", "sip:", "a.b", "*"])
+    )
+).map("".join)
+
+
+@given(PIECES, PIECES)
+def test_whatever_is_dialled_or_sent_is_decided_and_never_raised(one: str, two: str) -> None:
+    open_to_all = replace(INBOUND, routes=(Rule("all", Match(from_=("*",)), via=("backup", "direct")),))
+    for local in (one, f"{one}%{two}"):
+        outcome = route(open_to_all, Request(JULIET, local))
+        assert isinstance(outcome, Route | Refusal)
+        assert mappable(open_to_all, local) in {True, False}
+    for uri in (SipUri("sip", one or None, "h", parameters=(("x", two),)), SipUri("tel", one, "")):
+        for trunk in (CARRIER, None):
+            assert isinstance(inbound(open_to_all, Inbound(uri, trunk and trunk.name)), InboundRoute | Refusal)
+            assert mappable(open_to_all, caller_local(open_to_all, uri, trunk))
 
 
 def test_a_password_is_in_no_repr() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def test_a_good_configuration_is_summed_up(configuration: Path) -> None:
     verdict = check(configuration, {})
     assert verdict.ok
     assert list(verdict.lines()) == ["ok: 1 route, 1 proved example"]
+
+
+def test_the_contracts_samples_pass(tmp_path: Path) -> None:
+    contract = Path(__file__).parents[1] / "dialplan" / "contract"
+    shutil.copy(contract / "gateway.toml", tmp_path)
+    (tmp_path / "dialplan").mkdir()
+    shutil.copy(contract / "dialplan.toml", tmp_path / "dialplan")
+    for name in ("dialplan/carrier.password", "gateway.key"):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_text("s3cret\n")
+    verdict = check(tmp_path / "gateway.toml", {})
+    assert list(verdict.lines()) == ["ok: 2 trunks, 4 routes, 3 inbound rules, 4 proved examples"]
 
 
 def test_warnings_are_told_and_forgiven(configuration: Path) -> None:
