@@ -7,7 +7,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -17,6 +17,8 @@ from aiortc.rtcicetransport import RTCIceCandidate, RTCIceParameters
 
 from gateway.media.engine import MediaEvent
 from gateway.session.model import Candidate, Codec, Fingerprint, Ice, Setup, Stream, Transport
+
+T = TypeVar("T")
 
 OPUS = Codec(111, "opus", 48_000, 2)
 PCMA = Codec(8, "PCMA", 8_000)
@@ -201,14 +203,16 @@ class Events:
         self.all.append(event)
         self._changed.set()
 
-    async def wait(self, matches: Callable[[MediaEvent], bool]) -> MediaEvent:
+    async def until(self, condition: Callable[[], T | None]) -> T:
+        """What the condition comes to, once it is true; asked again with every event."""
         async with asyncio.timeout(SAFETY):
-            while True:
-                for event in self.all:
-                    if matches(event):
-                        return event
+            while not (found := condition()):
                 self._changed.clear()
                 await self._changed.wait()
+            return found
 
     async def of(self, kind: type[MediaEvent], leg: str) -> Any:
-        return await self.wait(lambda event: isinstance(event, kind) and event.leg == leg)
+        """The first event of this kind on this leg."""
+        return await self.until(
+            lambda: next((event for event in self.all if isinstance(event, kind) and event.leg == leg), None)
+        )

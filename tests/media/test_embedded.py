@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gateway.call.causes import Cause
+from gateway.errors import MediaError
+from gateway.media.embedded import EmbeddedEngine, MediaSettings, share
+from gateway.media.engine import Connected, Digit, LegKind, Lost
+from gateway.media.rtp import DigitReader, steps
+from gateway.session.model import Codec, Setup, Stream, Transport
+from tests.media.ends import (
+    EVENT_8,
+    EVENT_48,
+    OPUS,
+    PCMA,
+    PCMU,
+    SAFETY,
+    Browser,
+    Decoding,
+    End,
+    Events,
+    Opus,
+    Phone,
+    alaw,
+    loudest,
+    sine,
+    stream,
+    ulaw,
+)
+
+MakeEngine = Any  # conftest.MakeEngine
+SECONDS = 1.0
+
+
+def events(engine: EmbeddedEngine) -> Events:
+    assert isinstance(engine.on_event, Events)
+    return engine.on_event
+
+
+async def bridged(engine: EmbeddedEngine, browser: Browser, phone: Phone, caller: Stream, callee: Stream) -> None:
+    """A call from the browser to the phone, up to the point where media flows both ways."""
+    remote = await browser.open(Setup.ACTIVE)
+    ours = await engine.allocate("call", "caller", LegKind.WEBRTC, setup=Setup.PASSIVE)
+    theirs = await engine.allocate("call", "callee", LegKind.RTP)
+    phone.far = (str(theirs.address), theirs.port)
+    await engine.connect("call", "callee", phone.transport, callee, peer="caller")
+    await engine.connect("call", "caller", remote, caller, peer="callee", setup=Setup.PASSIVE)
+    await browser.connect(ours, Setup.ACTIVE, controlling=True)
+    await events(engine).of(Connected, "caller")
+
+
+def frames(codec: Codec, frequency: float) -> list[bytes]:
+    """A second of a tone in packets of 20 ms."""
+    if codec.name == "opus":
+        encode, tone = Opus(), sine(frequency, 48_000, rate=48_000)
+        return [one for at in range(0, 48_000, 960) for one in encode(tone[at : at + 960])]
+    coded = (alaw if codec.name == "PCMA" else ulaw)(sine(frequency, 8_000))
+    return [coded[at : at + 160] for at in range(0, 8_000, 160)]
+
+
+async def listen(end: End, codec: Codec, packets: int) -> np.ndarray:
+    """The samples of so many packets, which must be of this codec and in an unbroken sequence."""
+    decode, pieces, before = Decoding(codec), [], None
+    for _ in range(packets):
+        heard = await end.hear()
+        seq = int.from_bytes(heard[2:4])
+        assert heard[1] & 0x7F == codec.pt
+        assert before is None or seq == (before + 1) & 0xFFFF
+        before = seq
+        pieces.append(decode(heard[12:]))
+    return np.concatenate(pieces)
+
+
+@pytest.mark.parametrize(
+    ("caller", "callee"),
+    [(OPUS, PCMA), (OPUS, PCMU), (PCMU, PCMU), (PCMA, PCMU), (OPUS, replace(OPUS, pt=96))],
+    ids=lambda codec: f"{codec.name}-{codec.pt}",
+)
+async def test_a_tone_goes_both_ways(
+    make_engine: MakeEngine, browser: Browser, phone: Phone, caller: Codec, callee: Codec
+) -> None:
+    engine = await make_engine()
+    await bridged(engine, browser, phone, stream(caller), stream(callee))
+    there, back = random.randrange(300, 1_200), random.randrange(1_300, 2_800)
+    for one, other in zip(frames(caller, there), frames(callee, back), strict=True):
+        browser.say(caller, one, 20 * caller.clock_rate // 1000)
+        phone.say(callee, other, 20 * callee.clock_rate // 1000)
+        await asyncio.sleep(0.001)  # so that no socket's buffer overflows
+    at_phone, at_browser = await listen(phone, callee, 48), await listen(browser, caller, 48)
+    for heard, codec, frequency in ((at_phone, callee, there), (at_browser, caller, back)):
+        assert loudest(heard[len(heard) // 5 :], codec.clock_rate) == pytest.approx(frequency, abs=5)
+
+
+@pytest.mark.parametrize(("caller", "event"), [(OPUS, EVENT_48), (PCMA, EVENT_8)], ids=["transcoded", "relayed"])
+async def test_digits_go_both_ways_and_are_told_once(
+    make_engine: MakeEngine, browser: Browser, phone: Phone, caller: Codec, event: Codec
+) -> None:
+    engine = await make_engine()
+    await bridged(engine, browser, phone, stream(caller, event), stream(PCMA, EVENT_8))
+    for end, codec, other, other_codec in ((browser, event, phone, EVENT_8), (phone, EVENT_8, browser, event)):
+        digits = "".join(random.choices("0123456789*#ABCD", k=3))
+        begin = end.timestamp
+        for step in steps(digits, 60, codec.clock_rate):
+            end.timestamp = begin + step.timestamp
+            end.say(codec, step.body, 0, marker=step.marker)
+        reader, heard = DigitReader(), []
+        while len(heard) < 3:
+            got = await other.hear()
+            assert got[1] & 0x7F == other_codec.pt
+            heard += reader.read(int.from_bytes(got[4:8]), got[12:], other_codec.clock_rate, 0.0)
+        assert [(one.digit, one.duration) for one in heard] == [(digit, 60) for digit in digits]
+        leg = "caller" if end is browser else "callee"
+        told = await events(engine).until(lambda leg=leg: _digits(engine, leg, 3))
+        assert told == [Digit("call", leg, digit, 60) for digit in digits]
+
+
+def _digits(engine: EmbeddedEngine, leg: str, at_least: int) -> list[Digit] | None:
+    found = [event for event in events(engine).all if isinstance(event, Digit) and event.leg == leg]
+    return found if len(found) >= at_least else None
+
+
+async def test_digits_by_signalling_are_said_to_a_leg(make_engine: MakeEngine, browser: Browser, phone: Phone) -> None:
+    engine = await make_engine()
+    await bridged(engine, browser, phone, stream(OPUS, EVENT_48), stream(PCMA, EVENT_8))
+    for leg, end, codec in (("callee", phone, EVENT_8), ("caller", browser, EVENT_48)):
+        await engine.dtmf("call", leg, "4#", 60)
+        reader, heard = DigitReader(), []
+        while len(heard) < 2:
+            got = await end.hear()
+            heard += reader.read(int.from_bytes(got[4:8]), got[12:], codec.clock_rate, 0.0)
+        assert [(one.digit, one.duration) for one in heard] == [("4", 60), ("#", 60)]
+
+
+async def test_digits_to_an_end_that_takes_none_are_refused(make_engine: MakeEngine, phone: Phone) -> None:
+    engine = await make_engine()
+    await engine.allocate("call", "callee", LegKind.RTP)
+    await engine.connect("call", "callee", phone.transport, stream(PCMA))
+    with pytest.raises(MediaError, match="telephone events"):
+        await engine.dtmf("call", "callee", "1")
+
+
+@pytest.mark.parametrize("codec", [OPUS, PCMU], ids=lambda codec: codec.name)
+async def test_the_test_line_says_something_and_then_echoes(
+    make_engine: MakeEngine, browser: Browser, codec: Codec
+) -> None:
+    engine = await make_engine()
+    remote = await browser.open(Setup.ACTIVE)
+    ours = await engine.allocate("call", "caller", LegKind.WEBRTC, setup=Setup.PASSIVE)
+    await engine.connect("call", "caller", remote, stream(codec), setup=Setup.PASSIVE)
+    await engine.play("call", "caller", "echo")
+    await engine.loop("call", "caller")
+    await browser.connect(ours, Setup.ACTIVE, controlling=True)
+    prompt = await listen(browser, codec, 50)
+    assert np.abs(prompt.astype(int)).max() > 2_000
+    # The prompt goes on for some seconds; what is said meanwhile is not heard, what is said after it is.
+    mine = b"\x01" * 160
+    async with asyncio.timeout(SAFETY * 2):
+        while (await browser.hear())[12:] != mine:
+            browser.say(codec, mine, 160)
+
+
+async def test_a_certificate_that_was_not_announced_ends_the_leg(make_engine: MakeEngine, browser: Browser) -> None:
+    engine = await make_engine()
+    remote = await browser.open(Setup.ACTIVE)
+    assert remote.fingerprint is not None
+    wrong = replace(remote, fingerprint=replace(remote.fingerprint, value=":".join(["AB"] * 32)))
+    ours = await engine.allocate("call", "caller", LegKind.WEBRTC, setup=Setup.PASSIVE)
+    await engine.connect("call", "caller", wrong, stream(OPUS), setup=Setup.PASSIVE)
+    await browser.connect(ours, Setup.ACTIVE, controlling=True)
+    assert (await events(engine).of(Lost, "caller")).cause is Cause.SECURITY
+
+
+async def test_a_stranger_is_not_heard_and_hears_nothing(
+    make_engine: MakeEngine, browser: Browser, phone: Phone, stranger: Phone
+) -> None:
+    engine = await make_engine()
+    await bridged(engine, browser, phone, stream(PCMA), stream(PCMA))
+    phone.say(PCMA, b"mine", 160)
+    assert (await browser.hear())[12:] == b"mine"
+    stranger.far = phone.far
+    for _ in range(20):
+        stranger.say(PCMA, b"not mine", 160)
+    phone.say(PCMA, b"mine again", 160)
+    browser.say(PCMA, b"yours", 160)
+    assert (await browser.hear())[12:] == b"mine again"
+    assert (await phone.hear())[12:] == b"yours"
+    counted = await engine.release("call")
+    assert (counted["callee"].received_packets, counted["caller"].sent_packets) == (2, 2)
+    assert stranger.heard.empty()
+    assert browser.heard.empty()
+
+
+async def test_silence_is_lost_media(make_engine: MakeEngine, phone: Phone) -> None:
+    engine = await make_engine(first=0.05)
+    await engine.allocate("call", "callee", LegKind.RTP)
+    await engine.connect("call", "callee", phone.transport, stream(PCMA))
+    assert (await events(engine).of(Lost, "callee")).cause is Cause.MEDIA_LOST
+
+
+async def test_an_end_that_cannot_be_reached_is_failed_media(make_engine: MakeEngine, browser: Browser) -> None:
+    engine = await make_engine(connect=0.05)
+    await engine.allocate("call", "caller", LegKind.WEBRTC, controlling=True)
+    await engine.connect("call", "caller", await browser.open(Setup.PASSIVE), stream(OPUS))
+    assert (await events(engine).of(Lost, "caller")).cause is Cause.MEDIA_FAILED
+
+
+# the pool
+
+
+async def test_calls_go_to_the_least_loaded_worker_and_stay_there(make_engine: MakeEngine) -> None:
+    engine = await make_engine(workers=2)
+    assert len(engine.processes) == 2
+    ports = {}
+    for call in "abcd":
+        first = await engine.allocate(call, "caller", LegKind.RTP)
+        second = await engine.allocate(call, "callee", LegKind.RTP)
+        ports[call] = {_half(engine, transport) for transport in (first, second)}
+    assert [len(halves) for halves in ports.values()] == [1] * 4
+    assert sorted(half for halves in ports.values() for half in halves) == [0, 0, 1, 1]
+    await engine.release("a")
+    await engine.release("c")
+    again = await engine.allocate("e", "caller", LegKind.RTP)
+    assert _half(engine, again) in ports["a"] & ports["c"]
+
+
+def _half(engine: EmbeddedEngine, transport: Transport) -> int:
+    low, high = engine._settings.ports
+    return int(transport.port > (low + high) // 2)
+
+
+async def test_a_killed_worker_loses_its_calls_and_comes_back(make_engine: MakeEngine, phone: Phone) -> None:
+    engine = await make_engine()
+    await engine.allocate("call", "caller", LegKind.WEBRTC)
+    await engine.allocate("call", "callee", LegKind.RTP)
+    (process,) = engine.processes
+    os.kill(process, signal.SIGKILL)
+    for leg in ("caller", "callee"):
+        lost = await events(engine).of(Lost, leg)
+        assert lost.cause is Cause.INTERNAL
+    assert await engine.release("call") == {}
+    ours = await engine.allocate("next", "callee", LegKind.RTP)
+    await engine.connect("next", "callee", phone.transport, stream(PCMA))
+    await engine.loop("next", "callee")
+    phone.far = (str(ours.address), ours.port)
+    phone.say(PCMA, b"again", 160)
+    assert (await phone.hear())[12:] == b"again"
+    assert engine.processes != (process,)
+
+
+async def test_a_call_in_hand_when_its_worker_dies_is_an_error_not_a_wait(make_engine: MakeEngine) -> None:
+    engine = await make_engine()
+    await engine.allocate("call", "caller", LegKind.RTP)
+    (process,) = engine.processes
+    os.kill(process, signal.SIGSTOP)
+    asked = asyncio.ensure_future(engine.statistics("call"))
+    await asyncio.sleep(0)
+    os.kill(process, signal.SIGKILL)
+    with pytest.raises(MediaError, match="gone"):
+        await asked
+
+
+async def test_a_worker_that_hangs_is_replaced(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.media.embedded._HEARTBEAT", 0.1)
+    engine = await make_engine()
+    await engine.allocate("call", "caller", LegKind.RTP)
+    (process,) = engine.processes
+    os.kill(process, signal.SIGSTOP)
+    assert (await events(engine).of(Lost, "caller")).cause is Cause.INTERNAL
+    await engine.allocate("next", "caller", LegKind.RTP)
+    assert engine.processes != (process,)
+
+
+async def test_the_dead_tell_no_more_of_calls_that_were_released(make_engine: MakeEngine) -> None:
+    engine = await make_engine()
+    await engine.allocate("call", "caller", LegKind.RTP)
+    await engine.allocate("other", "caller", LegKind.RTP)
+    await engine.release("call")
+    os.kill(engine.processes[0], signal.SIGKILL)
+    await events(engine).of(Lost, "caller")
+    assert [event.call for event in events(engine).all] == ["other"]
+
+
+@pytest.mark.parametrize("method", ["play", "loop", "dtmf", "candidates"])
+async def test_an_unknown_call_is_an_error_except_to_give_it_back(make_engine: MakeEngine, method: str) -> None:
+    engine = await make_engine()
+    arguments = {"play": ("echo",), "dtmf": ("1",), "candidates": ((),)}.get(method, ())
+    with pytest.raises(MediaError, match="unknown call"):
+        await getattr(engine, method)("call", "leg", *arguments)
+    assert await engine.release("call") == {}
+    assert await engine.release("call", "leg") == {}
+    assert await engine.statistics("call") == {}
+
+
+async def test_a_port_that_is_not_there_is_an_error_and_the_call_is_not_kept() -> None:
+    engine = EmbeddedEngine(MediaSettings("127.0.0.1", None, (39_990, 39_993), 1))
+    await engine.start()
+    for leg in "ab":
+        await engine.allocate("call", leg, LegKind.RTP)
+    with pytest.raises(MediaError, match="in use"):
+        await engine.allocate("next", "a", LegKind.RTP)
+    assert await engine.release("next") == {}
+    assert set(await engine.release("call", "a")) == {"a"}
+    assert set(await engine.statistics("call")) == {"b"}
+    await engine.stop()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MediaSettings("nowhere"),
+        MediaSettings("127.0.0.1", allow=("10.0.0.0/99",)),
+        MediaSettings("127.0.0.1", ports=(20_000, 20_002)),
+        MediaSettings("203.0.113.7", ports=(20_000, 20_010), workers=4),
+    ],
+)
+async def test_settings_that_cannot_work_are_refused_before_anything_is_started(settings: MediaSettings) -> None:
+    engine = EmbeddedEngine(settings)
+    with pytest.raises(MediaError):
+        await engine.start()
+    assert engine.processes == ()
+    with pytest.raises(MediaError, match="not running"):
+        await engine.allocate("call", "leg", LegKind.RTP)
+
+
+@pytest.mark.parametrize(
+    ("ports", "workers", "shares"),
+    [
+        ((20_000, 20_099), 2, [(20_000, 20_049), (20_050, 20_099)]),
+        ((20_000, 20_013), 3, [(20_000, 20_003), (20_004, 20_007), (20_008, 20_011)]),
+    ],
+)
+def test_ports_are_shared_evenly(ports: tuple[int, int], workers: int, shares: list[tuple[int, int]]) -> None:
+    assert share(ports, workers) == shares

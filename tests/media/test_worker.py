@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from gateway.errors import MediaError, NgError
+from gateway.media import ng
+from gateway.media.engine import LegKind
+from gateway.media.wire import pack
+from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, prompt
+from gateway.session.model import Setup
+from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, stream
+
+Command = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+async def worker(ports: tuple[int, int]) -> AsyncIterator[Worker]:
+    worker = Worker(WorkerSettings("127.0.0.1", None, *ports, ("127.0.0.0/8",)), Events())
+    yield worker
+    await worker.close()
+
+
+@pytest.fixture
+def command(worker: Worker) -> Command:
+    """A command as it comes over the wire."""
+
+    async def run(name: str, **arguments: Any) -> Any:
+        answer = await worker.handle(ng.message(ng.encode({"command": name, **arguments})))
+        return ng.decode(ng.encode(answer))
+
+    return run
+
+
+async def test_a_call_goes_from_allocation_to_release_in_commands(command: Command, phone: Phone) -> None:
+    assert await command("ping") == {"result": "pong", "calls": 0}
+    ours = (await command("allocate", call="c", leg="a", kind="rtp"))["transport"]
+    assert await command("allocate", call="c", leg="a", kind="rtp") == {"result": "ok", "transport": ours}
+    await command("connect", call="c", leg="a", remote=pack(phone.transport), stream=pack(stream(PCMA)))
+    await command("loop", call="c", leg="a")
+    phone.far = (ours["address"], ours["port"])
+    phone.say(PCMA, b"echo", 160)
+    assert (await phone.hear())[12:] == b"echo"
+    counted = (await command("statistics", call="c"))["legs"]["a"]
+    assert (counted["received_packets"], counted["sent_packets"], counted["codec"]) == (1, 1, "PCMA")
+    assert (await command("release", call="c", leg="b"))["legs"] == {}
+    assert (await command("release", call="c"))["legs"] == {"a": counted}
+    assert (await command("release", call="c"))["legs"] == {}
+    assert (await command("statistics", call="c"))["legs"] == {}
+    assert await command("ping") == {"result": "pong", "calls": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"command": "publish"}, "Unrecognized command"),
+        ({}, "command is missing"),
+        ({"command": "allocate", "call": "c", "leg": "b", "kind": "pigeon"}, "LegKind"),
+        ({"command": "allocate", "call": "c", "kind": "rtp"}, "leg is missing"),
+        ({"command": "allocate", "call": "c", "leg": "a", "kind": "webrtc"}, "other kind"),
+        ({"command": "connect", "call": "c", "leg": "a", "remote": {}, "stream": {}}, "Stream"),
+        ({"command": "candidates", "call": "c", "leg": "x", "candidates": []}, "unknown leg"),
+        ({"command": "play", "call": "x", "leg": "a", "prompt": "echo"}, "unknown leg"),
+        ({"command": "play", "call": "c", "leg": "a", "prompt": "../../etc/passwd"}, "no prompt"),
+        ({"command": "play", "call": "c", "leg": "a", "prompt": "opera"}, "no prompt"),
+        ({"command": "dtmf", "call": "c", "leg": "a", "digits": "12x"}, "not digits"),
+        ({"command": "dtmf", "call": "c", "leg": "a", "digits": ""}, "not digits"),
+        ({"command": "dtmf", "call": "c", "leg": "a", "digits": "1" * 65}, "not digits"),
+        ({"command": "dtmf", "call": "c", "leg": "a", "digits": "1", "duration": 10**9}, "lasts between"),
+        ({"command": "dtmf", "call": "c", "leg": "a", "digits": "1", "duration": "long"}, "lasts between"),
+    ],
+)
+async def test_what_cannot_be_done_is_said(worker: Worker, arguments: Any, reason: str) -> None:
+    await worker.allocate("c", "a", LegKind.RTP, False, Setup.ACTPASS)
+    with pytest.raises((NgError, MediaError), match=reason):
+        await worker.handle(arguments)
+    assert list(await worker.release("c", None)) == ["a"]
+
+
+async def test_a_call_has_only_so_many_legs(command: Command) -> None:
+    for number in range(MAX_LEGS):
+        await command("allocate", call="c", leg=str(number), kind="rtp")
+    with pytest.raises(MediaError, match="too many"):
+        await command("allocate", call="c", leg="one more", kind="rtp")
+
+
+async def test_a_leg_without_a_port_leaves_no_call_behind(ports: tuple[int, int]) -> None:
+    worker = Worker(WorkerSettings("127.0.0.1", None, ports[0], ports[0] + 1), Events())
+    await worker.allocate("c", "a", LegKind.RTP, False, Setup.ACTPASS)
+    with pytest.raises(MediaError, match="in use"):
+        await worker.allocate("d", "a", LegKind.WEBRTC, False, Setup.ACTPASS)
+    assert await worker.handle({"command": "ping"}) == {"result": "pong", "calls": 1}
+    await worker.close()
+
+
+def test_peers_are_exclusive_whoever_names_them() -> None:
+    call = Call()
+    call.meet("callee1", "caller")
+    call.meet("callee2", "caller")
+    assert call.peers == {"callee2": "caller", "caller": "callee2"}
+    call.meet("caller", "caller")
+    assert call.peers == {"caller": "caller"}
+
+
+async def test_two_legs_hear_each_other_whichever_is_connected_first(
+    command: Command, phone: Phone, stranger: Phone
+) -> None:
+    ends = {"a": phone, "b": stranger}
+    for name, end in ends.items():
+        ours = (await command("allocate", call="c", leg=name, kind="rtp"))["transport"]
+        end.far = (ours["address"], ours["port"])
+    await command("connect", call="c", leg="b", remote=pack(stranger.transport), stream=pack(stream(PCMU)), peer="a")
+    await command("connect", call="c", leg="a", remote=pack(phone.transport), stream=pack(stream(PCMU)))
+    phone.say(PCMU, b"from a", 160)
+    assert (await stranger.hear())[12:] == b"from a"
+    stranger.say(PCMU, b"from b", 160)
+    assert (await phone.hear())[12:] == b"from b"
+
+
+async def test_digits_go_out_before_the_far_end_has_spoken(command: Command, phone: Phone) -> None:
+    await command("allocate", call="c", leg="a", kind="rtp")
+    await command("connect", call="c", leg="a", remote=pack(phone.transport), stream=pack(stream(PCMA, EVENT_8)))
+    await command("dtmf", call="c", leg="a", digits="7", duration=40)
+    heard = await phone.hear()
+    assert (heard[1] & 0x7F, heard[12]) == (101, 7)
+
+
+@pytest.mark.parametrize(
+    ("address", "low", "allow"),
+    [("nowhere", 20_000, ()), ("127.0.0.1", 20_001, ()), ("127.0.0.1", 20_000, ("10.0.0.0/40",))],
+)
+async def test_settings_that_cannot_work_are_refused(address: str, low: int, allow: tuple[str, ...]) -> None:
+    with pytest.raises(MediaError):
+        Worker(WorkerSettings(address, None, low, 20_001, allow), Events())
+
+
+def test_the_prompt_is_short_and_has_sound_in_it() -> None:
+    samples = prompt("echo")
+    assert 8_000 < len(samples) // 2 < 5 * 8_000
+    assert len(set(samples)) > 100
+
+
+async def test_a_worker_that_loses_its_parent_ends_by_itself(ports: tuple[int, int]) -> None:
+    commands, their_commands = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    events, their_events = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    fds = (their_commands.fileno(), their_events.fileno())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway.media.worker",
+        "--settings",
+        json.dumps(pack(WorkerSettings("127.0.0.1", None, *ports))),
+        "--fds",
+        f"{fds[0]},{fds[1]}",
+        stdin=asyncio.subprocess.PIPE,
+        pass_fds=fds,
+    )
+    client = ng.NgClient(commands)
+    with their_commands, their_events, events:
+        assert await client.request("ping", patience=10.0) == {"result": "pong", "calls": 0}
+        assert process.stdin is not None
+        process.stdin.close()  # as the kernel does when the parent dies
+        assert await process.wait() == 0
+    client.close()
+
+
+def test_a_worker_imports_neither_xmpp_nor_storage_nor_operations() -> None:
+    """What is not imported takes no memory in each of the workers."""
+    script = "import sys, gateway.media.worker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "gateway.media.webrtcleg" in loaded
+    assert not {"slixmpp", "sqlalchemy", "gateway.ops", "gateway.sip", "gateway.xmpp", "pydantic"} & set(loaded)
