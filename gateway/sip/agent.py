@@ -39,6 +39,8 @@ from gateway.sip.usage import METHODS, Exchange, Report, Usage, local
 EXTENSIONS = frozenset({"timer"})  # what a Require may ask of us
 NEW = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "MESSAGE", "OPTIONS", "REFER", "PUBLISH", "NOTIFY"})
 
+CONTACTING = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "NOTIFY", "UPDATE"})  # requests that say where we are
+
 Output = Transmit | Report
 
 
@@ -287,7 +289,7 @@ class Agent:
         host, port = flow.sent_by
         via = f"SIP/2.0/{flow.transport} {bracketed(host)}:{port};branch={COOKIE}{self.token()};rport"
         request.headers.prepend("Via", via)
-        if "Contact" not in request.headers and request.method in ("INVITE", "SUBSCRIBE", "NOTIFY", "UPDATE"):
+        if "Contact" not in request.headers and request.method in CONTACTING:
             request.headers.add("Contact", exchange.usage.contact(flow))
         if request.method == "ACK":
             exchange.request, exchange.over = request, True

@@ -3,8 +3,9 @@
     401/407 ── challenges() ──> the first that we can answer ── Session.authorize() ──> Authorization
 
 The server lists challenges in its order of preference, so the first supported one is taken (RFC 8760 §2.3). One
-Session remembers one challenge's nonce and counts its uses. A second challenge of a realm is answered only when it says
-that the nonce was stale: anything else means that the password is wrong, and asking again would lock the account.
+Session remembers one challenge's nonce and counts its uses. When a request that answered a challenge is challenged again,
+that is answered only if it says that the nonce was stale: anything else means that the password is wrong, and asking
+again would lock the account.
 """
 
 from __future__ import annotations
@@ -148,14 +149,18 @@ class Authenticator:
         self._cnonce = cnonce
         self._sessions: dict[tuple[bool, str], Session] = {}
 
-    def learn(self, refusal: Response) -> bool:
-        """Take the challenges of a 401 or 407. False when asking again would not help."""
+    def learn(self, refusal: Response, *, again: bool) -> bool:
+        """Take the challenges of a 401 or 407. False when asking again would not help.
+
+        `again`: this request was refused before, and has answered what it was asked then.
+        """
         better = False
         for challenge in challenges(refusal):
             key = (challenge.proxy, challenge.realm)
             known = self._sessions.get(key)
-            # COMPAT: servers that renew a nonce without saying stale; but the same nonce again means: wrong password.
-            if known is None or (challenge.stale and challenge.nonce != known.challenge.nonce):
+            fresh = known is not None and challenge.nonce != known.challenge.nonce
+            # COMPAT: Asterisk and others forget a nonce of an earlier request without saying that it was stale.
+            if known is None or (fresh and (challenge.stale or not again)):
                 self._sessions[key] = Session(challenge, self._credentials)
                 better = True
         return better

@@ -33,6 +33,7 @@ from gateway.sip.digest import Credentials
 from gateway.sip.headers import NameAddr, Reason, host_port
 from gateway.sip.layer import Address, Flow
 from gateway.sip.message import Message, Request, Response
+from gateway.sip.registration import Account, Registration
 from gateway.sip.transport import ip_of, is_ours
 from gateway.sip.usage import ALLOW, METHODS, SUPPORTED
 
@@ -41,7 +42,7 @@ log = structlog.get_logger()
 MAX_EARLY = 512  # traced messages kept until their call is known
 AFTERMATH = 40.0  # seconds in which messages of an ended call are still told under its id
 
-__all__ = ["Credentials", "IncomingCall", "OutgoingCall", "SipSettings", "Telephony"]
+__all__ = ["Account", "Credentials", "IncomingCall", "OutgoingCall", "SipSettings", "Telephony"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Telephony(BaseDialplan):
         self._calls: dict[str, str] = {}  # Call-ID -> the gateway's id of the call
         self._early: deque[tuple[str, bool, str, str]] = deque(maxlen=MAX_EARLY)
         self._hosts = {settings.domain.lower()} | ({settings.advertise.lower()} if settings.advertise else set())
+        self._registering: list[asyncio.Task[None]] = []
         app.dialplan = self
         app.advertise = settings.advertise
         app.trace = self._saw
@@ -111,7 +113,38 @@ class Telephony(BaseDialplan):
 
     async def stop(self) -> None:
         """Hang up whatever is left and close the sockets."""
+        for task in self._registering:
+            task.cancel()
+        await asyncio.gather(*self._registering, return_exceptions=True)
         await self.app.close()
+
+    def register(self, account: Account) -> Registration:
+        """Register this account from now on; what is given back says how that goes."""
+        registration = Registration(account, self.app.now())
+        self._registering.append(self.app.loop.create_task(self._keep_registered(registration)))
+        return registration
+
+    async def _keep_registered(self, registration: Registration) -> None:
+        account, dialog = registration.account, None
+        own = NameAddr(str(account.address))
+        credentials = account.credentials
+        while True:
+            if registration.deadline is not None:
+                await asyncio.sleep(registration.deadline - self.app.now())
+            registration.asked()
+            peer = await self.app.connect(account.registrar, trusted=True)
+            dialog = await peer.register(
+                from_details=own,
+                to_details=own,
+                expires=registration.expires,
+                username=credentials.username if credentials is not None else None,
+                password=credentials.password if credentials is not None else None,
+                dialog=dialog,
+            )
+            if dialog.last is not None:
+                registration.answered(dialog.last, own.user or "", self.app.now())
+            problem = registration.problem
+            log.info("sip registration", trunk=account.name, registered=registration.registered, problem=problem)
 
     def callee(self, call: str, attempt: int, outgoing: OutgoingCall, sink: Sink) -> LegControl:
         """A leg to a callee; nothing is sent before dial()."""

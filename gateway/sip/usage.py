@@ -176,7 +176,11 @@ class Usage:
 
     def _try_again(self, exchange: Exchange, response: Response, now: float) -> bool:
         exchange.tries += 1
-        if self.authenticator is None or exchange.tries > MAX_CHALLENGES or not self.authenticator.learn(response):
+        if (
+            self.authenticator is None
+            or exchange.tries > MAX_CHALLENGES
+            or not self.authenticator.learn(response, again=exchange.tries > 1)
+        ):
             return False
         request = exchange.request.copy()
         if exchange.dialog is not None:

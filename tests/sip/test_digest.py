@@ -11,7 +11,9 @@ CNONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
 MUFASA = Credentials("Mufasa", "Circle of Life")
 
 
-def challenge(algorithm: str = "", qop: str = "auth", nonce: str = NONCE, realm: str = "http-auth@example.org") -> Challenge:
+def challenge(
+    algorithm: str = "", qop: str = "auth", nonce: str = NONCE, realm: str = "http-auth@example.org"
+) -> Challenge:
     return Challenge(realm, nonce, algorithm, qop, None, False, False)
 
 
@@ -33,7 +35,9 @@ def test_rfc_2617_section_3_5() -> None:
 
 def test_without_qop_the_old_formula_holds() -> None:
     given = challenge("MD5", "", "1535646722/5d9e709c8f2ccd74601946bfbd77b032", "asterisk")
-    made = response(given, Credentials("5000", "sangoma"), "REGISTER", "sip:5000@10.10.26.12", body=b"", cnonce="", count="")
+    made = response(
+        given, Credentials("5000", "sangoma"), "REGISTER", "sip:5000@10.10.26.12", body=b"", cnonce="", count=""
+    )
     assert made == "05d233c1f0c0ef3d2fa203512363ce64"
 
 
@@ -85,16 +89,23 @@ def test_a_nonce_is_counted_and_the_field_quotes_what_it_must() -> None:
 def test_a_wrong_password_is_tried_once_and_a_stale_nonce_again() -> None:
     authenticator = Authenticator(MUFASA, lambda: CNONCE)
     assert authenticator.headers("INVITE", "sip:a", b"") == []
-    assert authenticator.learn(refusal('Digest realm="r", nonce="1"'))
+    assert authenticator.learn(refusal('Digest realm="r", nonce="1"'), again=False)
     assert [name for name, _ in authenticator.headers("INVITE", "sip:a", b"")] == ["Authorization"]
-    assert not authenticator.learn(refusal('Digest realm="r", nonce="2"'))
-    assert not authenticator.learn(refusal('Digest realm="r", nonce="1", stale=true'))
-    assert authenticator.learn(refusal('Digest realm="r", nonce="3", stale=true'))
-    assert not authenticator.learn(refusal("Basic realm=x"))
-    assert authenticator.learn(refusal('Digest realm="p", nonce="1"', proxy=True))
+    assert not authenticator.learn(refusal('Digest realm="r", nonce="2"'), again=True)
+    assert not authenticator.learn(refusal('Digest realm="r", nonce="1", stale=true'), again=True)
+    assert authenticator.learn(refusal('Digest realm="r", nonce="3", stale=true'), again=True)
+    assert not authenticator.learn(refusal("Basic realm=x"), again=False)
+    assert authenticator.learn(refusal('Digest realm="p", nonce="1"', proxy=True), again=True)
     names = [name for name, _ in authenticator.headers("INVITE", "sip:a", b"")]
     assert names == ["Authorization", "Proxy-Authorization"]
 
 
 def test_a_password_is_not_shown() -> None:
     assert "Circle" not in repr(MUFASA)
+
+
+def test_a_later_request_may_be_asked_for_a_new_nonce() -> None:
+    authenticator = Authenticator(MUFASA, lambda: CNONCE)
+    assert authenticator.learn(refusal('Digest realm="r", nonce="1"'), again=False)
+    assert authenticator.learn(refusal('Digest realm="r", nonce="2"'), again=False)
+    assert not authenticator.learn(refusal('Digest realm="r", nonce="2"'), again=False)

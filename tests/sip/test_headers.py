@@ -88,7 +88,9 @@ def test_the_parts_of_a_via() -> None:
     assert (VIAS[1][1].branch, VIAS[1][1].sent_by) == ("", "[2001:db8::1]")
 
 
-@pytest.mark.parametrize("text", ["", "SIP/2.0/UDP", "SIP/2.0 host", "HTTP/2.0/UDP h", "SIP/3.0/UDP h", "SIP/2.0/UDP :5"])
+@pytest.mark.parametrize(
+    "text", ["", "SIP/2.0/UDP", "SIP/2.0 host", "HTTP/2.0/UDP h", "SIP/3.0/UDP h", "SIP/2.0/UDP :5"]
+)
 def test_what_is_no_via(text: str) -> None:
     with pytest.raises(SipError):
         Via.parse(text)

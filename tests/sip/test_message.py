@@ -60,7 +60,9 @@ MINIMAL = (
 
 
 def test_what_is_read_is_written_back() -> None:
-    data = (MINIMAL + "Record-Route: <sip:p1;lr>,  <sip:p2;lr>\r\nX-Odd:\tvalue  \r\nContent-Length: 2\r\n\r\nhi").encode()
+    data = (
+        MINIMAL + "Record-Route: <sip:p1;lr>,  <sip:p2;lr>\r\nX-Odd:\tvalue  \r\nContent-Length: 2\r\n\r\nhi"
+    ).encode()
     message = parse(data)
     assert bytes(message) == data.replace(b"\tvalue  ", b" value")
     assert message.headers.all("Record-Route") == ["<sip:p1;lr>,  <sip:p2;lr>"]
@@ -161,9 +163,7 @@ def test_no_octets_raise_anything_else(data: bytes) -> None:
 
 
 def test_responses_copy_what_the_rfc_copies() -> None:
-    request = parse(
-        MINIMAL.encode() + b"Via: SIP/2.0/UDP h2;branch=z9hG4bKb\r\nTimestamp: 5\r\nSubject: no\r\n\r\n"
-    )
+    request = parse(MINIMAL.encode() + b"Via: SIP/2.0/UDP h2;branch=z9hG4bKb\r\nTimestamp: 5\r\nSubject: no\r\n\r\n")
     assert isinstance(request, Request)
     trying = respond(request, 100, tag="t")
     assert trying.headers["To"] == "<sip:gw@gw.example>"

@@ -122,7 +122,9 @@ class Datagrams:
     async def __aenter__(self) -> Datagrams:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, _: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, _: TracebackType | None
+    ) -> None:
         self.socket.close()
 
     def send(self, message: str | bytes, port: int | None = None) -> None:

@@ -1,0 +1,109 @@
+"""gateway.sip.registration: refresh and back-off on a clock set by hand; and once over a socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.addresses import SipUri
+from gateway.sip.application import Application
+from gateway.sip.leg import Account, Credentials, SipSettings, Telephony
+from gateway.sip.message import Headers, Response
+from gateway.sip.registration import (
+    FIRST_PAUSE,
+    FORBIDDEN_PAUSE,
+    LAST_PAUSE,
+    LONGEST,
+    SHORTEST,
+    Registration,
+    granted_seconds,
+)
+from tests.sip.wire import Datagrams, answer, field, tag
+
+
+def account(registrar: str = "sip:registrar.example") -> Account:
+    return Account("carrier", SipUri.parse(registrar), SipUri.parse("sip:romeo@carrier.example"), Credentials("r", "s"))
+
+
+def said(status: int, **headers: str) -> Response:
+    return Response(status, "", Headers((name.replace("_", "-"), value) for name, value in headers.items()))
+
+
+def test_it_is_refreshed_before_it_expires() -> None:
+    registration = Registration(account(), 10.0)
+    assert registration.deadline == 10.0
+    registration.asked()
+    assert registration.deadline is None
+    registration.answered(said(200, Contact="<sip:romeo@192.0.2.1>;expires=600"), "romeo", 11.0)
+    assert registration.registered
+    assert registration.deadline == 11.0 + 540
+
+
+def test_failures_are_retried_with_growing_patience() -> None:
+    registration, pauses = Registration(account(), 0.0), []
+    for _ in range(9):
+        registration.answered(said(503), "romeo", 0.0)
+        pauses.append(registration.deadline)
+    assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert pauses[-1] == LAST_PAUSE
+    assert registration.problem == "503 Service Unavailable"
+    registration.answered(said(200), "romeo", 0.0)
+    registration.answered(said(408), "romeo", 0.0)
+    assert registration.deadline == FIRST_PAUSE
+
+
+def test_a_retry_after_is_respected_and_bounded() -> None:
+    registration = Registration(account(), 0.0)
+    registration.answered(said(503, Retry_After="120 (maintenance)"), "romeo", 0.0)
+    assert registration.deadline == 120
+    registration.answered(said(503, Retry_After="999999999"), "romeo", 0.0)
+    assert registration.deadline == LAST_PAUSE
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 407])
+def test_a_wrong_password_is_not_tried_often(status: int) -> None:
+    registration = Registration(account(), 0.0)
+    registration.answered(said(status), "romeo", 0.0)
+    assert registration.deadline == FORBIDDEN_PAUSE
+
+
+def test_too_brief_is_answered_once_with_what_the_registrar_wants() -> None:
+    registration = Registration(account(), 0.0)
+    registration.answered(said(423, Min_Expires="7200"), "romeo", 5.0)
+    assert (registration.expires, registration.deadline) == (7200, 5.0)
+    registration.answered(said(423, Min_Expires="9000"), "romeo", 5.0)
+    assert registration.deadline == 5.0 + FIRST_PAUSE
+
+
+def test_what_a_registrar_grants() -> None:
+    both = said(200, Contact="<sip:other@h>;expires=99, nonsense, <sip:romeo@h>;expires=600, <sip:romeo@i>;expires=300")
+    assert granted_seconds(both, "romeo", 3600) == 600
+    assert granted_seconds(said(200, Expires="1200"), "romeo", 3600) == 1200
+    assert granted_seconds(said(200, Expires="soon"), "romeo", 3600) == 3600
+    assert granted_seconds(said(200, Expires="1"), "romeo", 3600) == SHORTEST
+    assert granted_seconds(said(200, Expires="999999999"), "romeo", 3600) == LONGEST
+
+
+async def test_a_trunk_is_registered_over_the_wire() -> None:
+    telephony = Telephony(
+        Application(), SipSettings("gw.example", ("udp:127.0.0.1:0",)), lambda *_: pytest.fail("a call"), lambda _: None
+    )
+    await telephony.start()
+    async with Datagrams() as registrar:
+        registration = telephony.register(account(f"sip:127.0.0.1:{registrar.port}"))
+        first = await registrar.receive("REGISTER")
+        assert first.startswith("REGISTER sip:carrier.example SIP/2.0")
+        assert field(first, "Contact").startswith("<sip:romeo@127.0.0.1:")
+        assert tag(field(first, "To")) == ""
+        registrar.send(answer(first, 401, extra='WWW-Authenticate: Digest realm="r", nonce="n"'))
+        second = await registrar.receive("REGISTER")
+        assert field(second, "CSeq") == "2 REGISTER"
+        assert field(second, "Call-ID") == field(first, "Call-ID")
+        assert field(second, "Authorization")
+        registrar.send(answer(second, 423, extra="Min-Expires: 7200"))
+        third = await registrar.receive("REGISTER")
+        assert field(third, "Expires") == "7200"
+        assert field(third, "CSeq") == "3 REGISTER"
+        registrar.send(answer(third, 200, extra=f"Contact: {field(third, 'Contact')};expires=7200"))
+    while not registration.registered:
+        await telephony.app.loop.run_in_executor(None, lambda: None)
+    await telephony.stop()
