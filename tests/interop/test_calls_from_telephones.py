@@ -10,8 +10,21 @@ from tests.interop.client.client import Call, Client
 from tests.interop.client.jingle import DTMF_48000, OPUS
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
-from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.gateway import CONFIGURATION, Gateway
 from tests.interop.peers.prosody import Prosody
+
+
+def with_inbound(user: str) -> str:
+    """The shipped dialplan, with one more user who may be called."""
+    shipped = (CONFIGURATION.parent / "dialplan.toml").read_text()
+    return (
+        shipped
+        + f"""
+[[inbound]]
+match = {{ source = "any", user = "{user}" }}
+to = "{user}@shakespeare.lit"
+"""
+    )
 
 
 async def both_hear(call: Call, phone: Baresip) -> None:
@@ -121,9 +134,10 @@ async def test_all_devices_ring_and_the_others_stop_when_one_answers(
         assert other.voice.packets == 0
 
 
-async def test_a_user_who_is_not_there_is_not_reached(gateway: Gateway) -> None:
-    async with Baresip() as phone:
-        await phone.dial(gateway.sip_uri("juliet"))
+async def test_a_user_who_does_not_exist_is_not_reached(prosody: Prosody) -> None:
+    async with Gateway(prosody, with_inbound("tybalt")) as gateway, Baresip() as phone:
+        await gateway.ready()
+        await phone.dial(gateway.sip_uri("tybalt"))
         closed = await phone.event("CALL_CLOSED")
         assert closed["param"].startswith("480")
 
@@ -134,11 +148,21 @@ async def test_a_stranger_to_the_dialplan_is_refused(juliet: Client, phone: Bare
     assert not juliet.calls
 
 
-async def test_a_user_who_does_not_answer_is_rung_for_less_than_a_minute(
-    juliet: Client, phone: Baresip, gateway: Gateway
-) -> None:
-    await phone.dial(gateway.sip_uri("juliet"))
-    call = await juliet.incoming()
-    closed = await phone.event("CALL_CLOSED", timeout=65)
-    assert closed["param"].startswith("480")
-    assert await call.ended() == "retract"
+async def test_users_who_do_not_answer_or_are_offline_are_rung_for_less_than_a_minute(prosody: Prosody) -> None:
+    """A server that keeps messages for offline users keeps the propose too, and a push may wake a device."""
+    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    async with (
+        Gateway(prosody, with_inbound("romeo")) as gateway,
+        Baresip("a") as phone,
+        Baresip("b") as other_phone,
+        Client(*user) as juliet,
+    ):
+        await gateway.ready()
+        await phone.dial(gateway.sip_uri("juliet"))
+        await other_phone.dial(gateway.sip_uri("romeo"))
+        call = await juliet.incoming()
+        for caller in (phone, other_phone):
+            closed = await caller.event("CALL_CLOSED", timeout=60)
+            assert closed["param"].startswith("480")
+        assert await call.ended() == "retract"
+        assert not [event for event in other_phone.events if event["type"] == "CALL_RINGING"]

@@ -24,7 +24,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..peers import tones
-from ..peers.process import HOST, PATIENCE, Child, PeerError, program
+from ..peers.process import HOST, PATIENCE, Child, PeerError, program, witnesses
 
 HERE = Path(__file__).parent
 BUNDLE = HERE / "node_modules" / ".bundle"
@@ -95,6 +95,7 @@ class Browser:
     """
 
     def __init__(self, jid: str, password: str, websocket: str, *, tone: float) -> None:
+        self.name = f"console of {jid}'s browser"
         self.tone = tone
         self._login = (jid, password, websocket, tone)
         self._stack = contextlib.AsyncExitStack()
@@ -115,15 +116,21 @@ class Browser:
             await self._ready()
             await self.do("login", *self._login)
             self._stack = stack.pop_all()
+        witnesses.append(self)
         return self
 
     async def __aexit__(self, *problem: Any) -> None:
+        witnesses.remove(self)
         await self._stack.__aexit__(*problem)
 
     async def do(self, action: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
         """Calls phone.action(…) in the page and waits for what it returns. See page.js for the actions."""
         expression = f"phone.{action}({', '.join(map(json.dumps, arguments))})"
         return await self._evaluate(expression, timeout)
+
+    def tail(self) -> str:
+        """Stanzas in and out, and stanza.js's complaints."""
+        return "\n".join(self.console[-100:])
 
     async def hears(self, frequency: float, seconds: float = 1.0, timeout: float = PATIENCE) -> None:
         """Waits until the page has heard this tone for so long, in third parts of a second."""
@@ -202,7 +209,7 @@ class Browser:
             result = await asyncio.wait_for(answer, timeout)
         except TimeoutError:
             what = parameters.get("expression", method)
-            raise AssertionError(f"the browser did not come back from {what}\n" + "\n".join(self.console)) from None
+            raise AssertionError(f"the browser did not come back from {what}") from None
         if "error" in result:
             raise PeerError(f"{method}: {result['error']}")
         return dict(result["result"])

@@ -67,8 +67,11 @@ window.phone = {
       password,
       resource: "browser",
       transports: { websocket, bosh: false },
-      jingle: { iceServers: [], advertiseVideo: false, advertiseFileTransfer: false, bundlePolicy: "max-bundle" },
+      jingle: { iceServers: [], advertiseVideo: false, advertiseFileTransfer: false },
     });
+    // For a failed test: what was said, and what stanza thought of it.
+    client.on("raw:*", (direction, data) => console.log(direction, data));
+    client.jingle.on("log:error", (message, ...details) => console.log(message, ...details.map(String)));
     client.on("available", (presence) => presences.set(presence.from, true));
     client.on("unavailable", (presence) => presences.set(presence.from, false));
     client.on("subscribe", (presence) => client.acceptSubscription(presence.from));
