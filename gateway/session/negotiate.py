@@ -33,6 +33,7 @@ _SIP_DTMF = {
     8000: Codec(101, "telephone-event", 8000, 1, _EVENTS),
     48_000: Codec(102, "telephone-event", 48_000, 1, _EVENTS),
 }
+_HASHES = frozenset({"sha-1", "sha-224", "sha-256", "sha-384", "sha-512"})  # RFC 8122 §5: neither MD5 nor MD2
 _PTIME = 20
 
 
@@ -228,12 +229,12 @@ def answered(our_offer: Session, answer: Session) -> tuple[Media, Media]:
     return ours, theirs
 
 
-def remote_transport(session: Session) -> Transport:
+def remote_transport(session: Session, towards: Towards | None = None) -> Transport:
     """Where that end's audio is: with BUNDLE that is the transport of the group's first section (RFC 9143 §7.3).
 
     The candidates of all sections that share its credentials are put together. Raises NegotiationError without audio.
     """
-    audio = _audio(session)
+    audio = _audio(session, towards)
     members = [m for name in session.bundle for m in session.media if m.name == name and not m.rejected]
     if audio not in members or members[0].transport.ice is None:
         return audio.transport
@@ -314,13 +315,22 @@ def _offered_stream(ours: Media, theirs: Media, chosen: Codec) -> Stream:
     dtmf = tuple(codec for codec in theirs.dtmf if twin(codec, ours.dtmf) is not None)
     return Stream(
         send=chosen,
-        receive=tuple(other for codec in voices if (other := twin(codec, ours.voices)) is not None),
+        receive=_expected(ours, ours.voices, voices),
         send_dtmf=_event(dtmf, chosen),
-        receive_dtmf=tuple(codec for codec in ours.dtmf if twin(codec, dtmf) is not None),
+        receive_dtmf=_expected(ours, ours.dtmf, dtmf),
         direction=_both(ours.direction, theirs.direction.reversed),
         ptime=_ptime(theirs),
         rtcp_mux=ours.transport.rtcp_mux and theirs.transport.rtcp_mux,
     )
+
+
+def _expected(ours: Media, offered: tuple[Codec, ...], answered: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """What may come of these codecs: with the numbers that we offered (RFC 3264 §6.1).
+
+    COMPAT: phones that answer with numbers of their own and then send with those; taken where ours do not mean else.
+    """
+    numbers = tuple(other for codec in answered if (other := twin(codec, offered)) is not None)
+    return numbers + tuple(codec for codec in answered if ours.codec(codec.pt) is None)
 
 
 def _answered_stream(offered: Media, answer: Session, chosen: Codec) -> Stream:
@@ -359,28 +369,36 @@ def _both(one: Direction, other: Direction) -> Direction:
 
 
 def _audio(session: Session, towards: Towards | None = None) -> Media:
-    """The audio section that we take: of several (RTP beside SRTP) the first that can be taken on that side."""
+    """The audio section that we take: of several (RTP beside SRTP) the first that can be taken on that side.
+
+    Without a side the first that some side could take, or else the first. Raises NegotiationError, UnprotectedError.
+    """
     sections = [m for m in session.media if m.kind == "audio" and not m.rejected and not m.foreign]
     if not sections:
         raise NegotiationError("there is no audio")
     fault: NegotiationError | None = None
     for media in sections:
         try:
-            if towards is Towards.XMPP:
+            plain = media.profile in (Profile.AVP, Profile.AVPF)
+            if towards is Towards.XMPP or (towards is None and not plain):
                 _demand_protection(media)
-            elif towards is Towards.SIP and media.profile not in (Profile.AVP, Profile.AVPF):
+            elif towards is Towards.SIP and not plain:
                 raise NegotiationError(f"the profile {media.profile} is not supported")
         except NegotiationError as error:
             fault = fault or error
         else:
             return media
-    raise fault or NegotiationError("there is no audio")
+    if towards is None or fault is None:
+        return sections[0]
+    raise fault
 
 
 def _demand_protection(media: Media) -> None:
     if media.transport.fingerprint is None:
         instead = "SDES" if media.transport.crypto else "nothing"
         raise UnprotectedError(f"media must be protected by DTLS-SRTP, and {instead} is offered")
+    if media.transport.fingerprint.algorithm not in _HASHES:
+        raise UnprotectedError(f"a fingerprint by {media.transport.fingerprint.algorithm} proves nothing")
     if media.transport.ice is None:
         raise UnprotectedError("media must go through ICE")
 

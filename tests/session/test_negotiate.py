@@ -249,7 +249,7 @@ def test_opus_on_both_sides_is_relayed_with_what_the_phone_wants() -> None:
     theirs = Codec(107, "OPUS", 48_000, 2, (("stereo", "1"), ("cbr", "maybe")))
     agreed = call(policy, client(OPUS), phone(theirs))
     assert agreed.callee.send == theirs
-    assert [c.pt for c in agreed.callee.receive] == [96]  # what we offered
+    assert [c.pt for c in agreed.callee.receive] == [96, 107]  # what we offered, and what some phones use instead
     assert agreed.caller.send == OPUS
     assert audio(agreed.answer).codecs[0] == replace(OPUS, parameters=(("stereo", "1"),))
 
@@ -284,7 +284,12 @@ def test_a_phones_number_for_digits_is_used_towards_it_and_ours_from_it() -> Non
     theirs = replace(SIP_EVENT, pt=96)
     agreed = call(FALLBACK, client(PCMA, EVENT8), phone(PCMA, theirs))
     assert agreed.callee.send_dtmf == theirs
-    assert agreed.callee.receive_dtmf == (SIP_EVENT,)
+    assert agreed.callee.receive_dtmf == (SIP_EVENT, theirs)
+
+
+def test_a_phones_number_that_means_something_else_to_us_is_not_taken_from_it() -> None:
+    theirs = replace(SIP_EVENT, pt=0)  # PCMU was offered by that number
+    assert call(FALLBACK, client(PCMA, EVENT8), phone(PCMA, theirs)).callee.receive_dtmf == (SIP_EVENT,)
 
 
 def test_the_answer_names_what_the_offer_named_and_says_who_begins() -> None:
@@ -356,6 +361,9 @@ def test_a_phone_that_offers_savpf_and_avp_is_answered_where_it_can_be() -> None
     both = Session((srtp, *offer.media))
     agreed = call(FALLBACK, both, client(PCMA), calling=SIP)
     assert [(m.name, m.rejected) for m in agreed.answer.media] == [("audio2", True), ("audio", False)]
+    elsewhere = replace(srtp, transport=Transport("198.51.100.5", 9999))
+    assert negotiate.remote_transport(Session((elsewhere, *offer.media))).port == 4000
+    assert negotiate.remote_transport(Session((elsewhere,))).port == 9999
 
 
 def test_video_and_fax_of_a_phone_are_refused_in_their_places() -> None:
@@ -463,6 +471,15 @@ def test_gajims_unprotected_offer_is_refused_before_anybody_is_rung() -> None:
 def test_sdes_alone_is_refused_towards_xmpp() -> None:
     with pytest.raises(UnprotectedError, match="SDES"):
         negotiate.check(XMPP, description("linphone_srtp"))
+
+
+def test_a_fingerprint_that_proves_nothing_is_refused() -> None:
+    offer = client(PCMA)
+    weak = Fingerprint("md5", ":".join(["CD"] * 16), Setup.ACTPASS)
+    with pytest.raises(UnprotectedError, match="md5"):
+        negotiate.check(
+            XMPP, Session((replace(audio(offer), transport=replace(audio(offer).transport, fingerprint=weak)),))
+        )
 
 
 def test_dtls_without_ice_is_refused_towards_xmpp() -> None:
