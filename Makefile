@@ -1,0 +1,43 @@
+# The commands of this project. As root or with sudo, on Debian 12 or Ubuntu 24.04, in a fresh clone:
+#   make demo            one call each way between an XMPP user and a SIP telephone    (MUTE=caller|callee makes it fail)
+#   make test            everything, the tests with real peers included
+#   make unit            the pure tests alone, in seconds
+#   make lint            style and types
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test unit lint venv packages test-packages clean
+.DEFAULT_GOAL := demo
+
+demo: packages venv
+	$(BIN)/python -m deploy.demo $(if $(MUTE),--mute $(MUTE))
+
+test: test-packages venv
+	$(BIN)/python -m pytest $(TESTS)
+
+unit: venv
+	$(BIN)/python -m pytest -m "not interop and not slow"
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy --strict --explicit-package-bases tests/interop deploy
+
+packages:
+	deploy/install-packages.sh
+
+test-packages:
+	deploy/install-packages.sh --tests
+
+venv: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml | packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-run tests/interop/web/node_modules .pytest_cache .mypy_cache .ruff_cache

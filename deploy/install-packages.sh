@@ -1,0 +1,107 @@
+#!/bin/sh
+# Installs what the demo and the tests need from the system's packages: what is missing, and nothing else. It never asks.
+#   deploy/install-packages.sh            the demo: Python, Prosody, baresip, libopus
+#   deploy/install-packages.sh --tests    also SIPp, Chromium, Node.js
+# For Debian 12 and Ubuntu 24.04, as root or with sudo. On other systems it tells what it misses.
+set -eu
+
+missing=""
+
+# need PACKAGE CHECK…: the package is missing when the check fails.
+need() {
+  package=$1
+  shift
+  "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+has() {
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$1"
+}
+
+# A program that starts: Ubuntu's chromium package is a stub that only points to a snap.
+runs() {
+  "$@" --version
+}
+
+chromium_runs() {
+  for program in ${CHROMIUM:-} chromium chromium-browser google-chrome-stable google-chrome; do
+    runs "$program" && return 0
+  done
+  return 1
+}
+
+python_makes_environments() {
+  python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'
+}
+
+look() {
+  missing=""
+  need python3-venv python_makes_environments
+  need prosody has prosody
+  need baresip-core has baresip
+  need libopus0 sh -c 'ldconfig -p | grep -q libopus.so.0'
+  need util-linux has setpriv
+  if [ "$tests" = yes ]; then
+    need sip-tester has sipp
+    need nodejs runs node
+    need npm runs npm
+    chromium_runs >/dev/null 2>&1 || missing="$missing chromium"
+  fi
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo -n "$@" || sudo "$@"
+  else
+    echo "install-packages: this needs root, and there is no sudo: $*" >&2
+    exit 1
+  fi
+}
+
+# Ubuntu's Chromium comes as a snap, and its package only asks snapd for it.
+install_chromium_snap() {
+  echo "Installing Chromium from its snap, as Ubuntu has no package of it"
+  command -v snap >/dev/null && as_root snap install chromium && chromium_runs >/dev/null 2>&1 && return
+  echo "install-packages: Chromium did not start. Ubuntu has it as a snap only, which needs snapd running." >&2
+  echo "Install Google Chrome or any Chromium instead, and name it: CHROMIUM=/path/to/chrome make test" >&2
+  exit 1
+}
+
+tests=no
+[ "${1:-}" = --tests ] && tests=yes
+PATH="$PATH:/usr/sbin:/sbin"
+look
+[ -z "$missing" ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+  echo "install-packages: no apt-get here; please install:$missing" >&2
+  exit 1
+fi
+
+snap=no
+case " $missing " in
+*" chromium "*)
+  if grep -qi '^ID=ubuntu' /etc/os-release; then
+    snap=yes
+    missing=$(echo " $missing " | sed 's/ chromium / /')
+  fi
+  ;;
+esac
+
+if [ -n "$(echo "$missing" | tr -d ' ')" ]; then
+  echo "Installing$missing"
+  # The package lists of a fresh machine or image may be empty or old: they are fetched when a package is not found.
+  # shellcheck disable=SC2086
+  apt-get install -y --no-install-recommends --simulate $missing >/dev/null 2>&1 || as_root apt-get update -q
+  # shellcheck disable=SC2086
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+fi
+[ "$snap" = no ] || install_chromium_snap
+
+look
+if [ -n "$missing" ]; then
+  echo "install-packages: still missing:$missing" >&2
+  exit 1
+fi
