@@ -32,7 +32,7 @@ ENOUGH = 2.0  # seconds of a tone
 PATIENCE = 10.0  # seconds to hear them
 
 Side = Literal["caller", "callee"]
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
