@@ -218,6 +218,10 @@ class _Loader:
         for number, codec in enumerate(section.codecs):
             if codec not in CODECS:
                 self.fault(table, ("codecs", number), f"{codec!r} is no codec{near(codec.upper(), CODECS)}")
+        if section.srtp == "required":
+            self.fault(table, ("srtp",), "media towards SIP is not encrypted by this version", warning=True)
+        if section.dtmf != "rfc4733":
+            self.fault(table, ("dtmf",), "this version sends digits as rfc4733 only", warning=True)
         allow = []
         for number, network in enumerate(section.allow):
             try:

@@ -136,6 +136,15 @@ def test_a_password_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None
     assert "can be read by everybody" in str(warnings[0])
 
 
+def test_what_is_not_done_yet_is_warned_of(tmp_path: Path) -> None:
+    password(tmp_path)
+    _, warnings = loaded(tmp_path, a=TRUNK + 'srtp = "required"\ndtmf = "info"\n')
+    assert list(map(str, warnings)) == [
+        "a.toml:12: warning: media towards SIP is not encrypted by this version",
+        "a.toml:13: warning: this version sends digits as rfc4733 only",
+    ]
+
+
 def test_words_and_lists_of_words_are_one(tmp_path: Path) -> None:
     text = """
 [emergency]
