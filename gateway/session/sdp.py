@@ -14,7 +14,7 @@ RFC 8866 (SDP), 8839 (ICE), 8122 and 8842 (fingerprint, setup), 9143 (BUNDLE), 5
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from gateway.errors import SdpError
@@ -40,6 +40,7 @@ from gateway.session.text import is_address, is_fingerprint, is_ice, is_token, i
 MAX_TEXT = 65_536
 MAX_LINES = 2_000
 _MAX_ORIGIN = 10**20
+_MAX_FINGERPRINTS = 16
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
 _NO_FORMAT = "127"  # an m= line needs a format (RFC 3264 §6: a rejected one too); nobody explains this one
 
@@ -55,16 +56,17 @@ class _Part:
     m: str = ""
     connection: str | None = None
     origin: str = ""
-    attributes: list[tuple[int, str, str]] = field(default_factory=list)
+    attributes: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
 
-    def all(self, name: str) -> Iterator[tuple[int, str]]:
-        return ((line, value) for line, key, value in self.attributes if key == name)
+    def all(self, name: str) -> list[tuple[int, str]]:
+        """Line and value of each a= line of that name."""
+        return self.attributes.get(name, [])
 
     def first(self, name: str) -> str | None:
-        return next((value for _, value in self.all(name)), None)
+        return self.attributes[name][0][1] if name in self.attributes else None
 
     def has(self, name: str) -> bool:
-        return any(key == name for _, key, _ in self.attributes)
+        return name in self.attributes
 
 
 def parse(text: str) -> Session:
@@ -106,7 +108,7 @@ def _parts(text: str) -> list[_Part]:
             part.origin = value
         elif kind == "a":
             name, _, content = value.partition(":")
-            part.attributes.append((number, name.strip().lower(), content.strip()))
+            part.attributes.setdefault(name.strip().lower(), []).append((number, content.strip()))
     if not begun:
         raise SdpError("no description at all")
     return parts
@@ -199,7 +201,7 @@ def _media(part: _Part, head: _Part) -> Media:
         profile=profile,
         direction=direction,
         ptime=_ptime(part.first("ptime")),
-        extensions=_extensions([*part.all("extmap"), *head.all("extmap")]),
+        extensions=_extensions(part, head),
         sources=_sources(part),
         rejected=port == 0 and not part.has("bundle-only"),  # RFC 9143 §6
     )
@@ -223,8 +225,7 @@ def _m_line(part: _Part) -> tuple[str, int, str, list[str]]:
 
 
 def _direction(part: _Part) -> Direction | None:
-    names = frozenset(Direction)
-    return next((Direction(key) for _, key, _ in part.attributes if key in names), None)
+    return next((Direction(key) for key in part.attributes if key in frozenset(Direction)), None)
 
 
 def _ptime(value: str | None) -> int | None:
@@ -267,7 +268,8 @@ def _parameters(part: _Part) -> dict[int, tuple[tuple[str, str], ...]]:
         number, _, rest = value.partition(" ")
         pt = whole(number, 127)
         if pt is not None:
-            pairs = [_parameter(piece.strip()) for piece in rest.split(";")]
+            pieces = rest.split(";", limits.MAX_PARAMETERS)[: limits.MAX_PARAMETERS]
+            pairs = [_parameter(piece.strip()) for piece in pieces]
             pairs = [pair for pair in pairs if any(pair) and all(map(is_visible, pair))]
             found[pt] = (found.get(pt, ()) + tuple(pairs))[: limits.MAX_PARAMETERS]
     return found
@@ -286,20 +288,20 @@ def _feedback(part: _Part) -> dict[int | None, tuple[str, ...]]:
         pt = None if number == "*" else whole(number, 127)
         said = " ".join(what.split())
         if (pt is not None or number == "*") and said and is_visible(said):
-            found[pt] = (*found.get(pt, ()), said)
+            found[pt] = (*found.get(pt, ()), said)[: limits.MAX_FEEDBACK]
     return found
 
 
-def _extensions(lines: Iterable[tuple[int, str]]) -> tuple[HeaderExtension, ...]:
+def _extensions(part: _Part, head: _Part) -> tuple[HeaderExtension, ...]:
     found: dict[int, HeaderExtension] = {}
-    for _, value in lines:
+    for _, value in (part.all("extmap") + head.all("extmap"))[: limits.MAX_EXTENSIONS]:
         words = value.split()
         number, _, direction = words[0].partition("/") if words else ("", "", "")
         key = whole(number, 4095 + 256, 1)
         if key is None or len(words) < 2 or not is_visible(words[1]) or direction not in ("", *Direction):
             continue
         found.setdefault(key, HeaderExtension(key, words[1], Direction(direction or "sendrecv")))
-    return tuple(found.values())[: limits.MAX_EXTENSIONS]
+    return tuple(found.values())
 
 
 def _sources(part: _Part) -> tuple[Source, ...]:
@@ -334,7 +336,7 @@ def _fingerprint(part: _Part, head: _Part) -> Fingerprint | None:
     said = (part.first("setup") or head.first("setup") or "actpass").lower()
     # Absent is as good as "either": RFC 8842 §5.2 demands the line, so whoever leaves it out has no preference.
     setup = Setup(said) if said in frozenset(Setup) else Setup.ACTPASS
-    for line, value in [*part.all("fingerprint")] or [*head.all("fingerprint")]:
+    for line, value in (part.all("fingerprint") or head.all("fingerprint"))[:_MAX_FINGERPRINTS]:
         algorithm, _, digest = value.partition(" ")
         digest = digest.strip().upper()
         if not is_token(algorithm) or not is_fingerprint(digest):

@@ -581,3 +581,10 @@ def test_nothing_that_we_write_can_break_the_stream() -> None:
         sources=(Source(1, ((evil, evil),)),),
     )
     ET.fromstring(ET.tostring(written(Session((media,), (evil,)))))
+
+
+def test_feedback_intervals_and_keys_are_written_as_they_were_read() -> None:
+    codec = Codec(96, "VP8", 90_000, 1, (), ("nack pli", "trr-int 100", "goog-remb"))
+    transport = replace(OURS.transport, crypto=(Crypto(1, "S", "inline:k", "p"), Crypto(2, "S", "inline:l")))
+    session = Session((replace(OURS, codecs=(codec,), transport=transport, ptime=20),))
+    assert jingle.parse_session(written(session)) == session

@@ -497,3 +497,25 @@ def test_fax_is_answered_with_its_own_protocol() -> None:
     session = sdp.parse(PLAIN + "m=image 4002 udptl t38\r\na=T38FaxVersion:0\r\n")
     assert "m=image 0 udptl t38\r\n" in sdp.render(session)
     assert sdp.parse(sdp.render(session)) == session
+
+
+def test_a_candidate_is_written_whole() -> None:
+    full = Candidate("2", 1, "tcp", 7, "203.0.113.9", 5000, "srflx", "192.0.2.2", 4000, 3, tcp_type="active")
+    session = ours(transport=Transport("192.0.2.1", 1, ice=Ice("a", "b", (full,))))
+    assert sdp.parse(sdp.render(session)).media[0].transport.ice == Ice("a", "b", (full,))
+
+
+def test_a_section_that_waits_for_its_bundle_is_not_rejected() -> None:
+    text = HEAD + "a=group:BUNDLE 0 1\r\nm=audio 4000 RTP/AVP 0\r\na=mid:0\r\n"
+    text += "m=video 0 RTP/AVP 31\r\na=mid:1\r\na=bundle-only\r\n"
+    session = sdp.parse(text)
+    assert not session.media[1].rejected
+    assert "a=bundle-only\r\n" in sdp.render(session)
+    assert sdp.parse(sdp.render(session)) == session
+
+
+@pytest.mark.parametrize(
+    "line", ["a=rtcp-fb:* nack pli", "a=ssrc:1 a:b", "a=fmtp:0 a=b;c=d", "a=extmap:1 u", "a=rtpmap:0 X/8000"]
+)
+def test_repeating_a_line_a_thousand_times_adds_nothing(line: str) -> None:
+    assert audio(PLAIN + f"{line}\r\n" * 1900).codecs[0].feedback in ((), ("nack pli",))
