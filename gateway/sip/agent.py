@@ -135,7 +135,7 @@ class Agent:
                 case Answered(transaction, response):
                     exchange = self._exchanges.get(id(transaction))
                     if exchange is not None and exchange.transaction is transaction:
-                        exchange.usage.answered(exchange, response, now)
+                        self._answered(exchange, response, now)
                 case Unanswered(transaction) if isinstance(transaction, ClientTransaction):
                     self._silent(transaction, 408, now)
                 case Unanswered():
@@ -148,6 +148,15 @@ class Agent:
                         usage.flow = flow
                         usage.acknowledged(request, now)
         self._sweep()
+
+    def _answered(self, exchange: Exchange, response: Response, now: float) -> None:
+        try:
+            exchange.usage.answered(exchange, response, now)
+        except SipError:
+            # Its Contact or its routes cannot be read. An interim one is dropped; a final one must not leave anybody
+            # waiting, and stands for a 400 of ours.
+            if response.status >= 200:
+                exchange.usage.answered(exchange, local(exchange.request, 400), now)
 
     def _silent(self, transaction: ClientTransaction, status: int, now: float) -> None:
         exchange = self._exchanges.pop(id(transaction), None)

@@ -3,9 +3,9 @@
     401/407 ── challenges() ──> the first that we can answer ── Session.authorize() ──> Authorization
 
 The server lists challenges in its order of preference, so the first supported one is taken (RFC 8760 §2.3). One
-Session remembers one challenge's nonce and counts its uses. When a request that answered a challenge is challenged again,
-that is answered only if it says that the nonce was stale: anything else means that the password is wrong, and asking
-again would lock the account.
+Session remembers one challenge's nonce and counts its uses. A request that answered a challenge and is challenged again
+answers only if it hears that the nonce was stale: anything else means that the password is wrong, and asking again
+would lock the account.
 """
 
 from __future__ import annotations

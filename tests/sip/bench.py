@@ -17,7 +17,7 @@ TCP = Flow("TCP", ("192.0.2.1", 5060), ("192.0.2.9", 5060), ("192.0.2.1", 5060),
 
 
 class Bench:
-    """`sent` are the messages of the last step as text; `heard`, `incoming`, `ended`, `finished` what the user was told."""
+    """`sent` are the messages of the last step as text; `heard`, `incoming`, `ended`, `finished` what was told."""
 
     def __init__(self, flow: Flow = UDP, *, limits: Limits | None = None, launch: bool = True) -> None:
         counter = itertools.count(1)
@@ -39,7 +39,7 @@ class Bench:
             for output in outputs:
                 match output:
                     case Transmit(_, message):
-                        self.sent.append(bytes(message).decode())
+                        self.sent.append(bytes(message).decode("utf-8", "surrogateescape"))
                     case Dispatch(exchange):
                         self.dispatched.append(exchange)
                         if self.launch:
@@ -56,7 +56,7 @@ class Bench:
 
     def take(self, message: str | bytes, flow: Flow | None = None) -> list[str]:
         """A message arrives; what leaves in turn."""
-        data = message.encode() if isinstance(message, str) else message
+        data = message.encode("utf-8", "surrogateescape") if isinstance(message, str) else message
         self.agent.receive(data, flow or self.flow, self.now)
         return self.step()
 

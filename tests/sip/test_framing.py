@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ TWO = b"SIP/2.0 200 OK\r\nContent-Length : 0\r\n\r\n"
 def test_however_it_is_chopped_the_messages_come_whole(cuts: list[int]) -> None:
     stream, framer, out = ONE + TWO + PING + ONE, Framer(), list[bytes]()
     edges = [0, *sorted(cuts), len(stream)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         out += framer.feed(stream[start:end])
     assert [message for message in out if message != PING] == [ONE, TWO, ONE]
 

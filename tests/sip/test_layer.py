@@ -17,7 +17,9 @@ def layer(**limits: int) -> Layer:
     return Layer(Timers(), Limits(**limits), Alarm())
 
 
-def message(method: str, *, branch: str = "z9hG4bKa", number: int = 1, to: str = "<sip:c@d>", named: str = "") -> Request:
+def message(
+    method: str, *, branch: str = "z9hG4bKa", number: int = 1, to: str = "<sip:c@d>", named: str = ""
+) -> Request:
     made = parse(
         f"{method} sip:c@d SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch={branch}\r\nFrom: <sip:a@b>;tag=1\r\n"
         f"To: {to}\r\nCall-ID: x\r\nCSeq: {number} {named or method}\r\n\r\n".encode()
