@@ -151,7 +151,9 @@ class Browser(End):
         self.dtls = RTCDtlsTransport(self.ice, [RTCCertificate.generateCertificate()])
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def open(self, setup: Setup, *, candidates: bool = True) -> Transport:
+    async def open(self, setup: Setup, *, controlling: bool = True, candidates: bool = True) -> Transport:
+        """What this end says of itself. Its ICE role must be known before the first check comes in."""
+        self.ice._connection.ice_controlling = controlling
         await self._gatherer.gather()
         own = self._gatherer.getLocalParameters()
         named = tuple(
@@ -162,11 +164,10 @@ class Browser(End):
         ice = Ice(own.usernameFragment, own.password, named if candidates else ())
         return Transport(ice=ice, fingerprint=Fingerprint("sha-256", print_.value, setup))
 
-    async def connect(self, remote: Transport, setup: Setup, *, controlling: bool) -> None:
+    async def connect(self, remote: Transport, setup: Setup) -> None:
         """`setup` is this end's own."""
         assert remote.ice is not None
         assert remote.fingerprint is not None
-        self.ice._connection.ice_controlling = controlling
         for c in remote.ice.candidates:
             await self.ice.addRemoteCandidate(
                 RTCIceCandidate(c.component, c.foundation, c.ip, c.port, c.priority, "udp", c.type)

@@ -53,7 +53,7 @@ async def bridged(engine: EmbeddedEngine, browser: Browser, phone: Phone, caller
     phone.far = (str(theirs.address), theirs.port)
     await engine.connect("call", "callee", phone.transport, callee, peer="caller")
     await engine.connect("call", "caller", remote, caller, peer="callee", setup=Setup.PASSIVE)
-    await browser.connect(ours, Setup.ACTIVE, controlling=True)
+    await browser.connect(ours, Setup.ACTIVE)
     await events(engine).of(Connected, "caller")
 
 
@@ -157,7 +157,7 @@ async def test_the_test_line_says_something_and_then_echoes(
     await engine.connect("call", "caller", remote, stream(codec), setup=Setup.PASSIVE)
     await engine.play("call", "caller", "echo")
     await engine.loop("call", "caller")
-    await browser.connect(ours, Setup.ACTIVE, controlling=True)
+    await browser.connect(ours, Setup.ACTIVE)
     prompt = await listen(browser, codec, 50)
     assert np.abs(prompt.astype(int)).max() > 2_000
     # The prompt goes on for some seconds; what is said meanwhile is not heard, what is said after it is.
@@ -174,7 +174,7 @@ async def test_a_certificate_that_was_not_announced_ends_the_leg(make_engine: Ma
     wrong = replace(remote, fingerprint=replace(remote.fingerprint, value=":".join(["AB"] * 32)))
     ours = await engine.allocate("call", "caller", LegKind.WEBRTC, setup=Setup.PASSIVE)
     await engine.connect("call", "caller", wrong, stream(OPUS), setup=Setup.PASSIVE)
-    await browser.connect(ours, Setup.ACTIVE, controlling=True)
+    await browser.connect(ours, Setup.ACTIVE)
     assert (await events(engine).of(Lost, "caller")).cause is Cause.SECURITY
 
 

@@ -70,8 +70,8 @@ async def test_a_foreign_end_connects_in_every_role(
 ) -> None:
     leg = make_leg(controlling=controlling, allow=allow)
     other = Setup.PASSIVE if setup is Setup.ACTIVE else Setup.ACTIVE
-    await leg.connect(await browser.open(other), stream(OPUS), setup)
-    await browser.connect(leg.transport, other, controlling=not controlling)
+    await leg.connect(await browser.open(other, controlling=not controlling), stream(OPUS), setup)
+    await browser.connect(leg.transport, other)
     await events(leg).of(Connected, "leg")
     assert await echoed(browser, b"sound")
     assert dict(leg.statistics().dropped).get("candidate", 0) == (not allow)
@@ -80,7 +80,7 @@ async def test_a_foreign_end_connects_in_every_role(
 async def test_an_end_that_is_done_first_waits_for_us(make_leg: Any, browser: Browser) -> None:
     leg = make_leg()
     remote = await browser.open(Setup.ACTIVE)
-    connecting = asyncio.ensure_future(browser.connect(leg.transport, Setup.ACTIVE, controlling=True))
+    connecting = asyncio.ensure_future(browser.connect(leg.transport, Setup.ACTIVE))
     async with asyncio.timeout(SAFETY):
         while not leg._early:  # noqa: ASYNC110 -- its ClientHello; a list tells nobody
             await asyncio.sleep(0.001)
@@ -93,7 +93,7 @@ async def test_an_end_that_is_done_first_waits_for_us(make_leg: Any, browser: Br
 @pytest.mark.parametrize("before", [True, False])
 async def test_candidates_may_come_before_or_after_the_session(make_leg: Any, browser: Browser, before: bool) -> None:
     leg = make_leg(controlling=True, allow=("127.0.0.0/8",))
-    remote = await browser.open(Setup.PASSIVE)
+    remote = await browser.open(Setup.PASSIVE, controlling=False)
     assert remote.ice is not None
     bare = replace(remote, ice=replace(remote.ice, candidates=()))
     credentials = Ice(remote.ice.ufrag, remote.ice.pwd)
@@ -102,7 +102,7 @@ async def test_candidates_may_come_before_or_after_the_session(make_leg: Any, br
     await leg.connect(bare, stream(OPUS), Setup.ACTIVE)
     if not before:
         await leg.candidates(remote.ice.candidates, credentials)
-    await browser.connect(leg.transport, Setup.PASSIVE, controlling=False)
+    await browser.connect(leg.transport, Setup.PASSIVE)
     await events(leg).of(Connected, "leg")
     assert leg.dropped["candidate"] == 0
 
@@ -126,7 +126,7 @@ async def test_another_certificate_than_announced_ends_the_leg(make_leg: Any, br
     digits[at] = "0" if digits[at] != "0" else "1"
     wrong = replace(remote, fingerprint=replace(remote.fingerprint, value="".join(digits)))
     await leg.connect(wrong, stream(OPUS), Setup.PASSIVE)
-    await browser.connect(leg.transport, Setup.ACTIVE, controlling=True)
+    await browser.connect(leg.transport, Setup.ACTIVE)
     lost = await events(leg).of(Lost, "leg")
     assert lost.cause is Cause.SECURITY
     browser.say(OPUS, b"sound", 960)
@@ -144,7 +144,7 @@ async def test_an_end_that_never_comes_is_given_up(make_leg: Any, browser: Brows
 async def test_strangers_packets_are_counted_and_never_heard(make_leg: Any, browser: Browser, stranger: Phone) -> None:
     leg = make_leg()
     await leg.connect(await browser.open(Setup.ACTIVE), stream(OPUS), Setup.PASSIVE)
-    await browser.connect(leg.transport, Setup.ACTIVE, controlling=True)
+    await browser.connect(leg.transport, Setup.ACTIVE)
     await events(leg).of(Connected, "leg")
     stranger.far = ("127.0.0.1", leg.transport.port)
     for data in (packet(111, 1, 960, 7, b"sound" * 10), b"\x80\xc9" + bytes(30), b"\x16\xfe\xfd" + bytes(30), b"\xff"):
@@ -161,7 +161,7 @@ async def test_a_reoffer_changes_the_stream_and_nothing_else(make_leg: Any, brow
     leg = make_leg()
     remote = await browser.open(Setup.ACTIVE)
     await leg.connect(remote, stream(PCMA), Setup.PASSIVE)
-    await browser.connect(leg.transport, Setup.ACTIVE, controlling=True)
+    await browser.connect(leg.transport, Setup.ACTIVE)
     await events(leg).of(Connected, "leg")
     browser.say(PCMA, b"one", 160)
     first = await browser.hear()
@@ -189,7 +189,7 @@ async def test_an_end_that_closes_its_media_is_lost_unless_signalling_ends_the_c
 ) -> None:
     leg = make_leg()
     await leg.connect(await browser.open(Setup.ACTIVE), stream(OPUS), Setup.PASSIVE)
-    await browser.connect(leg.transport, Setup.ACTIVE, controlling=True)
+    await browser.connect(leg.transport, Setup.ACTIVE)
     await events(leg).of(Connected, "leg")
     await browser.dtls.stop()
     async with asyncio.timeout(SAFETY):
