@@ -393,8 +393,8 @@ class _Reader:
         for number, pattern in enumerate(section.files):
             try:
                 found = sorted(self.base.glob(pattern)) if not Path(pattern).is_absolute() else _absolute(pattern)
-            except (ValueError, NotImplementedError) as error:
-                self.fault(("dialplan", "files", number), f"{pattern!r}: {error}")
+            except (ValueError, NotImplementedError):
+                self.fault(("dialplan", "files", number), f"{pattern!r} is no pattern of file names")
                 continue
             if not found:
                 self.fault(("dialplan", "files", number), f"{pattern!r} finds no file")

@@ -264,7 +264,7 @@ BROKEN = {
         [
             "gateway.toml:6: 'more/*.toml' finds no file",
             "gateway.toml:6: '/nowhere/*.toml' finds no file",
-            "gateway.toml:6: '': Unacceptable pattern: ''",
+            "gateway.toml:6: '' is no pattern of file names",
         ],
     ),
     "http": (MINIMAL + '[http]\nlisten = "0.0.0.0"\n', ["gateway.toml:6: '0.0.0.0' has no port"]),
