@@ -339,9 +339,11 @@ def _request(
 
 
 def _fill(request: Request, headers: Mapping[str, object] | None, payload: str | bytes) -> None:
+    """Raises ValueError for a field with a line break: a local mistake, told to whoever made it."""
     extra, request.body = _content(headers, payload)
     for name, value in extra:
         request.headers.add(name, value)
+    bytes(request)
 
 
 class Application(MutableMapping[str, Any]):
@@ -511,7 +513,10 @@ class Application(MutableMapping[str, Any]):
         try:
             while outputs := self.agent.take():
                 for output in outputs:
-                    self._carry_out(output)
+                    try:
+                        self._carry_out(output)
+                    except Exception:  # a bug in one effect must not swallow the others
+                        log.exception("sip effect failed", effect=type(output).__name__)
         finally:
             self._pumping = False
         if self._timer is not None:
@@ -648,8 +653,9 @@ class Application(MutableMapping[str, Any]):
 
 
 def _content(headers: Mapping[str, object] | None, payload: str | bytes) -> tuple[Headers, bytes]:
-    """Headers and body of a message; SDP is what a body is when nobody says otherwise."""
+    """Headers and body of a message; SDP is what a body is when nobody says otherwise. Raises ValueError."""
     fields = Headers((name, str(value)) for name, value in (headers or {}).items())
+    bytes(Request("OPTIONS", "sip:", fields))  # for its check
     body = payload.encode() if isinstance(payload, str) else payload
     if body and "Content-Type" not in fields:
         fields.add("Content-Type", "application/sdp")

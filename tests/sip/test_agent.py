@@ -209,7 +209,7 @@ def test_mutated_messages_at_every_state_of_a_call_leave_the_next_one_working(da
 
 def test_lost_packets_are_healed_by_repetition() -> None:
     """Two agents, a third of all packets lost: every call ends on both sides."""
-    chance = random.Random(4)  # noqa: S311 - it loses packets
+    chance = random.Random(4)
     for _ in range(20):
         left, right = Bench(), Bench()
         session = left.invite()
