@@ -4,14 +4,13 @@
                <══ events over another ═══
 
 It ends when its parent does (the pipe on stdin breaks), so that no port stays taken behind a gateway that crashed.
-Started with `--ng udp:HOST:PORT` it stands alone and speaks the public commands of ng (publicng.py).
+Started with `--ng udp:HOST:PORT` it stands alone and speaks the public commands of ng (public.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import functools
 import gc
 import json
@@ -21,6 +20,7 @@ import re
 import signal
 import socket
 import sys
+import time
 import wave
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,10 +30,11 @@ import structlog
 
 from gateway.errors import MediaError, NgError
 from gateway.media.dtls import Certificate
-from gateway.media.engine import LegKind, LegStatistics, MediaEvent
+from gateway.media.engine import LegKind, LegStatistics, Lost, MediaEvent
 from gateway.media.leg import Leg, Patience
 from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
 from gateway.media.ports import Ports, binds
+from gateway.media.public import Public
 from gateway.media.rtp import DIGITS, Packet
 from gateway.media.rtpleg import RtpLeg
 from gateway.media.webrtcleg import WebRtcLeg
@@ -53,10 +54,10 @@ PROMPTS = pathlib.Path(__file__).parent / "prompts"
 class WorkerSettings:
     """What one worker is told at its start; `low` and `high` are its own share of the ports."""
 
-    address: str
-    advertise: str | None
-    low: int
-    high: int
+    address: str = "0.0.0.0"  # noqa: S104 -- media comes from anywhere
+    advertise: str | None = None
+    low: int = 20_000
+    high: int = 29_999
     allow: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
 
@@ -135,51 +136,63 @@ class Worker:
 
     # the seam's methods
 
-    async def allocate(self, call: str, name: str, kind: LegKind, controlling: bool, setup: Setup) -> Transport:
+    async def allocate(
+        self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
+    ) -> Transport:
         known = self._calls.setdefault(call, Call())
-        leg = known.legs.get(name)
-        if leg is None:
+        found = known.legs.get(leg)
+        if found is None:
             if len(known.legs) >= MAX_LEGS:
                 raise MediaError("too many legs in one call")
             try:
-                leg = self._new(call, name, kind, controlling, setup)
+                found = self._new(call, leg, kind, controlling, setup)
             finally:
-                if leg is None and not known.legs:
+                if found is None and not known.legs:
                     del self._calls[call]
-            known.legs[name] = leg
-        if not isinstance(leg, RtpLeg if kind is LegKind.RTP else WebRtcLeg):
-            raise MediaError(f"leg {name} is of the other kind")
-        return leg.transport
+            known.legs[leg] = found
+        if not isinstance(found, RtpLeg if kind is LegKind.RTP else WebRtcLeg):
+            raise MediaError(f"leg {leg} is of the other kind")
+        return found.transport
 
     async def connect(
-        self, call: str, name: str, remote: Transport, stream: Stream, *, peer: str | None, setup: Setup
+        self,
+        call: str,
+        leg: str,
+        remote: Transport,
+        stream: Stream,
+        *,
+        peer: str | None = None,
+        setup: Setup = Setup.ACTIVE,
     ) -> None:
-        leg = self._leg(call, name)
+        found = self._leg(call, leg)
         known = self._calls[call]
         if peer is not None:
-            known.meet(name, peer)
-        if isinstance(leg, WebRtcLeg):
-            await leg.connect(remote, stream, setup)
-        elif isinstance(leg, RtpLeg):
-            leg.connect(remote, stream)
-        known.wire(name)
+            known.meet(leg, peer)
+        if isinstance(found, WebRtcLeg):
+            await found.connect(remote, stream, setup)
+        elif isinstance(found, RtpLeg):
+            found.connect(remote, stream)
+        known.wire(leg)
 
-    async def release(self, call: str, name: str | None) -> dict[str, LegStatistics]:
+    async def release(self, call: str, leg: str | None = None) -> dict[str, LegStatistics]:
         known = self._calls.get(call)
         if known is None:
             return {}
-        names = [each for each in known.legs if name in (None, each)]
         counted: dict[str, LegStatistics] = {}
-        for each in names:
-            leg = known.legs.pop(each)
-            counted[each] = leg.statistics()
-            known.peers.pop(known.peers.pop(each, ""), None)
-            if leg.peer is not None:
-                leg.peer.part()
-            await leg.close()
+        for name in [each for each in known.legs if leg in (None, each)]:
+            gone = known.legs.pop(name)
+            counted[name] = gone.statistics()
+            known.peers.pop(known.peers.pop(name, ""), None)
+            if gone.peer is not None:
+                gone.peer.part()
+            await gone.close()
         if not known.legs and self._calls.get(call) is known:
             del self._calls[call]
         return counted
+
+    async def statistics(self, call: str) -> dict[str, LegStatistics]:
+        known = self._calls.get(call)
+        return {name: leg.statistics() for name, leg in known.legs.items()} if known is not None else {}
 
     def _new(self, call: str, name: str, kind: LegKind, controlling: bool, setup: Setup) -> RtpLeg | WebRtcLeg:
         if kind is LegKind.RTP:
@@ -232,8 +245,8 @@ class Worker:
             text(message, "call"),
             text(message, "leg"),
             unpack(LegKind, message.get("kind")),
-            bool(message.get("controlling", 0)),
-            unpack(Setup, message.get("setup", "actpass")),
+            controlling=bool(message.get("controlling", 0)),
+            setup=unpack(Setup, message.get("setup", "actpass")),
         )
         return ok(transport=pack(transport))
 
@@ -281,9 +294,8 @@ class Worker:
         return ok(legs={name: pack(statistics) for name, statistics in counted.items()})
 
     async def _statistics(self, message: Message) -> Mapping[str, Any]:
-        call = self._calls.get(text(message, "call"))
-        legs = call.legs if call is not None else {}
-        return ok(legs={name: pack(leg.statistics()) for name, leg in legs.items()})
+        counted = await self.statistics(text(message, "call"))
+        return ok(legs={name: pack(statistics) for name, statistics in counted.items()})
 
 
 def ok(**values: Any) -> Mapping[str, Any]:
@@ -317,20 +329,72 @@ async def serve_parent(settings: WorkerSettings, commands: socket.socket, events
     out.close()
 
 
+async def serve_public(settings: WorkerSettings, host: str, port: int, ready: Callable[[int], None]) -> None:
+    """Speak the public commands on a UDP port until TERM or INT; `ready` is told the port. Raises MediaError."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    endings: set[asyncio.Task[None]] = set()
+
+    def happened(event: MediaEvent) -> None:
+        if isinstance(event, Lost):
+            ending = asyncio.create_task(public.lost(event.call))
+            endings.add(ending)
+            ending.add_done_callback(endings.discard)
+
+    worker = Worker(settings, happened)
+    public = Public(worker, time.time)
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        await worker.close()
+        raise MediaError(f"{host}:{port}: {error.strerror}") from error
+    server = NgServer(sock, public.handle)
+    ready(sock.getsockname()[1])
+    await stop.wait()
+    await asyncio.gather(*endings)
+    await worker.close()
+    server.close()
+
+
 def main(arguments: list[str] | None = None) -> int:
+    """A worker of the engine (`--fds`), or one that stands alone (`--ng`).
+
+    The exit status: 0, or 2 for wrong settings.
+    """
     parser = argparse.ArgumentParser(prog="gateway media-worker")
-    parser.add_argument("--settings", required=True, help="WorkerSettings as JSON")
-    parser.add_argument("--fds", required=True, help="two inherited unix datagram sockets: commands, events")
+    parser.add_argument("--settings", default="{}", help="WorkerSettings as JSON")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--fds", help="two inherited unix datagram sockets: commands, events")
+    way.add_argument("--ng", help="where to take public commands, as udp:127.0.0.1:2223")
     chosen = parser.parse_args(arguments)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    settings = unpack(WorkerSettings, json.loads(chosen.settings))
-    commands, events = (socket.socket(fileno=int(number)) for number in chosen.fds.split(","))
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve_parent(settings, commands, events))
+    try:
+        settings = unpack(WorkerSettings, json.loads(chosen.settings))
+        if chosen.fds is not None:
+            commands, events = (socket.socket(fileno=int(number)) for number in chosen.fds.split(","))
+            asyncio.run(serve_parent(settings, commands, events))
+        else:
+            host, port = listen_address(chosen.ng)
+            asyncio.run(serve_public(settings, host, port, lambda bound: log.info("media worker listens", port=bound)))
+    except (MediaError, NgError) as error:
+        log.error("media worker cannot start", error=str(error))
+        return 2
     return 0
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """`udp:HOST:PORT`, IPv6 in brackets. Raises MediaError."""
+    found = re.fullmatch(r"udp:(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):([0-9]{1,5})", text)
+    if found is None or int(found[3]) > 65_535:
+        raise MediaError(f"{text!r} is not of the form udp:127.0.0.1:2223")
+    return found[1] or found[2], int(found[3])
 
 
 if __name__ == "__main__":

@@ -299,8 +299,8 @@ async def test_an_unknown_call_is_an_error_except_to_give_it_back(make_engine: M
     assert await engine.statistics("call") == {}
 
 
-async def test_a_port_that_is_not_there_is_an_error_and_the_call_is_not_kept() -> None:
-    engine = EmbeddedEngine(MediaSettings("127.0.0.1", None, (39_990, 39_993), 1))
+async def test_a_port_that_is_not_there_is_an_error_and_the_call_is_not_kept(ports: tuple[int, int]) -> None:
+    engine = EmbeddedEngine(MediaSettings("127.0.0.1", None, (ports[0], ports[0] + 3), 1))
     await engine.start()
     for leg in "ab":
         await engine.allocate("call", leg, LegKind.RTP)

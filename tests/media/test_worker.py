@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,8 +15,7 @@ from gateway.errors import MediaError, NgError
 from gateway.media import ng
 from gateway.media.engine import LegKind
 from gateway.media.wire import pack
-from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, prompt
-from gateway.session.model import Setup
+from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, listen_address, prompt
 from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, stream
 
 Command = Callable[..., Awaitable[Any]]
@@ -78,7 +78,7 @@ async def test_a_call_goes_from_allocation_to_release_in_commands(command: Comma
     ],
 )
 async def test_what_cannot_be_done_is_said(worker: Worker, arguments: Any, reason: str) -> None:
-    await worker.allocate("c", "a", LegKind.RTP, False, Setup.ACTPASS)
+    await worker.allocate("c", "a", LegKind.RTP)
     with pytest.raises((NgError, MediaError), match=reason):
         await worker.handle(arguments)
     assert list(await worker.release("c", None)) == ["a"]
@@ -93,9 +93,9 @@ async def test_a_call_has_only_so_many_legs(command: Command) -> None:
 
 async def test_a_leg_without_a_port_leaves_no_call_behind(ports: tuple[int, int]) -> None:
     worker = Worker(WorkerSettings("127.0.0.1", None, ports[0], ports[0] + 1), Events())
-    await worker.allocate("c", "a", LegKind.RTP, False, Setup.ACTPASS)
+    await worker.allocate("c", "a", LegKind.RTP)
     with pytest.raises(MediaError, match="in use"):
-        await worker.allocate("d", "a", LegKind.WEBRTC, False, Setup.ACTPASS)
+        await worker.allocate("d", "a", LegKind.WEBRTC)
     assert await worker.handle({"command": "ping"}) == {"result": "pong", "calls": 1}
     await worker.close()
 
@@ -177,3 +177,35 @@ def test_a_worker_imports_neither_xmpp_nor_storage_nor_operations() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "gateway.media.webrtcleg" in loaded
     assert not {"slixmpp", "sqlalchemy", "gateway.ops", "gateway.sip", "gateway.xmpp", "pydantic"} & set(loaded)
+
+
+async def test_a_worker_that_stands_alone_speaks_ng_over_udp(ports: tuple[int, int]) -> None:
+    settings = json.dumps(pack(WorkerSettings("127.0.0.1", None, *ports)))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "gateway.media.worker", "--settings", settings, "--ng", "udp:127.0.0.1:0"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    line = re.sub(r"\x1b\[[0-9;]*m", "", (await process.stderr.readline()).decode())
+    port = int(line.rpartition("port=")[2])
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(("127.0.0.1", port))
+    client = ng.NgClient(sock)
+    assert await client.request("ping") == {"result": "pong"}
+    with pytest.raises(NgError, match="Unrecognized command"):
+        await client.request("allocate", {"call": "c", "leg": "a", "kind": "rtp"})
+    client.close()
+    process.terminate()
+    assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("where", ["2223", "udp:127.0.0.1", "udp:127.0.0.1:99999", "tcp:127.0.0.1:2223", "udp::1:2223"])
+def test_a_place_that_is_none_is_refused(where: str) -> None:
+    with pytest.raises(MediaError):
+        listen_address(where)
+
+
+def test_a_place_may_be_of_either_family() -> None:
+    assert listen_address("udp:127.0.0.1:2223") == ("127.0.0.1", 2_223)
+    assert listen_address("udp:[::1]:2223") == ("::1", 2_223)
