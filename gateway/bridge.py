@@ -61,6 +61,9 @@ class Bridge:
 
     async def offer(self, attempt: int, towards: Towards, policy: Policy, caller: Session | None) -> Session:
         """Allocate this attempt's leg; what we offer its callee."""
+        if caller is not None:
+            # Nobody's phone rings for a caller whom we would have to refuse when it is answered.
+            negotiate.check(self._towards_caller, caller)
         name = leg_name(Leg.CALLEE, attempt)
         transport = await self._engine.allocate(
             self._call, name, kind_of(towards), controlling=True, setup=Setup.ACTPASS
@@ -78,7 +81,7 @@ class Bridge:
         mine = await self._allocate_caller(policy, caller)
         agreed = negotiate.answer_caller(policy, self._towards_caller, caller, side.ours, callee, mine.transport)
         mine.ours, mine.stream, side.stream = agreed.answer, agreed.caller, agreed.callee
-        side.setup = _our_setup(callee, offering=True)
+        side.setup = _our_setup(callee, side.towards, offering=True)
         self._peer = {mine.name: side.name, side.name: mine.name}
         await self._connect(side, callee)
         await self._connect(mine, caller)
@@ -159,7 +162,7 @@ class Bridge:
         return name in self._connected
 
     async def _allocate_caller(self, policy: Policy, caller: Session) -> _Side:
-        setup = _our_setup(caller, offering=False)
+        setup = _our_setup(caller, self._towards_caller, offering=False)
         # The offerer is the controlling agent (RFC 8445 §6.1.1): the caller offered, so not we.
         transport = await self._engine.allocate(
             self._call, "caller", kind_of(self._towards_caller), controlling=False, setup=setup
@@ -169,7 +172,7 @@ class Bridge:
         return side
 
     async def _connect(self, side: _Side, remote: Session) -> None:
-        transport = negotiate.remote_transport(remote)
+        transport = negotiate.remote_transport(remote, side.towards)
         if side.stream is None:
             raise NegotiationError("nothing was agreed")
         early = self._trickled.pop(side.name, [])
@@ -185,8 +188,6 @@ class Bridge:
         self._connected.add(side.name)
 
 
-def _our_setup(theirs: Session, *, offering: bool) -> Setup:
-    audio = theirs.audio
-    if audio is None or audio.transport.fingerprint is None:
-        return Setup.ACTIVE
-    return negotiate.our_setup(audio.transport.fingerprint.setup, offering=offering)
+def _our_setup(theirs: Session, towards: Towards, *, offering: bool) -> Setup:
+    fingerprint = negotiate.remote_transport(theirs, towards).fingerprint
+    return Setup.ACTIVE if fingerprint is None else negotiate.our_setup(fingerprint.setup, offering=offering)

@@ -9,7 +9,7 @@ from gateway.call.events import Leg, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind
 from gateway.session.model import Codec, Setup
-from gateway.session.negotiate import Policy, Towards
+from gateway.session.negotiate import Policy, Towards, UnprotectedError
 from tests.support import EVENTS, OPUS, PCMA, PCMU, FakeEngine, candidate, phone_session, webrtc_session
 
 SIP_CODECS = Policy(("PCMA", "PCMU"))
@@ -79,6 +79,13 @@ async def test_nothing_in_common_is_said_and_not_connected() -> None:
     with pytest.raises(NegotiationError):
         await bridge.answer(1, SIP_CODECS, phone_session(PCMA), webrtc_session(Codec(96, "speex", 16000)))
     assert ("connect", "caller") not in engine.names()
+
+
+async def test_no_phone_rings_for_a_caller_who_would_be_refused_when_it_is_answered() -> None:
+    engine = FakeEngine()
+    with pytest.raises(UnprotectedError):
+        await Bridge(engine, "c", Towards.XMPP).offer(1, Towards.SIP, SIP_CODECS, phone_session())
+    assert engine.asked == []
 
 
 async def test_an_answer_of_an_attempt_that_was_never_offered_is_an_error() -> None:

@@ -1,0 +1,124 @@
+"""`gateway run`: what it says and how it ends. The XMPP server is a few lines that shake hands, or do not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from gateway.addresses import SipUri
+from gateway.config import read
+from gateway.ops import serve
+from gateway.ops.serve import Gateway
+
+HEADER = (
+    "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' "
+    "id='s1' from='sip.example.com'>"
+)
+REFUSAL = "<stream:error><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
+
+
+@asynccontextmanager
+async def xmpp_server(answer: str) -> AsyncIterator[int]:
+    """A server that takes a component's header and answers its handshake; gives its port."""
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"streams")
+        writer.write(HEADER.encode())
+        await reader.readuntil(b"</handshake>")
+        writer.write(answer.encode())
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def gateway(folder: Path, xmpp_port: int, sip_port: int | None = None) -> Gateway:
+    (folder / "plan.toml").write_text(
+        '[[route]]\nname = "test line"\nmatch = { kind = "name", name = "echo" }\nvia = "echo"\n'
+    )
+    configuration = folder / "gateway.toml"
+    configuration.write_text(
+        f"""
+[xmpp]
+domain = "sip.example.com"
+server = "127.0.0.1:{xmpp_port}"
+secret = "open sesame"
+users = ["example.com"]
+[sip]
+listen = ["udp:127.0.0.1:{sip_port or free_port()}"]
+[media]
+address = "127.0.0.1"
+ports = [45000, 45063]
+workers = 1
+[dialplan]
+files = ["plan.toml"]
+[http]
+listen = "127.0.0.1:{free_port()}"
+"""
+    )
+    return Gateway(read(configuration, {}))
+
+
+async def said(events: list[structlog.typing.EventDict], what: str) -> structlog.typing.EventDict:
+    async with asyncio.timeout(10):
+        while True:
+            for event in events:
+                if event["event"] == what:
+                    return event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_gateway_gets_ready_and_ends_cleanly_when_it_is_told_to(tmp_path: Path) -> None:
+    async with xmpp_server("<handshake/>") as port:
+        with structlog.testing.capture_logs() as events:
+            running = asyncio.create_task(gateway(tmp_path, port).run())
+            await said(events, "ready")
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await running == 0
+    assert [event["event"] for event in events if event["log_level"] in ("warning", "error")] == []
+    assert (tmp_path / "gateway.db").exists()
+
+
+async def test_a_wrong_secret_is_one_clear_line_and_exit_code_one(tmp_path: Path) -> None:
+    async with xmpp_server(REFUSAL) as port:
+        with structlog.testing.capture_logs() as events:
+            assert await gateway(tmp_path, port).run() == 1
+    (error,) = [event for event in events if event["log_level"] == "error"]
+    assert "secret" in error["reason"]
+    assert "open sesame" not in str(events)
+
+
+async def test_a_taken_port_is_one_clear_line_and_leaves_nothing_running(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken, structlog.testing.capture_logs() as events:
+        taken.bind(("127.0.0.1", 0))
+        assert await gateway(tmp_path, 1, taken.getsockname()[1]).run() == 1
+    (error,) = [event for event in events if event["log_level"] == "error"]
+    assert error["event"] == "the gateway cannot run"
+
+
+async def test_a_server_that_is_down_is_waited_for(tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as events:
+        running = asyncio.create_task(gateway(tmp_path, 1).run())
+        await said(events, "no link to the XMPP server")
+        assert not running.done()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await running == 0
+
+
+async def test_an_address_is_its_own_look_up() -> None:
+    assert await serve.look_up(SipUri.parse("sip:a@192.0.2.7")) == {"192.0.2.7"}
