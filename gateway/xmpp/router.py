@@ -214,8 +214,10 @@ class Router:
         now = self.clock()
         if self._lost_at is not None and self._lost_at + self._grace <= now:
             self._give_up()
+        due = []
         while self._timers and self._timers[0][0] <= now:
-            _, _, tag = heapq.heappop(self._timers)
+            due.append(heapq.heappop(self._timers)[2])
+        for tag in due:
             line = self._lines.get(tag)
             if line is not None and line.deadline is not None and line.deadline <= now:
                 line.deadline = None

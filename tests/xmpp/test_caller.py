@@ -12,6 +12,7 @@ from gateway.call.events import CallerJoined, HungUp, Leg
 from gateway.session.jingle import parse_reason
 from gateway.session.model import Session
 from gateway.xmpp import stanzas
+from gateway.xmpp.caller import JOIN_WITHIN, LEAVING_LASTS
 
 JULIET = "juliet@shakespeare.lit/balcony"
 ROMEO = "romeo%shakespeare.lit@sip.example.com"
@@ -162,7 +163,7 @@ def test_a_user_who_never_joins_is_let_go(world: World) -> None:
     world.propose()
     world.leg.ask()
     world.take()
-    (finish,) = world.passes(20.0)
+    (finish,) = world.passes(JOIN_WITHIN)
     assert stanzas.describe(finish) == ("JMI finish", "timeout")
     (ended,) = world.told()
     assert (ended.leg, ended.cause) == (Leg.CALLER, Cause.TIMEOUT)
@@ -185,7 +186,7 @@ def test_after_a_while_nothing_is_left_to_cross(world: World) -> None:
     world.leg.ask()
     world.leg.hang_up(Cause.NORMAL)
     world.take()
-    assert world.passes(20.0) == []
+    assert world.passes(LEAVING_LASTS) == []
     assert world.router.calls == 0
     assert world.told() == []
 
