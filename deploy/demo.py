@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +85,12 @@ async def demo(mute: Side | None) -> bool:
                 for witness in witnesses:
                     console.print(f"--- {witness.name}\n{witness.tail()}", markup=False)
                 return False
-            finally:
-                log = RUN / "gateway.log"
-                log.write_text("\n".join(gateway.child.lines) + "\n")
+    log = RUN / "gateway.log"
+    log.write_text("\n".join(gateway.child.lines) + "\n")
     console.print()
     sys.stdout.flush()
-    subprocess.run([gateway_command(), "trace", log], check=True)
+    trace = await asyncio.create_subprocess_exec(gateway_command(), "trace", log)
+    await trace.wait()
     console.print(f"\nRecordings and log: {RUN.relative_to(ROOT)}/")
     return all(finding.good for finding in findings)
 

@@ -7,16 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-from .process import HOST, Child, PeerError, free_port, program
+from .process import HOST, Child, free_port, program
 
-ROOT = Path(__file__).parents[3]
-CONFIGURATION = ROOT / "deploy" / "prosody.cfg.lua"
+SCRIPT = Path(__file__).parents[3] / "deploy" / "prosody.sh"
 
 
 class Prosody:
     """An XMPP server with one component and some users.
 
-    `users` are local parts with their passwords; `domain` is theirs, `component` the gateway's.
+    `users` are local parts with their passwords (no spaces in either); `domain` is theirs, `component` the gateway's.
     """
 
     def __init__(
@@ -27,7 +26,7 @@ class Prosody:
         component: str = "sip.shakespeare.lit",
         secret: str = "a secret between two processes",
     ) -> None:
-        self.users = users or {"juliet": "wherefore", "romeo": "art thou"}
+        self.users = users or {"juliet": "wherefore", "romeo": "wherefore-art-thou"}
         self.domain = domain
         self.component = component
         self.secret = secret
@@ -48,23 +47,18 @@ class Prosody:
         async with contextlib.AsyncExitStack() as stack:
             self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prosody-")))
             (self._directory / "data").mkdir()
-            for user, password in self.users.items():
-                await self._register(user, password)
+            stack.push_async_callback(self.stop)
             await self.start()
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *problem: object) -> None:
-        try:
-            await self.stop()
-        finally:
-            await self._stack.aclose()
+        await self._stack.aclose()
 
     async def start(self) -> None:
         """Starts the server, or starts it again with everything that it stored before."""
-        self._child = Child(
-            "prosody", [program("prosody", package="prosody"), *self._arguments, "-F"], environment=self._environment
-        )
+        program("prosody", package="prosody")
+        self._child = Child("prosody", [SCRIPT], environment=self._environment)
         await self._child.__aenter__()
         for port in (self.client_port, self.component_port, self.http_port):
             await self._child.listens(port)
@@ -75,12 +69,9 @@ class Prosody:
             await child.__aexit__()
 
     @property
-    def _arguments(self) -> list[str]:
-        return ["--config", str(CONFIGURATION)]
-
-    @property
     def _environment(self) -> dict[str, str]:
         return {
+            "XMPP_USERS": " ".join(f"{user}:{password}" for user, password in self.users.items()),
             "XMPP_DOMAIN": self.domain,
             "XMPP_COMPONENT": self.component,
             "XMPP_COMPONENT_SECRET": self.secret,
@@ -89,13 +80,3 @@ class Prosody:
             "XMPP_HTTP_PORT": str(self.http_port),
             "XMPP_DATA": str(self._directory / "data"),
         }
-
-    async def _register(self, user: str, password: str) -> None:
-        prosodyctl = program("prosodyctl", package="prosody")
-        async with Child(
-            "prosodyctl",
-            [prosodyctl, *self._arguments, "register", user, self.domain, password],
-            environment=self._environment,
-        ) as child:
-            if await child.wait():
-                raise PeerError(f"{self.jid(user)} could not be registered\n{child.tail()}")
