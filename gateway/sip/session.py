@@ -137,7 +137,7 @@ class Session(Usage):
         if again:
             return
         if method == "BYE":
-            if dialog is self.dialog:
+            if dialog is self.dialog or self.ended:
                 self.core.forget(self)
             return
         if method in ("INVITE", "UPDATE"):
@@ -300,10 +300,11 @@ class ClientSession(Session):
             self._accepted(exchange, response, now)
         elif self._final:
             return
-        elif response.status in (401, 407) and self._cancel is None and self._try_again(exchange, response, now):
-            for dialog in self._early.values():
-                self.core.know(dialog.key, self)
-        else:
+        elif (
+            response.status not in (401, 407)
+            or self._cancel is not None
+            or not self._try_again(exchange, response, now)
+        ):
             exchange.over = True
             self._concluded(response)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gateway.sip.digest import Authenticator, Credentials
 from gateway.sip.message import Headers, Request, Response
-from gateway.sip.session import ClientSession, session_interval
+from gateway.sip.session import ClientSession, request_user, session_interval
 from tests.sip.bench import TCP, Bench, peer, statuses
-from tests.sip.wire import SDP, answer, field, fields, method, tag, uri
+from tests.sip.wire import SDP, Caller, answer, field, fields, method, status, tag, uri
 
 CONTACT = "Contact: <sip:juliet@192.0.2.9:5062>"
 ROUTES = "Record-Route: <sip:p2@192.0.2.20;lr>\nRecord-Route: <sip:p1@192.0.2.10;lr>\n" + CONTACT
@@ -210,6 +211,127 @@ def test_a_far_side_that_knows_nothing_of_the_dialog_is_gone() -> None:
     assert bench.ended == [session]
 
 
+def theirs(invite: str) -> Caller:
+    """The far side of a call that we placed, writing requests of its own."""
+    caller = peer()
+    caller.call_id, caller.to = field(invite, "Call-ID"), field(invite, "From")
+    caller.from_ = f"{field(invite, 'To')};tag=peer"
+    return caller
+
+
+def test_a_fork_that_answers_after_the_call_was_cancelled_is_hung_up_and_forgotten() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 180))
+    bench.close(session)
+    bench.take(answer(invite, 200, to_tag="one", extra=CONTACT, content=SDP))
+    assert bench.ended == [session]
+    sent = bench.take(answer(invite, 200, to_tag="two", extra=CONTACT, content=SDP))
+    assert [method(m) for m in sent] == ["ACK", "BYE"]
+    bench.take(answer(sent[1], 200))
+    bench.wait(100)
+    assert bench.agent.busy == (0, 0)
+    assert len(bench.ended) == 1
+
+
+def test_a_repeated_200_is_quiet_while_the_way_for_its_ack_is_looked_for() -> None:
+    bench = Bench()
+    bench.invite()
+    invite, bench.launch = bench.sent[0], False
+    ok = answer(invite, 200, extra=CONTACT, content=SDP)
+    assert bench.take(ok) == []
+    assert bench.take(ok) == []
+    assert len(bench.dispatched) == 2
+    bench.agent.launch(bench.dispatched[1], bench.flow, bench.now)
+    assert [method(m) for m in bench.step()] == ["ACK"]
+    assert [method(m) for m in bench.take(ok)] == ["ACK"]
+
+
+def test_the_ack_carries_the_credentials_of_its_invite() -> None:
+    bench = Bench(launch=False)
+    session = bench.invite()
+    session.authenticator = Authenticator(Credentials("u", "p"), lambda: "c")
+    bench.launch = True
+    bench.agent.launch(bench.dispatched[0], bench.flow, bench.now)
+    invite = bench.step()[0]
+    sent = bench.take(answer(invite, 401, extra='WWW-Authenticate: Digest realm="r", nonce="n"'))
+    assert [method(m) for m in sent] == ["ACK", "INVITE"]
+    (ack,) = bench.take(answer(sent[1], 200, extra=CONTACT, content=SDP))
+    assert field(ack, "Authorization") == field(sent[1], "Authorization")
+    assert field(ack, "CSeq") == "2 ACK"
+
+
+def test_a_bye_may_be_asked_for_like_any_request() -> None:
+    bench = Bench()
+    session = bench.invite()
+    assert session.ask("BYE", Headers(), b"", bench.now) is None
+    bench.take(answer(bench.sent[0], 200, extra=CONTACT, content=SDP))
+    assert session.ask("BYE", Headers(), b"", bench.now) is None
+    assert [method(m) for m in bench.step()] == ["BYE"]
+    assert session.ask("INFO", Headers(), b"", bench.now) is None
+    assert bench.close(session) == []
+
+
+def test_requests_that_come_after_our_bye_are_too_late() -> None:
+    bench = Bench()
+    session, invite = established(bench)
+    bench.close(session)
+    assert statuses(bench.take(theirs(invite).request("INFO"))) == [481]
+
+
+def test_an_early_dialog_that_says_bye_does_not_end_the_call() -> None:
+    bench = Bench()
+    bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 183))
+    assert statuses(bench.take(theirs(invite).request("BYE"))) == [200]
+    assert not bench.ended
+    bench.take(answer(invite, 183, to_tag="late"))
+    bench.take(answer(invite, 486))
+    assert bench.take(answer(invite, 183, to_tag="later")) == []
+    assert len(bench.ended) == 1
+
+
+def test_a_callee_that_refreshes_the_session_is_missed_when_it_stops() -> None:
+    bench = Bench()
+    session, _ = established(bench, f"{CONTACT}\nSession-Expires: 90;refresher=uas")
+    bench.wait(89)
+    assert not bench.ended
+    assert method(bench.wait(2)[0]) == "BYE"
+    assert bench.ended == [session]
+
+
+def test_our_reinvite_may_be_refused_or_never_answered() -> None:
+    bench = Bench()
+    session, _ = established(bench)
+    session.ask("INVITE", Headers(), SDP.encode(), bench.now)
+    sent = bench.step()
+    assert [method(m) for m in bench.take(answer(sent[0], 180))] == []
+    assert [method(m) for m in bench.take(answer(sent[0], 491))] == ["ACK"]
+    assert not bench.ended
+    session.ask("UPDATE", Headers(), b"", bench.now)
+    bench.step()
+    assert method(bench.wait(40)[-1]) == "BYE"
+    assert bench.ended == [session]
+
+
+def test_a_cancel_that_a_refusal_crosses_changes_nothing() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 180))
+    (cancel,) = bench.close(session)
+    assert bench.close(session) == []
+    bench.take(answer(invite, 486))
+    bench.take(answer(cancel, 481))
+    assert bench.heard[-1].label.startswith("486")
+    assert bench.ended == [session]
+    bench.wait(100)
+    assert len(bench.ended) == 1
+    assert bench.agent.busy == (0, 0)
+
+
 # --- calls that come in -----------------------------------------------------------------------------------------------
 
 
@@ -403,3 +525,28 @@ def test_session_intervals() -> None:
     assert of("30") is None
     assert of("soon") is None
     assert session_interval(Response(200)) is None
+
+
+def test_whom_a_request_is_for() -> None:
+    assert request_user(Request("INVITE", "sip:juliet%40x@gw")) == "juliet%40x"
+    assert request_user(Request("INVITE", "sip:gw")) == ""
+    assert request_user(Request("INVITE", "nonsense")) == ""
+
+
+def test_a_stray_ack_and_a_refusal_of_a_closed_call_do_nothing() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    caller.took(bench.reply(usage, invite, 180)[0])
+    assert bench.take(caller.request("ACK", sequence=1, branch="z9hG4bKstray")) == []
+    assert statuses(bench.close(usage)) == [480]
+    assert bench.close(usage) == []
+    assert bench.reply(usage, invite, 200) == []
+
+
+def test_an_offer_that_is_still_open_when_we_hang_up_gets_487() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    caller.took(bench.reply(usage, invite, 200, SDP)[0])
+    bench.take(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
+    assert statuses(bench.take(caller.request("INVITE", content=SDP))) == [100]
+    assert [status(m) or method(m) for m in bench.close(usage)] == [487, "BYE"]
