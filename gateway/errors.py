@@ -78,7 +78,8 @@ class Fault:
     warning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {'warning: ' if self.warning else ''}{self.message}"
+        place = f"{self.file}:{self.line}" if self.line else self.file  # the environment has no lines
+        return f"{place}: {'warning: ' if self.warning else ''}{self.message}"
 
 
 class ConfigurationError(GatewayError):

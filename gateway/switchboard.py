@@ -97,6 +97,7 @@ class _Line:
     media: asyncio.Lock = field(default_factory=asyncio.Lock)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     destinations: dict[int, Destination] = field(default_factory=dict)
+    using: dict[int, str] = field(default_factory=dict)  # attempt -> the trunk that it has a line of
 
 
 class _TestLine:
@@ -170,6 +171,10 @@ class Switchboard:
                     self._trunk_addresses[trunk.name] = found
             await asyncio.sleep(TRUNK_REFRESH)
 
+    def is_trunk(self, address: str) -> bool:
+        """Whether an IP address is a trunk's: no SIP URI that a user names may lead there, whenever it resolves so."""
+        return self._plan.trunk_of(address, self._trunk_addresses) is not None
+
     def mappable(self, local: str) -> bool:
         """Whether this local part of a gateway address stands for anything (XEP-0276 is answered if it does)."""
         return dialplan.mappable(self._plan, local)
@@ -227,7 +232,7 @@ class Switchboard:
             "inbound",
             str(identity),
             str(incoming.uri),
-            account=f"trunk {trunk.name}" if trunk else incoming.source[0],
+            account=_account_of(trunk.name) if trunk else incoming.source[0],
             key=incoming.key,
         )
         line = self._new_line(leg, facts, Towards.SIP, Towards.XMPP)
@@ -239,8 +244,10 @@ class Switchboard:
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
     def _offer_from_sip(self, line: _Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:
-        if refused := self._over_limit(line, trunk.max_calls if trunk else self._limits.per_user):
+        if refused := self._over_limit(line, None if trunk else self._limits.per_user):
             return refused
+        if trunk is not None and trunk.max_calls is not None and self._in_use(trunk) > trunk.max_calls:
+            return ev.Refused(Cause.CONGESTION, f"all lines of {trunk.name} are busy")
         outcome = dialplan.inbound(self._plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
         log.info(
             "routed",
@@ -388,6 +395,7 @@ class Switchboard:
                     self._leg(line, lambda: control.hang_up(cause, text))
             case do.ReleaseAttempt(attempt):
                 line.callees.pop(attempt, None)
+                line.using.pop(attempt, None)
                 self._media(line, lambda: line.bridge.release_attempt(attempt))
             case do.CloseMedia():
                 pass  # with the record, which wants the counters
@@ -424,6 +432,9 @@ class Switchboard:
             return
         if line.machine.state is State.ENDED:
             return
+        if refused := self._trunk_refuses(line, attempt, to):
+            self.tell(line.id, refused)
+            return
         try:
             offer = await line.bridge.offer(attempt, line.towards_callee, line.policy_of(to), caller)
         except NegotiationError as error:
@@ -432,6 +443,25 @@ class Switchboard:
             self.tell(line.id, ev.OfferFailed(attempt, Cause.INTERNAL, str(error)))
         else:
             self.tell(line.id, ev.OfferReady(attempt, offer))
+
+    def _trunk_refuses(self, line: _Line, attempt: int, to: Destination) -> ev.OfferFailed | None:
+        """A trunk that has no line left leads to the next one; one that demands what we do not speak gets nothing."""
+        trunk = self._plan.trunks.get(to.via)
+        if trunk is None:
+            return None
+        if trunk.srtp == "required":
+            return ev.OfferFailed(attempt, Cause.SECURITY, f"{trunk.name} demands SRTP, which is not spoken yet")
+        if trunk.max_calls is not None and self._in_use(trunk) >= trunk.max_calls:
+            return ev.OfferFailed(attempt, Cause.CONGESTION, f"all lines of {trunk.name} are busy")
+        line.using[attempt] = trunk.name
+        return None
+
+    def _in_use(self, trunk: dialplan.Trunk) -> int:
+        """How many of a trunk's lines calls take, outbound and inbound."""
+        return sum(
+            list(line.using.values()).count(trunk.name) + (line.facts.account == _account_of(trunk.name))
+            for line in self._lines.values()
+        )
 
     async def _prepare_answer(self, line: _Line, attempt: int, callee: Session, caller: Session) -> None:
         to = line.destinations[attempt]
@@ -555,6 +585,11 @@ class Switchboard:
             self.tell(call, ev.Stopped(Cause.SHUTDOWN))
         while self._ending:
             await asyncio.gather(*self._ending, return_exceptions=True)
+
+
+def _account_of(trunk: str) -> str:
+    """Whose limits a trunk's calls count against; no JID or address looks like it."""
+    return f"trunk {trunk}"
 
 
 def _why(error: NegotiationError) -> Cause:

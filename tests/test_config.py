@@ -179,12 +179,12 @@ def test_faults_of_the_environment_are_told_by_their_names(tmp_path: Path) -> No
     }
     found = faults(written(tmp_path), environ)
     assert sorted(found) == [
-        "environment:0: GATEWAY_LOG__LEVEL: level: input should be 'debug', 'info', 'warning' or 'error'",
-        "environment:0: GATEWAY_MEDIA__WORKERS: workers: input should be a valid integer",
-        "environment:0: GATEWAY_SECRET: there is no such key",
-        "environment:0: GATEWAY_SIP__ADVERTISE: 'here' is no IP address",
-        "environment:0: GATEWAY_XMPP__SECERT: there is no such key",
-        "environment:0: GATEWAY_XMPP__SECRET_FILE: missing cannot be read: No such file or directory",
+        "environment: GATEWAY_LOG__LEVEL: level: input should be 'debug', 'info', 'warning' or 'error'",
+        "environment: GATEWAY_MEDIA__WORKERS: workers: input should be a valid integer",
+        "environment: GATEWAY_SECRET: there is no such key",
+        "environment: GATEWAY_SIP__ADVERTISE: 'here' is no IP address",
+        "environment: GATEWAY_XMPP__SECERT: there is no such key",
+        "environment: GATEWAY_XMPP__SECRET_FILE: missing cannot be read: No such file or directory",
     ]
 
 
@@ -278,7 +278,7 @@ def test_every_fault_is_told_at_once_with_its_line(text: str, expected: list[str
 
 
 def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
-    assert faults(tmp_path / "gateway.toml") == ["gateway.toml:0: cannot be read: No such file or directory"]
+    assert faults(tmp_path / "gateway.toml") == ["gateway.toml: cannot be read: No such file or directory"]
 
 
 def test_what_works_and_is_seldom_meant_is_a_warning(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -72,6 +72,7 @@ class Scene:
     """A switchboard between two fake rooms."""
 
     limits: Limits | None = None
+    plan: Plan = PLAN
     engine: FakeEngine = field(default_factory=FakeEngine)
     records: list[CallRecord] = field(default_factory=list)
     traced: list[Traced] = field(default_factory=list)
@@ -82,7 +83,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.board = Switchboard(
-            PLAN,
+            self.plan,
             self.engine,
             domain=DOMAIN,
             sip_domain=DOMAIN,
@@ -386,6 +387,36 @@ async def test_one_user_cannot_take_all_lines() -> None:
     await scene.until(lambda: legs[2].told != [])
     assert legs[2].told == [("hang_up", Cause.CONGESTION, "too many calls at a time")]
     assert [leg.told for leg in legs[:2]] == [[], []]
+
+
+async def test_a_trunk_whose_lines_are_all_busy_leads_to_the_next_and_takes_no_more_from_outside() -> None:
+    scene = Scene(plan=replace(PLAN, trunks={**PLAN.trunks, "carrier": replace(PLAN.trunks["carrier"], max_calls=1)}))
+    scene.from_xmpp("+12025550123", webrtc_session())
+    await scene.dialled()
+    scene.from_xmpp("+12025550124", webrtc_session())
+    assert (await scene.dialled(2)).made_for[0].proxy == PLAN.trunks["backup"].proxy
+    inbound, _ = scene.from_sip("sip:desk@sip.example.com")
+    await scene.until(lambda: inbound.told != [])
+    assert inbound.told == [("hang_up", Cause.CONGESTION, "all lines of carrier are busy")]
+    scene.callees[0].sink(ev.HungUp(Leg.CALLEE, Cause.BUSY, 1))
+    await scene.until(lambda: len(scene.records) == 2)
+    inbound, _ = scene.from_sip("sip:desk@sip.example.com")
+    await scene.dialled(3)
+    assert inbound.told == []
+
+
+async def test_a_trunk_that_demands_encryption_never_gets_a_call_in_clear() -> None:
+    trunks = {name: replace(trunk, srtp="required") for name, trunk in PLAN.trunks.items()}
+    scene = Scene(plan=replace(PLAN, trunks=trunks))
+    caller, _ = scene.from_xmpp("+12025550123", webrtc_session())
+    assert (await scene.ended()).cause == "security"
+    assert caller.told[-1][1] is Cause.SECURITY
+    assert scene.callees == []
+
+
+async def test_an_address_that_turns_out_to_be_a_trunk_is_known_as_one() -> None:
+    assert Scene().board.is_trunk("192.0.2.5")
+    assert not Scene().board.is_trunk("192.0.2.6")
 
 
 async def test_a_full_house_refuses_the_next_call() -> None:

@@ -362,10 +362,10 @@ class _Loader:
         return plan.InboundRule(section.name or f"inbound {number}", rule, to, section.ring)
 
     def _example(self, table: _Table, section: ExampleSection) -> plan.Example | None:
-        outgoing = section.from_ is not None and section.to is not None and section.inbound is None
+        outgoing = section.to is not None and section.inbound is None
         incoming = section.inbound is not None and section.from_ is None and section.to is None
         if not (outgoing or incoming):
-            self.fault(table, (), "an example has from and to, or inbound")
+            self.fault(table, (), "an example has to (and from), or inbound")
             return None
         if section.trunk is not None and section.trunk not in self.names["trunk"]:
             close = near(section.trunk, self.names["trunk"])
@@ -379,8 +379,10 @@ class _Loader:
             except AddressError as error:
                 self.fault(table, ("inbound",), f"inbound: {error}")
                 return None
+        # Files that are shared between installations speak of "some user of ours" and leave `from` out.
+        caller = section.from_ or (f"user@{self.users[0]}" if outgoing and self.users else None)
         return plan.Example(
-            table.document.file, table.line_of("expect"), section.from_, section.to, uri, section.trunk, section.region,
+            table.document.file, table.line_of("expect"), caller, section.to, uri, section.trunk, section.region,
             section.at, section.expect.model_dump(exclude_unset=True),
         )  # fmt: skip
 

@@ -50,6 +50,11 @@ expect = { outcome = "refuse", reason = "nobody is called by this name or number
     assert prove(plan_of(tmp_path, examples)) == ()
 
 
+def test_an_example_without_a_caller_is_for_any_of_our_users(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, '[[example]]\nto = "echo"\nexpect = { outcome = "route", via = ["echo"] }\n')
+    assert prove(plan) == ()
+
+
 def test_an_example_that_does_not_hold_is_a_fault_for_each_key(tmp_path: Path) -> None:
     examples = """
 [[example]]

@@ -74,7 +74,7 @@ def test_a_file_that_is_not_there_is_a_fault_and_the_others_are_read(tmp_path: P
     with pytest.raises(ConfigurationError) as error:
         loaded_files(tmp_path, tmp_path / "a.toml", tmp_path / "b.toml")
     assert list(map(str, error.value.faults)) == [
-        "a.toml:0: cannot be read: No such file or directory",
+        "a.toml: cannot be read: No such file or directory",
         "b.toml:1: unknown key 'x'",
     ]
 

@@ -132,7 +132,7 @@ def test_a_place_that_is_not_in_the_file_has_the_line_of_what_is_around_it() -> 
 
 def test_a_value_of_the_environment_is_told_by_its_variable() -> None:
     found = Document("a.toml", {}, {("x", "y"): 7}, {("x", "y"): "GATEWAY_X__Y"})
-    assert str(found.fault(("x", "y", 0), "bad")) == "environment:0: GATEWAY_X__Y: bad"
+    assert str(found.fault(("x", "y", 0), "bad")) == "environment: GATEWAY_X__Y: bad"
     assert str(found.fault(("x",), "bad", warning=True)) == "a.toml:1: warning: bad"
 
 
@@ -152,7 +152,7 @@ def test_what_is_no_toml_is_a_fault_with_its_line(text: str, fault: str | None) 
 
 
 def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
-    assert str(read(tmp_path / "none.toml", "none.toml")) == "none.toml:0: cannot be read: No such file or directory"
+    assert str(read(tmp_path / "none.toml", "none.toml")) == "none.toml: cannot be read: No such file or directory"
     (tmp_path / "latin.toml").write_bytes(b'a = 1\nb = "\xfc"\n')
     assert str(read(tmp_path / "latin.toml", "latin.toml")) == "latin.toml:2: not UTF-8"
     with (tmp_path / "large.toml").open("wb") as file:

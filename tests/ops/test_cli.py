@@ -147,7 +147,7 @@ def test_route_tells_people_why_not(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["--from", "a b@-", "echo"], "is no JID"),
         ([*JULIET, "echo", "--region", "UK"], "'UK' is no region"),
         ([*JULIET, "echo", "--at", "noon"], "Usage"),
-        ([*JULIET, "echo", "--config", "missing.toml"], "missing.toml:0: cannot be read"),
+        ([*JULIET, "echo", "--config", "missing.toml"], "missing.toml: cannot be read"),
         (["echo"], "--from"),
     ],
 )
