@@ -168,12 +168,12 @@ class CalleeLeg:
                     return self._translated(session, outputs)
         return []
 
-    def departed(self, device: str) -> list[LegOutput]:
+    def departed(self, device: str, now: float) -> list[LegOutput]:
         """A device is unavailable."""
         self._devices.pop(device, None)
         for session in (*self._direct.values(), *(() if self._chosen is None else (self._chosen,))):
             if session.theirs == device:
-                return self._translated(session, session.departed())
+                return self._translated(session, session.departed(now))
         return []
 
     def ping(self, now: float, patience: float) -> list[LegOutput]:

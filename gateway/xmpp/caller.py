@@ -180,12 +180,12 @@ class CallerLeg:
     def answered(self, reply: ET.Element, now: float) -> list[LegOutput]:
         return [] if self.session is None else self._translated(self.session.answered(reply, now))
 
-    def departed(self, device: str) -> list[LegOutput]:
+    def departed(self, device: str, now: float) -> list[LegOutput]:
         """The caller's device is unavailable."""
         if device != self.user or self.state in (State.LEAVING, State.ENDED):
             return []
         if self.session is not None:
-            return self._translated(self.session.departed())
+            return self._translated(self.session.departed(now))
         return self._over(Cause.CANCELLED, "the device went away")
 
     def ping(self, now: float, patience: float) -> list[LegOutput]:

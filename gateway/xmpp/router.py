@@ -305,7 +305,7 @@ class Router:
         if stanza.get("type") == "unavailable":
             for line in tuple(self._by_user.get(bare(user), ())):
                 if line.leg.contact == bare(asked):
-                    self.carry_out(line, line.leg.departed(user))
+                    self.carry_out(line, line.leg.departed(user, now))
 
     def _device_seen(self, device: Device) -> None:
         for line in tuple(self._by_user.get(bare(device.jid), ())):

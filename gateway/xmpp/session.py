@@ -8,7 +8,7 @@
                         │                ACTIVE                         │                      ACTIVE
                         ▼                  │                            ▼                        │
                       ENDED <──────────────┴── either side's session-terminate, an error to what we asked,
-                                               unavailable presence of the device, a ping that finds nobody
+                                               unavailable presence while PENDING, a ping that finds nobody
 
 Rules
     1. A request inside the session is answered with a result, whatever it asks, if it can be read: an error ends the
@@ -33,6 +33,8 @@ from gateway.xmpp.stanzas import JINGLE
 
 MOST_CANDIDATES = 300  # of one session's end, over its life
 MOST_REQUESTS_OPEN = 64  # of ours that the device has not answered; some never do
+DEPARTED_PING = 5.0  # seconds after unavailable presence until the device is asked whether it is still there
+DEPARTED_PATIENCE = 30.0  # seconds for it to come back
 PING_AGAIN = 15.0  # seconds, when the server says that the device is not there (yet)
 
 _DTMF_DIGITS = frozenset("0123456789*#ABCD")
@@ -112,7 +114,8 @@ class JingleSession:
         self._number = 0
         self._candidates = 0
         self._names: frozenset[str] | None = None  # the contents whose candidates are ours to take
-        self._patience: float | None = None  # until when pings may find nobody
+        self._patience = 0.0  # until when pings may find nobody
+        self._fate = Cause.LINK_LOST  # what it means when they do to the end
 
     # --- what we do
 
@@ -150,7 +153,7 @@ class JingleSession:
         """Is it still there? An empty session-info (XEP-0166 §6.8), repeated while the server does not know it."""
         if self.state is State.ENDED:
             return []
-        self._patience = now + patience
+        self._patience, self._fate = now + patience, Cause.LINK_LOST
         return [self._ask(stanzas.jingle("session-info", self.sid), "ping")]
 
     def tick(self, now: float) -> list[Output]:
@@ -189,21 +192,30 @@ class JingleSession:
         if action == "ping" and not gone:
             return self._unreachable(said, now)
         if action in ("session-initiate", "session-accept") or gone:
-            return self._end(_cause_of(said, pinged=action == "ping"), said.text or said.jingle or said.name)
+            cause = self._fate if action == "ping" else _CAUSES.get(said.name, Cause.PROTOCOL)
+            return self._end(cause, said.text or said.jingle or said.name)
         return []
 
     def _unreachable(self, said: stanzas.Condition, now: float) -> list[Output]:
         """A ping met no session. The device may be on its way back too, after the server's restart."""
         if said.name not in ("service-unavailable", "recipient-unavailable", "gone", "remote-server-timeout"):
             return []  # it does not know empty session-infos, so it is there
-        if self._patience is None or now + PING_AGAIN > self._patience:
-            return self._end(Cause.LINK_LOST, "the device did not come back")
+        if now + PING_AGAIN > self._patience:
+            return self._end(self._fate, "the device did not come back")
         self.deadline = now + PING_AGAIN
         return []
 
-    def departed(self) -> list[Output]:
-        """Unavailable presence of the device ends the session (XEP-0166 §6.7)."""
-        return [] if self.state is State.ENDED else self._end(Cause.UNAVAILABLE, "the device went away")
+    def departed(self, now: float) -> list[Output]:
+        """Unavailable presence of the device ends the session (XEP-0166 §6.7), once it was accepted after a question.
+
+        A server that stops says it of every device, and so does one whose device changes networks; the media goes on.
+        """
+        if self.state is State.PENDING:
+            return self._end(Cause.UNAVAILABLE, "the device went away")
+        if self.state is State.ACTIVE:
+            self._patience, self._fate = now + DEPARTED_PATIENCE, Cause.UNAVAILABLE
+            self.deadline = now + DEPARTED_PING
+        return []
 
     def receive(self, request: ET.Element, element: ET.Element) -> list[Output]:
         """A request of the device in this session. Raises JingleError if it cannot be read; nothing changed then."""
@@ -287,6 +299,7 @@ class JingleSession:
         return [Ended(cause, text)]
 
 
+# What an error that answers a request of ours means for the call.
 _CAUSES = {
     "item-not-found": Cause.UNAVAILABLE,
     "service-unavailable": Cause.UNAVAILABLE,
@@ -301,11 +314,6 @@ _CAUSES = {
     "feature-not-implemented": Cause.NO_COMMON_CODEC,
     "resource-constraint": Cause.BUSY,
 }
-
-
-def _cause_of(said: stanzas.Condition, *, pinged: bool = False) -> Cause:
-    """What an error that answers a request of ours means for the call."""
-    return Cause.LINK_LOST if pinged else _CAUSES.get(said.name, Cause.PROTOCOL)
 
 
 def unreachable(said: stanzas.Condition) -> Cause:

@@ -280,13 +280,22 @@ def test_a_direct_call_that_cannot_be_read_is_no_call(world: World) -> None:
     assert world.router.calls == 0
 
 
-def test_going_away_ends_the_call(world: World, our_offer: Session) -> None:
+def test_going_away_before_the_answer_ends_the_call(world: World) -> None:
     world.initiate()
-    world.leg.answer(our_offer)
     world.presence(kind="unavailable", user="juliet@shakespeare.lit/garden")
     assert world.told() == []
     world.presence(kind="unavailable")
     assert world.told() == [HungUp(Leg.CALLER, Cause.UNAVAILABLE, 0, "the device went away")]
+
+
+def test_going_away_during_the_call_is_asked_about(world: World, our_offer: Session) -> None:
+    world.initiate()
+    world.leg.answer(our_offer)
+    world.presence(kind="unavailable")
+    assert world.told() == []
+    (ping,) = world.passes(10.0)
+    world.replies(ping, "item-not-found")
+    assert [(report.leg, report.cause) for report in world.told()] == [(Leg.CALLER, Cause.UNAVAILABLE)]
 
 
 def test_going_away_before_joining_cancels(world: World) -> None:

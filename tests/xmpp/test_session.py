@@ -12,6 +12,7 @@ from gateway.errors import JingleError
 from gateway.session.model import Session
 from gateway.xmpp import stanzas
 from gateway.xmpp.session import (
+    DEPARTED_PING,
     MOST_CANDIDATES,
     MOST_REQUESTS_OPEN,
     PING_AGAIN,
@@ -131,7 +132,7 @@ def test_we_end_it_once() -> None:
     terminate = jingle(session.terminate("busy", "486 Busy Here\x00"))
     assert stanzas.describe(sent([Send(wrapped(terminate))])) == ("session-terminate", "busy, 486 Busy Here")
     assert session.terminate("busy") == []
-    assert session.departed() == []
+    assert session.departed(0.0) == []
     assert session.ping(0.0, 60.0) == []
 
 
@@ -296,10 +297,31 @@ def test_requests_that_nobody_answers_are_forgotten() -> None:
     assert reply(session, first, "item-not-found") == []
 
 
-def test_going_away_ends_it() -> None:
+def test_going_away_ends_what_was_not_accepted() -> None:
     session = asks()
-    assert session.departed() == [Ended(Cause.UNAVAILABLE, "the device went away")]
-    assert session.departed() == []
+    assert session.departed(0.0) == [Ended(Cause.UNAVAILABLE, "the device went away")]
+    assert session.departed(0.0) == []
+
+
+def test_going_away_during_a_call_is_asked_about_and_ends_it_if_nobody_is_there() -> None:
+    session = asks()
+    says(session, "session-accept", CONTENT)
+    assert session.departed(0.0) == []
+    assert session.deadline == DEPARTED_PING
+    first = sent(session.tick(DEPARTED_PING))
+    assert reply(session, first, "service-unavailable", now=5.0) == []
+    again = sent(session.tick(20.0))
+    assert reply(session, again, "service-unavailable", now=20.0) == [
+        Ended(Cause.UNAVAILABLE, "the device did not come back")
+    ]
+
+
+def test_a_device_that_comes_back_keeps_its_call() -> None:
+    session = asks()
+    says(session, "session-accept", CONTENT)
+    session.departed(0.0)
+    assert reply(session, sent(session.tick(DEPARTED_PING)), now=5.0) == []
+    assert session.deadline is None
 
 
 # --- pings after the link was lost
