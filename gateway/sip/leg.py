@@ -220,7 +220,11 @@ class Telephony(BaseDialplan):
 
     def release(self, key: str) -> None:
         """The call is over; its last repeats may still be told."""
-        self.app.loop.call_later(AFTERMATH, self._calls.pop, key, None)
+        self.app.loop.call_later(AFTERMATH, self._disown, key, self._calls.get(key))
+
+    def _disown(self, key: str, call: str | None) -> None:
+        if self._calls.get(key) == call:  # a caller may try again with the same Call-ID, and that is another call
+            self._calls.pop(key, None)
 
     def _saw(self, sent: bool, message: Message, flow: Flow) -> None:
         key = message.headers.get("Call-ID") or ""

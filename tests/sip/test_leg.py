@@ -15,6 +15,7 @@ from gateway.call.leg import Admitted, LegControl
 from gateway.call.trace import Traced
 from gateway.errors import SipError
 from gateway.session import sdp
+from gateway.sip import leg as leg_module
 from gateway.sip.application import Application
 from gateway.sip.leg import (
     Credentials,
@@ -449,3 +450,22 @@ def test_addresses_to_listen_on() -> None:
     for wrong in ("udp:example.com:5060", "sctp:127.0.0.1:5060", "udp:127.0.0.1", "127.0.0.1:5060"):
         with pytest.raises(SipError):
             listening(wrong)
+
+
+async def test_a_second_try_with_the_same_call_id_is_a_call_of_its_own(
+    house: House, peer: Datagrams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leg_module, "AFTERMATH", 0.0)
+    caller = peer.caller()
+    for code in (1, 2):
+        peer.send(caller.request("INVITE", content=SDP))
+        _, leg = await house.called()
+        leg.hang_up(Cause.BUSY)
+        refused = await peer.receive(486)
+        assert field(refused, "CSeq") == f"{code} INVITE"
+    house.telephony.claim("key", "one")
+    house.telephony.release("key")
+    house.telephony.claim("key", "two")
+    house.telephony.release("other")
+    await asyncio.sleep(0.01)
+    assert house.telephony._calls["key"] == "two"
