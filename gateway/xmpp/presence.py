@@ -198,6 +198,8 @@ class Presences:
             book.asked.pop((bare(user), bare(asked)))
             book.known.pop((bare(user), bare(asked)))
             return [stanzas.presence(user, bare(asked), type=kind) for kind in ("unsubscribed", "unavailable")]
+        if type_ == "unsubscribed":
+            self._book(user).asked.pop((bare(user), bare(asked)))  # he may be asked again, when he subscribes again
         if type_ not in ("", "subscribe", "probe"):
             return []  # error, subscribed, unsubscribed: nothing to say (RFC 6121 §4, and errors are never answered)
         if local(asked) and not self._mappable(local(asked)):

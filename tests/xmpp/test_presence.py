@@ -174,6 +174,13 @@ def test_our_own_subscription_is_asked_for_once(scene: Scene) -> None:
     assert f"subscribe {ROMEO} -> {bare}" in scene.says("subscribe", user=bare)
 
 
+def test_who_refused_our_subscription_is_asked_again_with_his_next(scene: Scene) -> None:
+    bare = "juliet@shakespeare.lit"
+    scene.says("subscribe", user=bare)
+    assert scene.says("unsubscribed", user=bare) == []
+    assert f"subscribe {ROMEO} -> {bare}" in scene.says("subscribe", user=bare)
+
+
 def test_a_probe_is_answered_by_the_constant_resource(scene: Scene) -> None:
     assert scene.says("probe") == [f"caps {ROMEO}/sip -> {JULIET}"]
     assert scene.says("probe", to="sip.example.com") == [f"caps sip.example.com -> {JULIET}"]
