@@ -56,8 +56,8 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    transactions: int = 20_000
-    per_source: int = 5_000  # server transactions of one address
+    transactions: int = 60_000  # of each kind; a call leaves two behind for 32 s
+    per_source: int = 30_000  # server transactions of one address, which may be a carrier's
     usages: int = 10_000
 
 

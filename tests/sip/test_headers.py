@@ -18,6 +18,12 @@ def test_quotes_and_brackets_hide_separators() -> None:
     assert split("<open, for ever", ",") == ["<open, for ever"]
 
 
+def test_plain_text_is_split_in_the_same_way() -> None:
+    assert split(" a ,, b>c,", ",") == ["a", "b>c"]
+    assert split("a,,b,c", ",", limit=2) == ["a", "b"]
+    assert split("", ",") == []
+
+
 @given(st.text(max_size=60))
 def test_what_is_quoted_comes_back(text: str) -> None:
     flat = text.replace("\r", " ").replace("\n", " ").replace("\0", " ")
