@@ -4,10 +4,11 @@ A call has legs, named by the switchboard ("caller", "callee1", …). Asking a c
 acts, because in "late" calls (XEP-0353) the INVITE leaves before the caller's session exists:
 
     allocate(call, leg, kind)                        -> our transport, to offer or to answer with
-    connect(call, leg, remote, stream, peer)            the far end is known; bridged with `peer` once both are connected
+    connect(call, leg, remote, stream, peer)         the far end is known; bridged with `peer` once both are connected
     release(call, leg)                                  one leg; without a leg the whole call
 
-The engine owns sockets, ICE, DTLS, SRTP, RTP and codecs; signalling owns both session descriptions and the choice of codecs.
+The engine owns sockets, ICE, DTLS, SRTP, RTP and codecs; signalling owns both session descriptions and the choice of
+codecs.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ class MediaEngine(Protocol):
     async def allocate(
         self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
     ) -> Transport:
-        """Our end of this leg. `controlling` is the ICE role: true for whoever offers (RFC 8445 §6.1.1)."""
+        """Our end of this leg. `controlling` is the ICE role: true for whoever offers (RFC 8445 §6.1.1).
+
+        Asked again for the same leg it answers the same.
+        """
 
     async def connect(
         self,
@@ -100,7 +104,8 @@ class MediaEngine(Protocol):
     ) -> None:
         """The far end is known: start ICE and DTLS (`setup` is our own, active or passive), or send and latch.
 
-        Returns at once; Connected or Lost follows. Called again for a re-offer: the latch is re-armed.
+        Returns at once; Connected or Lost follows. Called again for a re-offer: the latch is re-armed. Peers hear each
+        other and nobody else: the last pairing that was asked for holds, and without `peer` it stays as it is.
         """
 
     async def candidates(

@@ -181,9 +181,11 @@ class Agent(aioice.Connection):
     # what aioice would do otherwise
 
     def request_received(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:
-        if "PRIORITY" not in message.attributes or (addr not in self.sources and len(self.sources) >= MAX_CANDIDATES):
+        if addr not in self.sources and len(self.sources) >= MAX_CANDIDATES:
             self._on_stranger()
             return
+        # A check for consent need not have one (RFC 7675 §5.1), and aioice takes it for granted.
+        message.attributes.setdefault("PRIORITY", 1)
         self._refused = False
         super().request_received(message, addr, protocol)
         if self._refused:

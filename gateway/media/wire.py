@@ -57,7 +57,7 @@ def _unpack(kind: Any, data: Any) -> Any:
         return tuple(_unpack(of, item) for of, item in zip(inner, data, strict=True))
     if is_dataclass(kind):
         hints = _hints(typing.cast(type, kind))
-        if not isinstance(data, dict) or not data.keys() <= hints.keys():
+        if not isinstance(data, dict):
             raise TypeError("a dictionary of the fields was expected")
         absent = {
             name: None for name, hint in hints.items() if name not in data and type(None) in typing.get_args(hint)

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import datetime
+from typing import cast
+
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
 
 from gateway.media import dtls
 from gateway.media.dtls import Certificate, Handshake
@@ -114,3 +120,50 @@ def test_after_a_failure_nothing_is_taken() -> None:
     client.expired()
     assert client.failure == before
     assert client.done
+
+
+class Foreign:
+    """Another implementation's settings: no certificate, or none of the SRTP profiles."""
+
+    def __init__(self, *, certificate: bool, srtp: bool) -> None:
+        self.context = SSL.Context(SSL.DTLS_METHOD)
+        self.context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+        if srtp:
+            self.context.set_tlsext_use_srtp(b"SRTP_AEAD_AES_128_GCM")
+        if certificate:
+            key = ec.generate_private_key(ec.SECP256R1())
+            name = x509.Name([])
+            now = datetime.datetime.now(datetime.UTC)
+            self.certificate = (
+                x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + datetime.timedelta(days=1))
+            ).sign(key, hashes.SHA256())
+            self.context.use_certificate(self.certificate)
+            self.context.use_privatekey(key)
+
+    @property
+    def announced(self) -> Fingerprint:
+        return Fingerprint("sha-256", self.certificate.fingerprint(hashes.SHA256()).hex(":"), Setup.ACTIVE)
+
+
+def test_an_end_without_a_certificate_comes_to_nothing() -> None:
+    foreign = Foreign(certificate=False, srtp=True)
+    client = Handshake(cast(Certificate, foreign), announced(THEIRS), client=True)
+    server = Handshake(THEIRS, announced(OURS), client=False)
+    client.start()
+    server.start()
+    exchange(client, server)
+    assert server.keys is None
+    assert str(server.failure).startswith("DTLS: ")
+    assert not server.insecure
+
+
+def test_an_end_without_srtp_is_not_spoken_to_in_clear() -> None:
+    foreign = Foreign(certificate=True, srtp=False)
+    client = Handshake(cast(Certificate, foreign), announced(THEIRS), client=True)
+    server = Handshake(THEIRS, foreign.announced, client=False)
+    client.start()
+    server.start()
+    exchange(client, server)
+    assert server.keys is None
+    assert server.insecure
+    assert "SRTP" in str(server.failure)
