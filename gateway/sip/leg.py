@@ -10,6 +10,7 @@ a timer or a header that the stack owns; whatever a leg does, any program could 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -40,6 +41,7 @@ from gateway.sip.usage import ALLOW, METHODS, SUPPORTED
 log = structlog.get_logger()
 
 MAX_EARLY = 512  # traced messages kept until their call is known
+GOODBYE = 1.0  # seconds that a registrar has for hearing that we go
 AFTERMATH = 40.0  # seconds in which messages of an ended call are still told under its id
 
 __all__ = ["Account", "Credentials", "IncomingCall", "OutgoingCall", "SipSettings", "Telephony"]
@@ -125,26 +127,39 @@ class Telephony(BaseDialplan):
         return registration
 
     async def _keep_registered(self, registration: Registration) -> None:
-        account, dialog = registration.account, None
-        own = NameAddr(str(account.address))
-        credentials = account.credentials
-        while True:
-            if registration.deadline is not None:
-                await asyncio.sleep(registration.deadline - self.app.now())
-            registration.asked()
-            peer = await self.app.connect(account.registrar, trusted=True)
-            dialog = await peer.register(
-                from_details=own,
-                to_details=own,
-                expires=registration.expires,
-                username=credentials.username if credentials is not None else None,
-                password=credentials.password if credentials is not None else None,
-                dialog=dialog,
-            )
-            if dialog.last is not None:
-                registration.answered(dialog.last, own.user or "", self.app.now())
-            problem = registration.problem
-            log.info("sip registration", trunk=account.name, registered=registration.registered, problem=problem)
+        dialog: Dialog | None = None
+        user = registration.account.address.user or ""
+        try:
+            while True:
+                if registration.deadline is not None:
+                    await asyncio.sleep(registration.deadline - self.app.now())
+                registration.asked()
+                dialog = await self._register(registration.account, registration.expires, dialog)
+                if dialog.last is not None:
+                    registration.answered(dialog.last, user, self.app.now())
+                log.info(
+                    "sip registration",
+                    trunk=registration.account.name,
+                    registered=registration.registered,
+                    problem=registration.problem,
+                )
+        finally:
+            if registration.registered:  # say good-bye, or calls go on coming here until it expires
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GOODBYE):
+                        await self._register(registration.account, 0, dialog)
+
+    async def _register(self, account: Account, expires: int, dialog: Dialog | None) -> Dialog:
+        own, credentials = NameAddr(str(account.address)), account.credentials
+        peer = await self.app.connect(account.registrar, trusted=True)
+        return await peer.register(
+            from_details=own,
+            to_details=own,
+            expires=expires,
+            username=credentials.username if credentials is not None else None,
+            password=credentials.password if credentials is not None else None,
+            dialog=dialog,
+        )
 
     def callee(self, call: str, attempt: int, outgoing: OutgoingCall, sink: Sink) -> LegControl:
         """A leg to a callee; nothing is sent before dial()."""

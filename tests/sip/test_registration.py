@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.addresses import SipUri
+from gateway.sip import leg
 from gateway.sip.application import Application
 from gateway.sip.leg import Account, Credentials, SipSettings, Telephony
 from gateway.sip.message import Headers, Response
@@ -104,6 +107,24 @@ async def test_a_trunk_is_registered_over_the_wire() -> None:
         assert field(third, "Expires") == "7200"
         assert field(third, "CSeq") == "3 REGISTER"
         registrar.send(answer(third, 200, extra=f"Contact: {field(third, 'Contact')};expires=7200"))
-    while not registration.registered:
-        await telephony.app.loop.run_in_executor(None, lambda: None)
-    await telephony.stop()
+        while not registration.registered:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0)
+        stopping = asyncio.ensure_future(telephony.stop())
+        last = await registrar.receive("REGISTER")
+        assert (field(last, "Expires"), field(last, "CSeq")) == ("0", "4 REGISTER")
+        registrar.send(answer(last, 200))
+        await stopping
+
+
+async def test_a_registrar_that_is_gone_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leg, "GOODBYE", 0.01)
+    telephony = Telephony(
+        Application(), SipSettings("gw.example", ("udp:127.0.0.1:0",)), lambda *_: pytest.fail("a call"), lambda _: None
+    )
+    await telephony.start()
+    async with Datagrams() as registrar:
+        registration = telephony.register(account(f"sip:127.0.0.1:{registrar.port}"))
+        registrar.send(answer(await registrar.receive("REGISTER"), 200))
+        while not registration.registered:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0)
+        await telephony.stop()
