@@ -40,7 +40,7 @@ class Gateway:
         self._plan = plan
         self._passwords = passwords or {}
         self._secret = prosody.secret if secret is None else secret
-        self._media_port = free_port(100)
+        self._media_port = free_port(40)
         self._http_port = free_port()
         self._stack = contextlib.AsyncExitStack()
 
@@ -103,7 +103,7 @@ class Gateway:
             "XMPP__USERS": self.prosody.domain,
             "SIP__DOMAIN": self.prosody.component,
             "SIP__LISTEN": f"udp:{self.sip_host},tcp:{self.sip_host}",
-            "MEDIA__PORTS": f"[{self._media_port}, {self._media_port + 99}]",
+            "MEDIA__PORTS": f"[{self._media_port}, {self._media_port + 39}]",
             "STORAGE__URL": f"sqlite:///{self.directory}/gateway.db",
             "HTTP__LISTEN": f"{HOST}:{self._http_port}",
         }

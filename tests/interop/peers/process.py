@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
@@ -27,7 +28,7 @@ PATIENCE = 20.0  # seconds that a peer may take for any one thing, on a machine 
 
 # Below the range that systems draw ephemeral ports from, so that nobody takes one between our look and the peer's bind.
 _PORTS = range(12000, 19900, 4)
-_drawn: set[int] = set()
+_drawn: deque[range] = deque(maxlen=50)  # more than one test uses
 
 T = TypeVar("T")
 
@@ -48,12 +49,13 @@ class PeerError(Exception):
 
 
 def free_port(count: int = 2) -> int:
-    """The first of `count` adjoining ports that are free for TCP and UDP everywhere and were not drawn before."""
+    """The first of `count` adjoining ports that are free for TCP and UDP everywhere and were not drawn lately."""
     for _ in range(2000):
         first = random.choice(_PORTS)
         ports = range(first, first + count)
-        if _drawn.isdisjoint(ports) and all(map(_is_free, ports)):
-            _drawn.update(ports)
+        overlap = any(ports.start < other.stop and other.start < ports.stop for other in _drawn)
+        if not overlap and all(map(_is_free, ports)):
+            _drawn.append(ports)
             return first
     raise PeerError(f"no {count} adjoining free ports")
 
