@@ -3,7 +3,8 @@
 One call's way, from a user who presses call to a phone that rings:
 
     xmpp/component.py    takes the stanza from the server (XEP-0114); the only file that knows slixmpp
-    xmpp/session.py      is this legal now? One machine for each Jingle session (XEP-0166) and each JMI proposal (XEP-0353)
+    xmpp/router.py       whose stanza is it: presence, disco, a session; limits, and what happens while the link is down
+    xmpp/caller.py       is this legal now? A user who calls: JMI (XEP-0353), then a Jingle session (xmpp/session.py)
     session/jingle.py    reads what the user offers into session/model.py, the one model behind Jingle and SDP
     switchboard.py       gives the call a line: a machine, a bridge, two legs, one timer
     dialplan/plan.py     may he, and where to? A number, a SIP address, a test line; every decision explains itself
@@ -14,10 +15,13 @@ One call's way, from a user who presses call to a phone that rings:
     sip/application.py   Application, Peer, Dialog; beneath them the pure core and the transports
     ops/                 runs, checks and explains it all: cli, check, serve, log, trace, metrics, web
 
-The way back is the same street: what a phone does becomes an event of call/events.py, the machine answers with effects of
-call/effects.py, and call/causes.py is the one table that says why a call ended in every protocol.
+The way back is the same street: what a phone does becomes an event of call/events.py, the machine answers with effects
+of call/effects.py, and call/causes.py is the one table that says why a call ended in every protocol. A call to a user
+takes it from the other end; xmpp/callee.py asks all of his devices.
 
 A room may import only what stands to the right of it:
-ops → config → switchboard, bridge → xmpp | sip | media | storage → call → dialplan | session → addresses, reach → errors.
-Siblings never meet. The pure rooms (addresses, reach, session, dialplan, call, the cores of xmpp and sip) know no clock and no wire.
+ops → config → switchboard, bridge → xmpp | sip | media | storage → call → dialplan | session
+→ addresses, reach → errors.
+Siblings never meet. The pure rooms (addresses, reach, session, dialplan, call, the cores of xmpp and sip) know no clock
+and no wire. tests/test_house.py holds all this.
 """

@@ -237,7 +237,9 @@ class Switchboard:
         )
         line = self._new_line(leg, facts, Towards.SIP, Towards.XMPP)
         local = self._caller_local(incoming, identity, trunk)
-        line.make_callee = lambda attempt, to, sink: self._ask_xmpp(line, attempt, to, sink, local)
+        line.make_callee = lambda attempt, to, sink: self._ask_xmpp(
+            line, attempt, to, sink, local, trusted=trunk is not None
+        )
         policy = _policy(trunk)
         line.policy_of = lambda destination: policy
         self._begin(line, self._offer_from_sip(line, incoming, trunk))
@@ -330,10 +332,14 @@ class Switchboard:
         )
         return self._telephony.callee(line.id, attempt, outgoing, sink)
 
-    def _ask_xmpp(self, line: _Line, attempt: int, to: Destination, sink: Sink, local: str) -> LegControl:
+    def _ask_xmpp(
+        self, line: _Line, attempt: int, to: Destination, sink: Sink, local: str, *, trusted: bool
+    ) -> LegControl:
         if self._component is None:
             raise MediaError("XMPP is not attached")
-        return self._component.callee(line.id, attempt, to.target, f"{local}@{self._domain}", sink)
+        return self._component.callee(
+            line.id, attempt, to.target, f"{local}@{self._domain}", sink, ask_presence=trusted
+        )
 
     # --- reports in, effects out --------------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ class Asked(FakeLeg):
     made_for: Any = None
     sink: Sink = lambda report: None
     attempt: int = 0
+    ask_presence: bool = True
 
 
 @dataclass
@@ -99,9 +100,9 @@ class Scene:
     async def look_up(self, uri: SipUri) -> frozenset[str]:
         return self.names.get(uri.host, frozenset())
 
-    def callee(self, call: str, attempt: int, *made_for: Any) -> LegControl:
+    def callee(self, call: str, attempt: int, *made_for: Any, ask_presence: bool = True) -> LegControl:
         """Both rooms' way to a callee: (call, attempt, OutgoingCall, sink) or (call, attempt, user, contact, sink)."""
-        leg = Asked(made_for=made_for[:-1], sink=made_for[-1], attempt=attempt)
+        leg = Asked(made_for=made_for[:-1], sink=made_for[-1], attempt=attempt, ask_presence=ask_presence)
         self.callees.append(leg)
         return leg
 
@@ -265,6 +266,7 @@ async def test_the_asserted_identity_is_believed_from_a_trunk_alone() -> None:
     )
     contact = (await scene.dialled(2)).made_for[1]
     assert contact == f"+12025550177%evil.example@{DOMAIN}", "a stranger never appears as a number"
+    assert [leg.ask_presence for leg in scene.callees] == [True, False], "and never learns who is there"
 
 
 async def test_two_anonymous_callers_are_two_contacts() -> None:

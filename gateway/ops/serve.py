@@ -150,8 +150,7 @@ class Gateway:
                 await self._board.drain()
 
     async def _observe(self) -> None:
-        while not self._component.connected:
-            await asyncio.sleep(0.1)
+        await self._component.ready()
         log.info("ready", domain=self._config.xmpp_domain)
         while True:
             health = self._health()

@@ -50,13 +50,14 @@ class State(enum.Enum):
 class CalleeLeg:
     """`user` is a bare JID, `voice` the contact's full JID; `sid` is the propose's, and direct sessions extend it."""
 
-    def __init__(self, user: str, voice: str, sid: str, prefix: str, attempt: int) -> None:
+    def __init__(self, user: str, voice: str, sid: str, prefix: str, attempt: int, ask_presence: bool = True) -> None:
         self.user = user
         self.contact = stanzas.bare(voice)
         self.sid = sid
         self.state = State.ASKING
         self._voice = voice
         self._prefix = prefix
+        self._ask_presence = ask_presence
         self.attempt = attempt
         self._offer: Session | None = None
         self._chosen: JingleSession | None = None  # after proceed, or the first to accept
@@ -92,7 +93,7 @@ class CalleeLeg:
         self._dialled_at = now
         self._silence = now + SILENCE
         self._proposed = True
-        sent: list[LegOutput] = [RequestPresence()]
+        sent: list[LegOutput] = [RequestPresence()] if self._ask_presence else []
         sent.append(Send(stanzas.jmi("propose", self.sid, self.user, self._voice, id=f"jm-propose-{self.sid}")))
         for device in devices:
             sent += self.seen(device)

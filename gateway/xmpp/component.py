@@ -183,15 +183,20 @@ class Component:
         """Until the server takes our stanzas."""
         await self._ready.wait()
 
-    def callee(self, call: str, attempt: int, user: str, contact: str, sink: Sink) -> LegControl:
-        """A leg that calls `user` (bare JID) from `contact` (bare JID). What is no JID fails when it is dialled."""
+    def callee(
+        self, call: str, attempt: int, user: str, contact: str, sink: Sink, *, ask_presence: bool = True
+    ) -> LegControl:
+        """A leg that calls `user` (bare JID) from `contact` (bare JID). What is no JID fails when it is dialled.
+
+        `ask_presence`: whether his devices are asked for their presence, which a stranger's call must not cause.
+        """
         try:
             prepared = _prepared(user), _prepared(contact)
         except InvalidJID as error:
             log.warning("no such address", call=call, user=user[:200], contact=contact[:200], reason=str(error))
             never = HungUp(Leg.CALLEE, Cause.NOT_FOUND, attempt, str(error)[:200])
             return _Unreachable(lambda: self._tell(sink, never))
-        return self._router.callee(call, attempt, *prepared, sink)
+        return self._router.callee(call, attempt, *prepared, sink, ask_presence=ask_presence)
 
     async def run(self) -> None:
         """Keep the link until stop(). Raises LinkRefusedError when the server will never take us."""

@@ -237,10 +237,12 @@ class Router:
 
     # --- calls of ours
 
-    def callee(self, call: str, attempt: int, user: str, contact: str, sink: Sink) -> LegControl:
+    def callee(
+        self, call: str, attempt: int, user: str, contact: str, sink: Sink, *, ask_presence: bool = True
+    ) -> LegControl:
         """A leg that calls a user (bare JID) from a contact (bare JID)."""
         tag = f"{next(self._tags):x}"
-        leg = CalleeLeg(user, f"{contact}/{stanzas.RESOURCE}", self._new_sid(), f"{tag}-", attempt)
+        leg = CalleeLeg(user, f"{contact}/{stanzas.RESOURCE}", self._new_sid(), f"{tag}-", attempt, ask_presence)
         line = _Line(leg, tag, call, sink)
         return _Control(self, line)
 

@@ -13,10 +13,11 @@ import pytest
 
 from gateway.errors import MediaError, NgError
 from gateway.media import ng
+from gateway.media import worker as module
 from gateway.media.engine import LegKind
 from gateway.media.wire import pack
 from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, listen_address, prompt
-from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, stream
+from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, alaw, sine, stream
 
 Command = Callable[..., Awaitable[Any]]
 
@@ -122,6 +123,23 @@ async def test_two_legs_hear_each_other_whichever_is_connected_first(
     assert (await stranger.hear())[12:] == b"from a"
     stranger.say(PCMU, b"from b", 160)
     assert (await phone.hear())[12:] == b"from b"
+
+
+async def test_a_leg_is_told_something_and_then_hears_itself(
+    command: Command, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "prompt", lambda name: sine(400, 800).tobytes())  # a tenth of a second
+    ours = (await command("allocate", call="c", leg="a", kind="rtp"))["transport"]
+    await command("connect", call="c", leg="a", remote=pack(phone.transport), stream=pack(stream(PCMA)))
+    await command("play", call="c", leg="a", prompt="echo")
+    await command("loop", call="c", leg="a")
+    phone.far = (ours["address"], ours["port"])
+    phone.say(PCMA, b"too early", 160)
+    assert b"".join([(await phone.hear())[12:] for _ in range(5)]) == alaw(sine(400, 800))
+    heard = b""
+    while heard != b"my own voice":
+        phone.say(PCMA, b"my own voice", 160)
+        heard = (await phone.hear())[12:]
 
 
 async def test_digits_go_out_before_the_far_end_has_spoken(command: Command, phone: Phone) -> None:

@@ -82,6 +82,12 @@ def test_a_call_asks_for_presence_and_proposes_to_the_bare_jid(world: World, our
     assert world.sent[2].get("type") == "chat"
 
 
+def test_a_strangers_call_asks_for_no_presence(world: World, our_offer: Session) -> None:
+    leg = world.router.callee("call-7", 3, USER, ROMEO, world.reports.append, ask_presence=False)
+    leg.dial(our_offer)
+    assert labels(world.sent) == ["JMI propose"]
+
+
 def test_a_call_is_dialled_once(world: World, our_offer: Session) -> None:
     leg = dial(world, our_offer)
     world.take()
