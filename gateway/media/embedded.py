@@ -66,8 +66,8 @@ class EmbeddedEngine(MediaEngine):
 
     @property
     def processes(self) -> tuple[int, ...]:
-        """The process ids of the workers that run."""
-        return tuple(slot.pid for slot in self._slots if slot.pid is not None)
+        """The process ids of the workers that take calls."""
+        return tuple(slot.pid for slot in self._slots if slot.pid is not None and slot.ready.is_set())
 
     async def start(self) -> None:
         settings = self._settings
