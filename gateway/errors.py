@@ -40,7 +40,7 @@ class SdpError(WireError):
 
 
 class JingleError(WireError):
-    """A Jingle element that cannot be taken; the answer has `condition` (RFC 6120 §8.3.3) and `jingle` (XEP-0166 §12)."""
+    """A Jingle element that cannot be taken; its answer has `condition` (RFC 6120 §8.3.3), `jingle` (XEP-0166 §12)."""
 
     def __init__(self, message: str, condition: str = "bad-request", jingle: str | None = None) -> None:
         super().__init__(message)

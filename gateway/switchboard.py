@@ -324,8 +324,7 @@ class Switchboard:
         if trunk is not None:
             if trunk.from_:
                 from_uri = replace(from_uri, user=trunk.from_)
-            if trunk.username:
-                credentials = sip.Credentials(trunk.username, trunk.password or "")
+            credentials = credentials_of(trunk)
             proxy = trunk.proxy
         outgoing = sip.OutgoingCall(
             target=SipUri.parse(to.target), from_uri=from_uri, from_name="", credentials=credentials, proxy=proxy
@@ -591,6 +590,11 @@ class Switchboard:
             self.tell(call, ev.Stopped(Cause.SHUTDOWN))
         while self._ending:
             await asyncio.gather(*self._ending, return_exceptions=True)
+
+
+def credentials_of(trunk: dialplan.Trunk) -> sip.Credentials | None:
+    """What a trunk wants to know of us, when it asks."""
+    return sip.Credentials(trunk.username, trunk.password or "") if trunk.username else None
 
 
 def _account_of(trunk: str) -> str:

@@ -218,8 +218,11 @@ class _Loader:
         for number, codec in enumerate(section.codecs):
             if codec not in CODECS:
                 self.fault(table, ("codecs", number), f"{codec!r} is no codec{near(codec.upper(), CODECS)}")
+        if proxy and (proxy.scheme == "sips" or (proxy.parameter("transport") or "udp").lower() not in {"udp", "tcp"}):
+            self.fault(table, ("proxy",), "this version speaks UDP and TCP: calls through it will fail", warning=True)
         if section.srtp == "required":
-            self.fault(table, ("srtp",), "media towards SIP is not encrypted by this version", warning=True)
+            message = "media towards SIP is not encrypted by this version: calls through it will fail"
+            self.fault(table, ("srtp",), message, warning=True)
         if section.dtmf != "rfc4733":
             self.fault(table, ("dtmf",), "this version sends digits as rfc4733 only", warning=True)
         allow = []

@@ -29,10 +29,10 @@ from gateway.ops.trace import Recorder
 from gateway.ops.web import Health, Web
 from gateway.reach import Reach
 from gateway.sip.application import Application
-from gateway.sip.leg import Telephony
+from gateway.sip.leg import Account, Telephony
 from gateway.sip.resolver import resolve
 from gateway.storage.records import CallRecord, Records
-from gateway.switchboard import Switchboard
+from gateway.switchboard import Switchboard, credentials_of
 from gateway.xmpp.component import Component
 
 log = structlog.get_logger()
@@ -85,6 +85,11 @@ class Gateway:
         self._telephony = Telephony(app, config.sip, self._board.on_sip_call, trace)
         self._component = Component(config.xmpp, self._board.mappable, self._board.on_xmpp_call, trace)
         self._board.attach(self._component, self._telephony)
+        self._accounts = [
+            Account(trunk.name, trunk.proxy, SipUri("sip", trunk.username, trunk.proxy.host), credentials_of(trunk))
+            for trunk in config.plan.trunks.values()
+            if trunk.register
+        ]
         self._web = Web(config.http_listen, self._metrics, self._health)
 
     async def run(self) -> int:
@@ -104,6 +109,8 @@ class Gateway:
             for start, stop in rooms:
                 stops.append(stop)  # a room that failed half-way has something to give back too
                 await start()
+            for account in self._accounts:
+                self._telephony.register(account)
             log.info("listening", sip=list(self._config.sip_listen), http=self._config.http_listen)
             stops.append(self._unlink)
             stops.append(self._drain)

@@ -105,7 +105,7 @@ via = "carrier"
 TRUNK = """
 [[trunk]]
 name = "carrier"
-proxy = "sip:sbc.carrier.example;transport=tls"
+proxy = "sip:sbc.carrier.example;transport=tcp"
 username = "romeo"
 password_file = "carrier.password"
 register = true
@@ -121,7 +121,7 @@ def test_a_trunk_is_read_with_its_password_which_is_never_shown(tmp_path: Path) 
     plan, warnings = loaded(tmp_path, a=TRUNK)
     trunk = plan.trunks["carrier"]
     assert not warnings
-    assert trunk.proxy == SipUri.parse("sip:sbc.carrier.example;transport=tls")
+    assert trunk.proxy == SipUri.parse("sip:sbc.carrier.example;transport=tcp")
     assert (trunk.username, trunk.password, trunk.register, trunk.from_) == ("romeo", "s3cret", True, "+12025550100")
     assert (trunk.codecs, trunk.max_calls) == (("PCMU",), 30)
     assert trunk.allow == (ipaddress.ip_network("192.0.2.0/24"),)
@@ -138,9 +138,11 @@ def test_a_password_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None
 
 def test_what_is_not_done_yet_is_warned_of(tmp_path: Path) -> None:
     password(tmp_path)
-    _, warnings = loaded(tmp_path, a=TRUNK + 'srtp = "required"\ndtmf = "info"\n')
+    text = TRUNK.replace("=tcp", "=tls") + 'srtp = "required"\ndtmf = "info"\n'
+    _, warnings = loaded(tmp_path, a=text)
     assert list(map(str, warnings)) == [
-        "a.toml:12: warning: media towards SIP is not encrypted by this version",
+        "a.toml:4: warning: this version speaks UDP and TCP: calls through it will fail",
+        "a.toml:12: warning: media towards SIP is not encrypted by this version: calls through it will fail",
         "a.toml:13: warning: this version sends digits as rfc4733 only",
     ]
 
