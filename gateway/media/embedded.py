@@ -102,7 +102,7 @@ class EmbeddedEngine(MediaEngine):
         self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
     ) -> Transport:
         slot = self._homes.get(call) or await self._least_loaded()
-        self._homes[call] = slot
+        slot = self._homes.setdefault(call, slot)  # another leg of the call may have waited for a worker too
         slot.calls.setdefault(call, set()).add(leg)
         try:
             answer = await slot.ask(

@@ -253,6 +253,16 @@ async def test_a_killed_worker_loses_its_calls_and_comes_back(make_engine: MakeE
     assert engine.processes != (process,)
 
 
+async def test_legs_that_wait_for_a_worker_come_to_the_same_one(make_engine: MakeEngine) -> None:
+    engine = await make_engine(workers=2)
+    await engine.allocate("old", "caller", LegKind.RTP)
+    for process in engine.processes:
+        os.kill(process, signal.SIGKILL)
+    await events(engine).of(Lost, "caller")
+    both = await asyncio.gather(*(engine.allocate("new", leg, LegKind.RTP) for leg in ("callee1", "callee2")))
+    assert len({_half(engine, transport) for transport in both}) == 1
+
+
 async def test_a_call_in_hand_when_its_worker_dies_is_an_error_not_a_wait(make_engine: MakeEngine) -> None:
     engine = await make_engine()
     await engine.allocate("call", "caller", LegKind.RTP)
