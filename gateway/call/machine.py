@@ -201,8 +201,10 @@ class Call:
                 cause = Cause.TOO_LONG
             case State.ANSWERED:
                 cause = Cause.INTERNAL
-            case _:
+            case State.JOINING:
                 cause = Cause.TIMEOUT
+            case _:
+                cause = Cause.UNAVAILABLE  # asked, and not a word: a phone that is off, an offline user
         return self._end(cause, None, "", now)
 
     def _drop(self, attempt: int, cause: Cause) -> list[Effect]:

@@ -101,7 +101,8 @@ def offer_callee(policy: Policy, towards: Towards, caller: Session | None, trans
         transport = replace(media.transport, rtcp_mux=True)
         if transport.fingerprint is not None:
             transport = replace(transport, fingerprint=replace(transport.fingerprint, setup=Setup.ACTPASS))
-        media = replace(media, transport=transport)
+        # A group of one: max-bundle clients (Movim) refuse an offer without, and those that know none pass it over.
+        return Session((replace(media, transport=transport),), bundle=(media.name,))
     return Session((media,))
 
 

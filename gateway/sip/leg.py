@@ -263,6 +263,10 @@ class _Leg:
         self._sink: Sink | None = None
         self._over = False
         self._reoffer: Request | None = None
+        self._session_id = str(secrets.randbits(62))  # one per dialog, whatever is negotiated in it (RFC 8866 §5.2)
+
+    def _described(self, session: Session) -> str:
+        return sdp.render(replace(session, id=self._session_id))
 
     def _tell(self, report: Report) -> None:
         if self._sink is not None and not self._over:
@@ -325,7 +329,7 @@ class _Leg:
         if session is None:
             self.dialog.respond(request, 488)
         else:
-            self.dialog.respond(request, 200, payload=sdp.render(session))
+            self.dialog.respond(request, 200, payload=self._described(session))
 
     def dial(self, offer: Session) -> None:
         raise NotImplementedError
@@ -373,7 +377,7 @@ class CallerLeg(_Leg):
     def answer(self, session: Session) -> None:
         if not self._answered and not self._over:
             self._answered = True
-            self.dialog.respond(self._invite, 200, payload=sdp.render(session))
+            self.dialog.respond(self._invite, 200, payload=self._described(session))
 
     def hang_up(self, cause: Cause, text: str = "") -> None:
         if self._over:
@@ -444,7 +448,7 @@ class CalleeLeg(_Leg):
             to_details=NameAddr(str(replace(target, parameters=()))),
             uri=str(target),
             headers=headers,
-            payload=sdp.render(offer),
+            payload=self._described(offer),
             username=credentials.username if credentials is not None else None,
             password=credentials.password if credentials is not None else None,
             max_forwards=outgoing.max_forwards,

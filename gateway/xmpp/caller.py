@@ -184,8 +184,9 @@ class CallerLeg:
         """The caller's device is unavailable."""
         if device != self.user or self.state in (State.LEAVING, State.ENDED):
             return []
-        if self.session is not None:
+        if self.session is not None and self.state is State.TALKING:
             return self._translated(self.session.departed(now))
+        # Going away before the answer is giving up, whether or not the session was there already.
         return self._over(Cause.CANCELLED, "the device went away")
 
     def ping(self, now: float, patience: float) -> list[LegOutput]:

@@ -142,10 +142,10 @@ def test_a_repeated_ring_neither_alerts_again_nor_gives_more_time() -> None:
     assert call.deadline == before
 
 
-def test_silence_from_the_far_side_is_a_timeout_not_a_missed_call() -> None:
+def test_silence_from_the_far_side_means_that_nobody_is_there() -> None:
     call = call_in(State.SEEKING)
     assert call.deadline is not None
-    assert call.handle(ev.TimedOut(), call.deadline)[0] == do.HangUp(Leg.CALLER, Cause.TIMEOUT)
+    assert call.handle(ev.TimedOut(), call.deadline)[0] == do.HangUp(Leg.CALLER, Cause.UNAVAILABLE)
 
 
 def test_a_refused_call_is_refused_and_recorded() -> None:

@@ -99,7 +99,7 @@ async def test_a_refusal_after_a_proposal_is_a_reject_and_nobody_was_asked_for_a
     [
         "retracts",
         "terminates",
-        pytest.param("goes away", marks=pytest.mark.xfail(strict=True, reason="counts as the callee's unavailability")),
+        "goes away",
     ],
 )
 async def test_a_user_who_gives_up_while_it_rings_cancels_the_phone(scene: Scene, how: str) -> None:
@@ -296,11 +296,15 @@ async def talking(scene: Scene) -> tuple[Device, Request]:
     return juliet, invite
 
 
-async def test_a_user_whose_device_goes_away_leaves_no_call_behind(scene: Scene) -> None:
+async def test_a_user_whose_device_goes_away_for_good_leaves_no_call_behind(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.xmpp.session.DEPARTED_PING", 0.0)
     juliet, _ = await talking(scene)
+    juliet.forgets = True
     juliet.leaves(CONTACT)
     await scene.phone.hears("BYE")
-    await scene.over()
+    assert (await scene.over()).by == "caller"
 
 
 async def test_media_that_is_lost_ends_the_call_on_both_sides(scene: Scene) -> None:

@@ -166,7 +166,7 @@ def test_a_client_is_offered_the_phones_codecs_and_opus() -> None:
     assert media.codecs[2].channels == 2
     assert all(c.parameters == () for c in media.dtmf)
     assert media.ptime is None
-    assert offer.bundle == ()
+    assert offer.bundle == ("audio",)
 
 
 def test_opus_comes_first_where_it_is_preferred_and_not_at_all_where_nothing_is_transcoded() -> None:

@@ -255,7 +255,9 @@ async def test_a_caller_is_rung_answered_and_hangs_up(house: House, peer: Datagr
     ok = await peer.receive(200)
     assert fields(ok, "Record-Route") == ["<sip:p2;lr>, <sip:p1;lr>"]
     assert field(ok, "Contact") == f"<sip:juliet@127.0.0.1:{house.port}>"
-    assert sdp.parse(body(ok)) == OFFER
+    answer = sdp.parse(body(ok))
+    assert answer.media == OFFER.media
+    assert answer.id not in ("0", OFFER.id), "each dialog's description has an id of its own"
     caller.took(ok)
     peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
     peer.send(caller.request("BYE"))
@@ -318,7 +320,7 @@ async def test_a_reoffer_is_answered_or_refused(house: House, peer: Datagrams) -
     peer.send(caller.request("INVITE", content=SDP))
     assert await house.told() == Reoffered(Leg.CALLER, 0, OFFER)
     leg.reanswer(OFFER)
-    assert sdp.parse(body(await peer.receive(200))) == OFFER
+    assert sdp.parse(body(await peer.receive(200))).media == OFFER.media
     peer.send(caller.request("ACK", sequence=2, branch="z9hG4bKack2"))
     peer.send(caller.request("UPDATE", content=SDP))
     assert await house.told() == Reoffered(Leg.CALLER, 0, OFFER)

@@ -285,7 +285,7 @@ def test_going_away_before_the_answer_ends_the_call(world: World) -> None:
     world.presence(kind="unavailable", user="juliet@shakespeare.lit/garden")
     assert world.told() == []
     world.presence(kind="unavailable")
-    assert world.told() == [HungUp(Leg.CALLER, Cause.UNAVAILABLE, 0, "the device went away")]
+    assert world.told() == [HungUp(Leg.CALLER, Cause.CANCELLED, 0, "the device went away")]
 
 
 def test_going_away_during_the_call_is_asked_about(world: World, our_offer: Session) -> None:
