@@ -255,10 +255,12 @@ async def test_a_killed_worker_loses_its_calls_and_comes_back(make_engine: MakeE
 
 async def test_legs_that_wait_for_a_worker_come_to_the_same_one(make_engine: MakeEngine) -> None:
     engine = await make_engine(workers=2)
-    await engine.allocate("old", "caller", LegKind.RTP)
+    for leg in ("one", "other"):  # a call in each worker, so that both deaths are told
+        await engine.allocate(leg, leg, LegKind.RTP)
     for process in engine.processes:
         os.kill(process, signal.SIGKILL)
-    await events(engine).of(Lost, "caller")
+    for leg in ("one", "other"):
+        await events(engine).of(Lost, leg)
     both = await asyncio.gather(*(engine.allocate("new", leg, LegKind.RTP) for leg in ("callee1", "callee2")))
     assert len({_half(engine, transport) for transport in both}) == 1
 
