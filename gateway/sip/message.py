@@ -338,9 +338,12 @@ class MalformedError(SipError):
 def respond(request: Request, status: int, reason: str = "", *, tag: str | None = None) -> Response:
     """A response to `request` with the fields that RFC 3261 §8.2.6 copies; `tag` goes into a To that has none."""
     headers = Headers()
-    for name in ("Via", "From", "To", "Call-ID", "CSeq"):
-        for value in request.headers.all(name):
-            headers.add(name, value)
+    for value in request.headers.all("Via"):
+        headers.add("Via", value)
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        # Of a field that must not be repeated the first counts, so that even this answer can be read.
+        if (first := request.headers.get(name)) is not None:
+            headers.add(name, first)
     if status > 100 and tag is not None:
         to = headers.get("To") or ""
         try:

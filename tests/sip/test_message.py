@@ -173,6 +173,8 @@ def test_responses_copy_what_the_rfc_copies() -> None:
     assert len(ok.headers.all("Via")) == 2
     assert ok.to.tag == "t"
     assert "Subject" not in ok.headers
+    request.headers.add("CSeq", "9 BYE")
+    assert len(respond(request, 400).headers.all("CSeq")) == 1, "the answer to a request with two can be read"
     request.headers.set("To", "<sip:gw@gw.example>;TAG=theirs")
     assert respond(request, 200, tag="t").to.tag == "theirs"
     request.headers.set("To", "nonsense")
