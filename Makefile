@@ -14,7 +14,8 @@ demo: packages venv
 	$(BIN)/python -m deploy.demo $(if $(MUTE),--mute $(MUTE))
 
 test: test-packages venv
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/coverage run -m pytest $(TESTS)
+	$(BIN)/coverage report
 
 unit: venv
 	$(BIN)/python -m pytest -m "not interop and not slow"
