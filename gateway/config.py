@@ -153,6 +153,7 @@ class Config:
             ports=self.media_ports,
             workers=self.media_workers,
             allow=self.media_allow,
+            json_log=self.log_format == "json",
         )
 
 

@@ -55,6 +55,7 @@ class MediaSettings:
     workers: int = 0  # 0: one per core
     allow: tuple[str, ...] = ()  # otherwise refused ranges that named candidates and SDP addresses may lie in
     patience: Patience = field(default_factory=Patience)
+    json_log: bool = False  # whether the workers, too, write their lines as JSON
 
 
 class EmbeddedEngine(MediaEngine):
@@ -81,7 +82,15 @@ class EmbeddedEngine(MediaEngine):
         self._slots = [
             Slot(
                 number,
-                WorkerSettings(settings.address, settings.advertise, low, high, settings.allow, settings.patience),
+                WorkerSettings(
+                    settings.address,
+                    settings.advertise,
+                    low,
+                    high,
+                    settings.allow,
+                    settings.patience,
+                    settings.json_log,
+                ),
                 self._happened,
                 self._bereaved,
             )

@@ -60,6 +60,7 @@ class WorkerSettings:
     high: int = 29_999
     allow: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
+    json_log: bool = False
 
 
 @dataclass(slots=True)
@@ -371,12 +372,9 @@ def main(arguments: list[str] | None = None) -> int:
     way.add_argument("--fds", help="two inherited unix datagram sockets: commands, events")
     way.add_argument("--ng", help="where to take public commands, as udp:127.0.0.1:2223")
     chosen = parser.parse_args(arguments)
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
     try:
         settings = unpack(WorkerSettings, json.loads(chosen.settings))
+        configure_log(settings.json_log)
         if chosen.fds is not None:
             commands, events = (socket.socket(fileno=int(number)) for number in chosen.fds.split(","))
             asyncio.run(serve_parent(settings, commands, events))
@@ -387,6 +385,20 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("media worker cannot start", error=str(error))
         return 2
     return 0
+
+
+def configure_log(as_json: bool) -> None:
+    """Lines like the parent's, on the stderr that is shared with it."""
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([structlog.processors.format_exc_info, structlog.processors.JSONRenderer()] if as_json else [plain]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def listen_address(text: str) -> tuple[str, int]:

@@ -227,3 +227,10 @@ def test_a_place_that_is_none_is_refused(where: str) -> None:
 def test_a_place_may_be_of_either_family() -> None:
     assert listen_address("udp:127.0.0.1:2223") == ("127.0.0.1", 2_223)
     assert listen_address("udp:[::1]:2223") == ("::1", 2_223)
+
+
+def test_a_worker_writes_its_lines_as_its_parent_does(capfd: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "gateway.media.worker", "--ng", "nonsense", "--settings", '{"json_log": true}']
+    assert subprocess.run(command, check=False).returncode == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "media worker cannot start"
