@@ -23,7 +23,7 @@ action = "route"
 via = "carrier"
 [[trunk]]
 name = "carrier"
-proxy = "sip:sbc.carrier.example;transport=tls"
+proxy = "sip:sbc.carrier.example;transport=tcp"
 [[route]]
 name = "premium"
 match = { kind = "number", type = "premium_rate" }
@@ -89,7 +89,7 @@ def test_check_tells_every_fault_and_exits_with_1(
                 "outcome": "route",
                 "kind": "number",
                 "number": "+12025550123",
-                "target": "sip:+12025550123@sbc.carrier.example;transport=tls",
+                "target": "sip:+12025550123@sbc.carrier.example;transport=tcp",
                 "via": ["carrier"],
                 "rule": "all numbers",
                 "reason": None,
