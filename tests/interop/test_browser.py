@@ -45,7 +45,9 @@ async def test_a_browser_calls_a_telephone(browser: Browser, phone: Baresip, gat
     await phone.event("CALL_CLOSED")
 
 
-async def test_a_telephone_calls_a_browser(browser: Browser, phone: Baresip, gateway: Gateway) -> None:
+@pytest.mark.parametrize("policy", ["balanced", "max-bundle"])
+async def test_a_telephone_calls_a_browser(browser: Browser, phone: Baresip, gateway: Gateway, policy: str) -> None:
+    await browser.do("bundles", policy)
     await browser.do("add", gateway.contact_of(phone.uri))
     await phone.dial(gateway.sip_uri("juliet"))
     await browser.do("incoming")

@@ -95,6 +95,11 @@ window.phone = {
     client.sendPresence({ legacyCapabilities: client.disco.getCaps() });
   },
 
+  /** Every call from now on has this bundlePolicy; "max-bundle" is what some web clients (Movim) demand. */
+  async bundles(policy) {
+    client.jingle.config.peerConnectionConfig.bundlePolicy = policy;
+  },
+
   /** Puts a contact on the roster and waits until he is online; his full JID. */
   async add(contact) {
     await client.subscribe(contact);
