@@ -218,7 +218,8 @@ def assertions(root: Path) -> list[str]:
 class Row:
     """One inversion: in `file`, `find` (once) becomes `replace`.
 
-    The file's own test file runs until a test fails; where that would take long, `noticed_by` names the test.
+    The file's own test file runs until a test fails. Where that would take long, or where the test is a slow one,
+    `noticed_by` names the test of that file.
     """
 
     file: str
@@ -261,7 +262,8 @@ def run(copy: Path, *command: str, limit: float = 120) -> tuple[int, str]:
     """Python in the copy: its exit status (-1 when it had to be killed) and what it printed."""
     # The copy comes before site-packages, and with it before an editable installation.
     environment = os.environ | {"PYTHONPATH": str(copy)}
-    environment.pop("COVERAGE_PROCESS_START", None)
+    for name in ("COVERAGE_PROCESS_START", "PYTHONDONTWRITEBYTECODE"):  # as quick as it can be
+        environment.pop(name, None)
     with subprocess.Popen(
         [sys.executable, *command],
         cwd=copy,
@@ -285,7 +287,7 @@ def run(copy: Path, *command: str, limit: float = 120) -> tuple[int, str]:
 
 def run_tests(copy: Path, *selection: str) -> tuple[int, str, set[str]]:
     """What pytest says of these tests: exit status, output, and those that failed (all parameters under one name)."""
-    options = ("-p", "no:cacheprovider", "-m", "not interop and not slow")
+    options = ("-p", "no:cacheprovider", "--tb=short")
     status, output = run(copy, "-m", "pytest", *options, *selection)
     return status, output, set(re.findall(r"^FAILED ([^\s:]+(?:::\w+)+)", output, re.MULTILINE))
 
@@ -305,9 +307,10 @@ def noticed(copy: Path, row: Row) -> tuple[set[str], str]:
     if (count := original.count(row.find)) != 1 or row.find == row.replace:
         return set(), f"{row.file}: {row.find!r} occurs {count} times and becomes {row.replace!r}"
     test = own_test(copy, source).relative_to(copy).as_posix()
+    selection = (f"{test}::{row.noticed_by}",) if row.noticed_by else ("-m", "not slow", test)
     write(source, original.replace(row.find, row.replace))
     try:
-        status, output, failed = run_tests(copy, "-x", f"{test}::{row.noticed_by}" if row.noticed_by else test)
+        status, output, failed = run_tests(copy, "-x", *selection)
     finally:
         write(source, original)
     if status == 0:
@@ -533,9 +536,7 @@ EVEN = {
         ("def even(n)", "def even(n", "breaks the run"),
     ],
 )
-def test_only_an_inversion_that_makes_a_test_fail_counts(
-    tmp_path: Path, find: str, replace: str, fault: str
-) -> None:
+def test_only_an_inversion_that_makes_a_test_fail_counts(tmp_path: Path, find: str, replace: str, fault: str) -> None:
     faults = unnoticed([tree(tmp_path, EVEN)], [Row("gateway/even.py", find, replace)])["gateway/even.py"]
     assert len(faults) == bool(fault)
     assert fault in "".join(faults)

@@ -36,6 +36,8 @@ from tests.media.ends import (
     ulaw,
 )
 
+pytestmark = pytest.mark.slow  # workers are processes
+
 MakeEngine = Any  # conftest.MakeEngine
 SECONDS = 1.0
 
@@ -147,7 +149,6 @@ async def test_digits_to_an_end_that_takes_none_are_refused(make_engine: MakeEng
         await engine.dtmf("call", "callee", "1")
 
 
-@pytest.mark.slow
 async def test_the_test_line_says_something_and_then_echoes(make_engine: MakeEngine, browser: Browser) -> None:
     engine = await make_engine()
     remote = await browser.open(Setup.ACTIVE)

@@ -165,6 +165,7 @@ def test_the_prompt_is_short_and_has_sound_in_it() -> None:
     assert len(set(samples)) > 100
 
 
+@pytest.mark.slow
 async def test_a_worker_that_loses_its_parent_ends_by_itself(ports: tuple[int, int]) -> None:
     commands, their_commands = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     events, their_events = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -189,6 +190,7 @@ async def test_a_worker_that_loses_its_parent_ends_by_itself(ports: tuple[int, i
     client.close()
 
 
+@pytest.mark.slow
 def test_a_worker_imports_neither_xmpp_nor_storage_nor_operations() -> None:
     """What is not imported takes no memory in each of the workers."""
     script = "import sys, gateway.media.worker; print(*sys.modules)"
@@ -197,6 +199,7 @@ def test_a_worker_imports_neither_xmpp_nor_storage_nor_operations() -> None:
     assert not {"slixmpp", "sqlalchemy", "gateway.ops", "gateway.sip", "gateway.xmpp", "pydantic"} & set(loaded)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stands_alone_speaks_ng_over_udp(ports: tuple[int, int]) -> None:
     settings = json.dumps(pack(WorkerSettings("127.0.0.1", None, *ports)))
     process = await asyncio.create_subprocess_exec(
@@ -229,6 +232,7 @@ def test_a_place_may_be_of_either_family() -> None:
     assert listen_address("udp:[::1]:2223") == ("::1", 2_223)
 
 
+@pytest.mark.slow
 def test_a_worker_writes_its_lines_as_its_parent_does(capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "gateway.media.worker", "--ng", "nonsense", "--settings", '{"json_log": true}']
     assert subprocess.run(command, check=False).returncode == 2

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import structlog
 
 from gateway.addresses import SipUri
@@ -83,6 +84,7 @@ async def said(events: list[structlog.typing.EventDict], what: str) -> structlog
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_gateway_gets_ready_and_ends_cleanly_when_it_is_told_to(tmp_path: Path) -> None:
     async with xmpp_server("<handshake/>") as port:
         with structlog.testing.capture_logs() as events:
@@ -94,6 +96,7 @@ async def test_a_gateway_gets_ready_and_ends_cleanly_when_it_is_told_to(tmp_path
     assert (tmp_path / "gateway.db").exists()
 
 
+@pytest.mark.slow
 async def test_a_wrong_secret_is_one_clear_line_and_exit_code_one(tmp_path: Path) -> None:
     async with xmpp_server(REFUSAL) as port:
         with structlog.testing.capture_logs() as events:
@@ -103,6 +106,7 @@ async def test_a_wrong_secret_is_one_clear_line_and_exit_code_one(tmp_path: Path
     assert "open sesame" not in str(events)
 
 
+@pytest.mark.slow
 async def test_a_taken_port_is_one_clear_line_and_leaves_nothing_running(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken, structlog.testing.capture_logs() as events:
         taken.bind(("127.0.0.1", 0))
@@ -111,6 +115,7 @@ async def test_a_taken_port_is_one_clear_line_and_leaves_nothing_running(tmp_pat
     assert error["event"] == "the gateway cannot run"
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_down_is_waited_for(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as events:
         running = asyncio.create_task(gateway(tmp_path, 1).run())

@@ -360,6 +360,7 @@ class Flood:
         return sys.getallocatedblocks()
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_strangers_leave_memory_flat() -> None:
     with Flood() as flood:
         asks, says = (ET.fromstring(f"<s xmlns='{stanzas.STREAM}'>{presence_of(n)}</s>")[0] for n in (1, 2))
