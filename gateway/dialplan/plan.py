@@ -34,8 +34,8 @@ from gateway.dialplan.numbers import Kind, Reading
 from gateway.errors import AddressError
 
 __all__ = [
-    "Emergency", "Example", "Inbound", "InboundMatch", "InboundRoute", "InboundRule", "Kind", "Match", "Plan",
-    "Refusal", "Request", "Route", "Rule", "Trunk", "caller_local", "inbound", "mappable", "route",
+    "Emergency", "Example", "Identity", "Inbound", "InboundMatch", "InboundRoute", "InboundRule", "Kind", "Limit",
+    "Match", "Plan", "Refusal", "Request", "Route", "Rule", "Trunk", "caller_local", "inbound", "mappable", "route",
 ]  # fmt: skip
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -210,8 +210,41 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls, as one via is to show him; numbers are spelled as its number policy wants them.
+
+    `from_user` is the user part of From, None for our own form (the JID at our SIP domain). `asserted` is the user part
+    of P-Asserted-Identity, None for no such header; only trunks get one (RFC 3325 §5). `anonymous`: From is
+    "Anonymous" <sip:anonymous@anonymous.invalid> with `Privacy: id` (RFC 3323 §4.1.1.3, RFC 3325 §9.3).
+    """
+
+    from_user: str | None = None
+    display: str = ""
+    asserted: str | None = None
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What may run at a time, begin within a minute, and last, counted under `key`; None: no limit.
+
+    Keys are "user JID", "group NAME" and "trunk NAME". A trunk's counts for the attempt through it, the others for the
+    whole call. `longest` is in seconds.
+    """
+
+    key: str
+    concurrent: int | None = None
+    per_minute: int | None = None
+    longest: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """`targets` has a SIP URI per `via`, None for the test line; `target` is the first. `number` is E.164."""
+    """`targets` has a SIP URI per `via`, None for the test line; `target` is the first. `number` is E.164.
+
+    `identities` has one per `via`. An emergency call has no `limits`, may have a `callback` number in E.164 and a
+    `geolocation`, a PIDF-LO document (RFC 4119, 5139) to go along as RFC 6442 says.
+    """
 
     kind: Kind
     number: str | None
@@ -220,6 +253,11 @@ class Route:
     targets: tuple[str | None, ...]
     rule: str
     steps: tuple[str, ...]
+    identities: tuple[Identity, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    emergency: bool = False
+    geolocation: str | None = None
+    callback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +321,9 @@ def route(plan: Plan, request: Request) -> Route | Refusal:
                 return refuse(f"via {via}: {target.reason}", rule.name)
         plain = tuple(None if target is None else str(target) for target in targets)
         steps.append(f"calls {plain[0] or 'the test line'}")
-        return Route(callee.kind, callee.number, plain[0], rule.via, plain, rule.name, tuple(steps))
+        identities = tuple(_identity(plan, via) for via in rule.via)
+        limits = _limits(plan, rule.via)
+        return Route(callee.kind, callee.number, plain[0], rule.via, plain, rule.name, tuple(steps), identities, limits)
     return refuse("no rule allows this call")
 
 
@@ -392,7 +432,22 @@ def _emergency(plan: Plan, request: Request, reading: Reading, steps: list[str])
     steps.append(f"[emergency]: via {', '.join(policy.via)}, before every rule")
     targets = tuple(str(_at_trunk(plan.trunks[via], reading.dial)) for via in policy.via)
     steps.append(f"calls {targets[0]}")
-    return Route(Kind.EMERGENCY, None, targets[0], policy.via, targets, "emergency", tuple(steps))
+    identities = tuple(_identity(plan, via) for via in policy.via)
+    callback = next((identity.from_user for identity in identities if identity.from_user), None)
+    return Route(
+        Kind.EMERGENCY, None, targets[0], policy.via, targets, "emergency", tuple(steps), identities,
+        emergency=True, callback=callback,
+    )  # fmt: skip
+
+
+def _identity(plan: Plan, via: str) -> Identity:
+    trunk = plan.trunks.get(via)
+    return Identity(trunk.from_ if trunk else None)
+
+
+def _limits(plan: Plan, ways: Collection[str]) -> tuple[Limit, ...]:
+    trunks = (plan.trunks[via] for via in ways if via in plan.trunks)
+    return tuple(Limit(f"trunk {trunk.name}", trunk.max_calls) for trunk in trunks if trunk.max_calls is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,6 +566,7 @@ class InboundRoute:
     rule: str
     steps: tuple[str, ...]
     number: str | None = None
+    limits: tuple[Limit, ...] = ()
 
 
 def inbound(plan: Plan, call: Inbound) -> InboundRoute | Refusal:
@@ -544,7 +600,8 @@ def inbound(plan: Plan, call: Inbound) -> InboundRoute | Refusal:
         if stranger := next((target for target in to if not plan.ours(target)), None):
             return refuse(f"{stranger} is not a user of this gateway", rule.name)
         steps.append(f"{rule.name}: matches, rings {', '.join(to)}" + (f" in {rule.ring}" if len(to) > 1 else ""))
-        return InboundRoute(to, rule.ring, rule.name, tuple(steps), number)
+        limits = _limits(plan, (call.trunk,) if call.trunk else ())
+        return InboundRoute(to, rule.ring, rule.name, tuple(steps), number, limits)
     return refuse("nobody is called by this name or number")
 
 
