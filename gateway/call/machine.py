@@ -91,8 +91,11 @@ class Call:
             case ev.OfferReady(attempt, session) if attempt in self._hunt.live and attempt not in self._dialled:
                 self._dialled.add(attempt)
                 return [do.Dial(attempt, self._hunt.live[attempt], session)]
-            case ev.OfferFailed(attempt, cause, text):
-                return self._attempt_failed(attempt, cause, text, now)
+            case ev.OfferFailed(attempt, cause, text) if attempt in self._hunt.live:
+                # Its media may be lost after it was asked, and then somebody's telephone is ringing.
+                rings = attempt in self._dialled
+                stop: list[Effect] = [do.HangUp(Leg.CALLEE, Cause.CANCELLED, attempt)] if rings else []
+                return [*stop, *self._attempt_failed(attempt, cause, text, now)]
             case ev.Ringing(attempt) if attempt in self._hunt.live:
                 return self._rings(now)
             case ev.Answered(attempt, session):
