@@ -33,6 +33,7 @@ from tests.sip.wire import SDP, Caller, Datagrams, answer, body, field, fields, 
 
 OFFER = sdp.parse(SDP)
 QUICK = Timers(t1=0.02, t2=0.08, t4=0.05)
+IMPATIENT = Timers(t1=0.005, t2=0.02, t4=0.01)
 
 
 class House:
@@ -72,8 +73,8 @@ class House:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    made = House()
+async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    made = House(timers=getattr(request, "param", QUICK))
     await made.telephony.start()
     yield made
     await made.telephony.stop()
@@ -173,6 +174,7 @@ async def test_refusals(house: House, peer: Datagrams, code: int, cause: Cause) 
     assert (told.cause, told.text.split(";")[0]) == (cause, f"{code} Because")
 
 
+@pytest.mark.parametrize("house", [IMPATIENT], indirect=True, ids=["impatient"])
 async def test_silence_is_a_timeout(house: House, peer: Datagrams) -> None:
     house.dial(peer.port)
     told = await house.told()
@@ -293,6 +295,7 @@ async def test_a_caller_who_cancels_gets_487(house: House, peer: Datagrams) -> N
     assert await house.told() == HungUp(Leg.CALLER, Cause.CANCELLED)
 
 
+@pytest.mark.parametrize("house", [IMPATIENT], indirect=True, ids=["impatient"])
 async def test_a_caller_who_never_acknowledges_is_hung_up(house: House, peer: Datagrams) -> None:
     caller = peer.caller()
     peer.send(caller.request("INVITE", content=SDP))
