@@ -29,10 +29,14 @@ class Leg(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One callee to try: `via` is a trunk's name, "direct", "echo" or "xmpp"; `target` a SIP URI or a bare JID."""
+    """One callee to try: `via` is a trunk's name, "direct", "echo" or "xmpp"; `target` a SIP URI or a bare JID.
+
+    `talk` is how many seconds a conversation with it may last, None: as long as any.
+    """
 
     via: str
     target: str
+    talk: float | None = None
 
 
 class Event:

@@ -104,7 +104,7 @@ class Call:
                 return self._joined(session, now)
             case ev.AnswerReady(session) if self.state is State.ANSWERED:
                 self._answered_at = now
-                self._enter(State.TALKING, now + self._patience.talk)
+                self._enter(State.TALKING, now + self._longest)
                 return [do.Answer(session)]
             case ev.AnswerFailed(cause, text) if self.state is State.ANSWERED:
                 return self._end(cause, None, text, now)
@@ -123,6 +123,12 @@ class Call:
     @property
     def _alive(self) -> bool:
         return self.state is not State.ENDED
+
+    @property
+    def _longest(self) -> float:
+        """Seconds that may be talked with the callee who answered."""
+        talk = self._hunt.winner.destination.talk if self._hunt.winner else None
+        return self._patience.talk if talk is None else min(talk, self._patience.talk)
 
     def _enter(self, state: State, deadline: float | None) -> None:
         self.state, self.deadline = state, deadline

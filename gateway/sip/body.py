@@ -1,4 +1,4 @@
-"""What a SIP body holds that the gateway reads: SDP, alone or inside multipart, and digits in INFO. Pure."""
+"""What SIP bodies hold: SDP, alone or inside multipart, digits in INFO, and the place of an emergency call. Pure."""
 
 from __future__ import annotations
 
@@ -25,6 +25,25 @@ def sdp_of(message: Message) -> str | None:
             if part_kind == "application/sdp":
                 return _text(part)
     raise SipError("a body that is no SDP", 415)
+
+
+def with_place(description: str, place: str, content_id: str, boundary: str) -> tuple[str, bytes]:
+    """Content-Type and body of an INVITE that says where its caller is: SDP and a PIDF-LO document (RFC 6442 §3.1).
+
+    `content_id` is what the Geolocation header's cid: URI names (RFC 2392). Who does not know PIDF-LO may ignore that
+    part and still take the call: it is there by reference, and its handling optional (RFC 5621 §3.1, §8.2).
+    """
+    parts = (
+        ("Content-Type: application/sdp", description.rstrip("\r\n")),
+        (
+            "Content-Type: application/pidf+xml\r\n"
+            f"Content-ID: <{content_id}>\r\n"
+            "Content-Disposition: by-reference;handling=optional",
+            "\r\n".join(place.strip().splitlines()),
+        ),
+    )
+    text = "".join(f"--{boundary}\r\n{head}\r\n\r\n{content}\r\n\r\n" for head, content in parts)
+    return f'multipart/mixed;boundary="{boundary}"', f"{text}--{boundary}--\r\n".encode()
 
 
 def _text(body: bytes) -> str:

@@ -29,7 +29,7 @@ from gateway.session import sdp
 from gateway.session.model import Session
 from gateway.sip.agent import safe_text
 from gateway.sip.application import Application, BaseDialplan, Dialog, Handler, IncomingRequest
-from gateway.sip.body import dtmf_of, sdp_of
+from gateway.sip.body import dtmf_of, sdp_of, with_place
 from gateway.sip.digest import Credentials
 from gateway.sip.headers import NameAddr, Reason, host_port
 from gateway.sip.layer import Address, Flow
@@ -75,7 +75,11 @@ class IncomingCall:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingCall:
-    """An INVITE to be sent: to `proxy` if there is one, else to where `target` leads."""
+    """An INVITE to be sent: to `proxy` if there is one, else to where `target` leads.
+
+    `asserted` becomes P-Asserted-Identity, which is for trunks alone (RFC 3325 §5). With `anonymous` neither From nor
+    Contact tells who calls. `place` is a PIDF-LO document that goes along (RFC 6442).
+    """
 
     target: SipUri
     from_uri: SipUri
@@ -84,6 +88,9 @@ class OutgoingCall:
     credentials: Credentials | None = None
     proxy: SipUri | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    asserted: SipUri | None = None
+    anonymous: bool = False
+    place: str | None = None
 
 
 OnCall = Callable[[IncomingCall, LegControl], Admitted]
@@ -443,12 +450,20 @@ class CalleeLeg(_Leg):
                 headers = {"Route": f"<{loose}>", **headers}
         peer = await self.telephony.app.connect(hop, trusted=outgoing.proxy is not None)
         credentials = outgoing.credentials
+        from_ = ANONYMOUS if outgoing.anonymous else NameAddr(str(outgoing.from_uri), outgoing.from_name)
+        headers.update(identity_of(outgoing))
+        payload: str | bytes = self._described(offer)
+        if outgoing.place is not None:
+            content_id = f"{secrets.token_hex(8)}@{outgoing.from_uri.host}"
+            kind, payload = with_place(str(payload), outgoing.place, content_id, secrets.token_hex(12))
+            # RFC 6442 §4.1, §4.2: proxies may look at it to find the way.
+            headers.update({"Content-Type": kind, "Geolocation": f"<cid:{content_id}>", "Geolocation-Routing": "yes"})
         dialog = await peer.invite(
-            from_details=NameAddr(str(outgoing.from_uri), outgoing.from_name),
+            from_details=from_,
             to_details=NameAddr(str(replace(target, parameters=()))),
             uri=str(target),
             headers=headers,
-            payload=self._described(offer),
+            payload=payload,
             username=credentials.username if credentials is not None else None,
             password=credentials.password if credentials is not None else None,
             max_forwards=outgoing.max_forwards,
@@ -501,6 +516,9 @@ class CalleeLeg(_Leg):
             self.telephony.release(self._key)
 
 
+# RFC 3323 §4.1.1.3
+ANONYMOUS = NameAddr("sip:anonymous@anonymous.invalid", "Anonymous")
+
 CAPABILITIES = MappingProxyType({"Allow": ALLOW, "Accept": "application/sdp", "Supported": SUPPORTED})
 
 _FROM_Q850 = {
@@ -525,6 +543,13 @@ _FROM_Q850 = {
     102: Cause.TIMEOUT,
     111: Cause.PROTOCOL,
 }  # 127, "interworking, unspecified", says nothing
+
+
+def identity_of(outgoing: OutgoingCall) -> dict[str, str]:
+    """The headers that say who calls beside From, and who may learn it (RFC 3325 §9)."""
+    headers = {"P-Asserted-Identity": f"<{outgoing.asserted}>"} if outgoing.asserted is not None else {}
+    # §9.3: "id" takes the asserted identity away where the trust ends.
+    return {**headers, "Privacy": "id"} if outgoing.anonymous else headers
 
 
 def reason_of(message: Request, otherwise: Cause) -> tuple[Cause, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -254,6 +255,13 @@ def test_the_longest_duration_ends_a_call() -> None:
     call = call_in(State.TALKING)
     assert call.deadline == 1.0 + Patience().talk
     assert call.handle(ev.TimedOut(), call.deadline)[0] == do.HangUp(Leg.CALLER, Cause.TOO_LONG)
+
+
+def test_the_callee_who_answers_says_how_long_may_be_talked_at_most() -> None:
+    brief = replace(TRUNK, talk=60.0)
+    assert call_in(State.TALKING, ev.Offered(((brief,),), OFFER)).deadline == 61.0
+    endless = replace(TRUNK, talk=1e9)
+    assert call_in(State.TALKING, ev.Offered(((endless,),), OFFER)).deadline == 1.0 + Patience().talk
 
 
 def test_an_engine_that_never_comes_back_ends_the_call() -> None:

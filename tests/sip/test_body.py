@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import SipError
-from gateway.sip.body import dtmf_of, sdp_of
+from gateway.sip.body import dtmf_of, sdp_of, with_place
 from gateway.sip.message import Headers, Message, Request
 
 
@@ -43,6 +43,18 @@ def test_what_is_no_description_is_415(kind: str, body: bytes, encoding: str) ->
     with pytest.raises(SipError) as caught:
         sdp_of(message(kind, body, Content_Encoding=encoding))
     assert caught.value.status == 415
+
+
+def test_a_place_goes_beside_the_description_and_who_does_not_know_it_finds_the_description() -> None:
+    kind, body = with_place("v=0\r\ns=-\r\n", "<presence>\n  <geopriv/>\n</presence>\n", "place@gw.example", "b0")
+    assert kind == 'multipart/mixed;boundary="b0"'
+    assert sdp_of(message(kind, body)) == "v=0\r\ns=-\r\n"
+    assert body.decode().split("\r\n") == [
+        *("--b0", "Content-Type: application/sdp", "", "v=0", "s=-", ""),
+        *("--b0", "Content-Type: application/pidf+xml", "Content-ID: <place@gw.example>"),
+        *("Content-Disposition: by-reference;handling=optional", "", "<presence>", "  <geopriv/>", "</presence>", ""),
+        *("--b0--", ""),
+    ]
 
 
 @pytest.mark.parametrize(

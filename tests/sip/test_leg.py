@@ -233,6 +233,29 @@ async def test_a_proxy_gets_the_call_with_a_route_when_the_target_is_elsewhere(h
     assert field(invite, "Route") == f"<sip:127.0.0.1:{peer.port};lr>"
 
 
+async def test_a_caller_who_wants_privacy_is_in_no_header_that_he_did_not_allow(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port, asserted=SipUri.parse("sip:+12025550100@gw.example"), anonymous=True)
+    invite = await peer.receive("INVITE")
+    assert field(invite, "From").startswith('"Anonymous" <sip:anonymous@anonymous.invalid>;tag=')
+    assert field(invite, "Privacy") == "id"
+    assert field(invite, "P-Asserted-Identity") == "<sip:+12025550100@gw.example>"
+    assert "romeo" not in invite.lower()
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    assert fields(invite, "Privacy") == fields(invite, "P-Asserted-Identity") == []
+
+
+async def test_the_place_of_a_call_goes_along_with_its_description(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port, target=SipUri.parse(f"sip:112@127.0.0.1:{peer.port};transport=udp"), place="<presence/>")
+    invite = await peer.receive("INVITE")
+    content_id = field(invite, "Geolocation").removeprefix("<cid:").removesuffix(">")
+    assert field(invite, "Geolocation-Routing") == "yes"
+    assert fields(invite, "Content-Type")[0].startswith("multipart/mixed;boundary=")
+    assert f"Content-ID: <{content_id}>" in body(invite)
+    assert "<presence/>" in body(invite)
+    assert "m=audio 40000" in body(invite)
+
+
 # --- callers ----------------------------------------------------------------------------------------------------------
 
 
