@@ -1,12 +1,15 @@
 """A leg of plain RTP: one even port for RTP, the next one for RTCP (RFC 3550 §11), symmetric (RFC 4961), latched.
 
     open ── connect() ──> armed ── first RTP packet of an agreed payload type ──> latched
-                            ^                                                       │
+                            ^  │                                                 ^  │
+                            │  └── from where nobody expects it ──> on trial ────┘  │
                             └──────────────── connect() again: a re-offer ──────────┘
 
 Armed, we send to the address that the SDP names, if policy permits it, and take the first packet from anywhere: behind
-NAT the SDP names another address than packets come from. Latched, the socket is connected to that source, and the
-kernel keeps everyone else's packets out (RTP bleed: nobody can inject sound, or have it sent to himself).
+NAT the SDP names another address than packets come from. But it may be a stranger's who tries every port, so that
+source is on trial for some seconds, in which the first packet from the address that was named takes its place.
+Latched, the socket is connected to its source, and the kernel keeps everyone else's packets out (RTP bleed: nobody can
+inject sound, or have it sent to himself).
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ _ffi = FFI()
 _ffi.cdef("int connect(int fd, const void *address, unsigned int length);")
 _libc = _ffi.dlopen(None)
 _BURST = 64  # packets read in one go when the latch closes
+_TRIAL = 5.0  # s in which the named address may still turn an unexpected source out
 
 Address = tuple[str, int]
 
@@ -54,6 +58,9 @@ class RtpLeg(Leg):
         self._named: Address | None = None  # by SDP, if permitted
         self._latched: Address | None = None
         self._target: Address | None = None  # where to send while nothing is latched
+        self._expected: frozenset[Address | None] = frozenset()  # sources that latch at once
+        self._tried: Address | None = None  # the source on trial
+        self._tried_until = 0.0
         self._payloads: frozenset[int] = frozenset()
         self._deadline: float | None = None
         self._loop.add_reader(self._rtp.fileno(), self._unexpected)
@@ -75,6 +82,8 @@ class RtpLeg(Leg):
                 self.log.info("named address not used", address=remote.address, port=remote.port)
         # An end that names the same address again may still sit behind the NAT that it was found behind.
         self._target = before if before is not None and self._named in (None, previous) else self._named
+        self._expected = frozenset((self._named, self._target)) - {None}
+        self._tried = None
         self._payloads = frozenset(codec.pt for codec in (*stream.receive, *stream.receive_dtmf))
         if before is not None:
             _disconnect(self._rtp)
@@ -117,7 +126,7 @@ class RtpLeg(Leg):
                 self._loop.remove_reader(sock.fileno())
             self._ports.give_back(self._port, self._sockets, self._loop.time())
 
-    # readers of the RTP socket: before connect(), armed, latched
+    # readers of the RTP socket: before connect(), armed or trying, latched
 
     def _read(self, reader: Callable[[], None]) -> None:
         self._loop.remove_reader(self._rtp.fileno())
@@ -138,9 +147,24 @@ class RtpLeg(Leg):
         address = self._receive()
         if address is None:
             return
-        if not is_rtp(self.packet) or self.packet.data[1] & 0x7F not in self._payloads:
+        if not self._is_agreed() or (self._tried not in (None, address) and address not in self._expected):
             self.dropped["stranger"] += 1
             return
+        now = self._loop.time()
+        if self._tried is None:
+            self._tried, self._tried_until = address, now + _TRIAL
+        if self._expected and address not in self._expected and now < self._tried_until:
+            self._target = address
+            self._take()
+            self.tell_connected()
+        else:
+            self._latch(address)
+
+    def _is_agreed(self) -> bool:
+        return is_rtp(self.packet) and self.packet.data[1] & 0x7F in self._payloads
+
+    def _latch(self, address: Address) -> None:
+        """This source, whose packet was just read, and no other until the next offer and answer."""
         try:
             self._rtp.connect(address)
         except OSError:
@@ -187,7 +211,8 @@ class RtpLeg(Leg):
             _, address = self._rtcp.recvfrom_into(self.packet.data, ROOM)
         except OSError:
             return
-        if self._latched is not None and address[0] == self._latched[0]:
+        source = self._latched or self._tried
+        if source is not None and address[0] == source[0]:
             self.dropped["rtcp"] += 1
             self._deadline = self._loop.time() + self._patience.silence
         else:

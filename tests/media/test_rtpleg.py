@@ -102,6 +102,46 @@ async def test_a_stranger_that_was_in_the_queue_before_the_latch_is_dropped(
     assert leg.statistics().received_packets == 2
 
 
+async def test_a_stranger_who_is_first_is_turned_out_by_the_address_that_was_named(
+    make_leg: MakeLeg, phone: Phone, stranger: Phone
+) -> None:
+    leg = make_leg(phone=phone)
+    stranger.far = phone.far
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    stranger.say(PCMA, b"not mine", 160)
+    await stranger.hear()
+    phone.say(PCMA, b"mine", 160)
+    assert (await phone.hear())[12:] == b"mine"
+    stranger.say(PCMA, b"not mine again", 160)
+    phone.say(PCMA, b"mine again", 160)
+    assert (await phone.hear())[12:] == b"mine again"
+    assert stranger.heard.empty()
+
+
+async def test_a_phone_behind_nat_is_latched_when_its_trial_is_over(
+    make_leg: MakeLeg, phone: Phone, stranger: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leg = make_leg(phone=phone)
+    stranger.far = phone.far
+    loop_back(leg)
+    leg.connect(Transport("127.0.0.9", 4_000), stream(PCMA))
+    phone.say(PCMA, b"one", 160)
+    assert (await phone.hear())[12:] == b"one"
+    stranger.say(PCMA, b"not mine", 160)
+    await settled()
+    assert dict(leg.statistics().dropped) == {"stranger": 1}
+    later = asyncio.get_running_loop().time() + 6
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: later)
+    phone.say(PCMA, b"two", 160)
+    assert (await phone.hear())[12:] == b"two"
+    stranger.say(PCMA, b"not mine", 160)
+    phone.say(PCMA, b"three", 160)
+    assert (await phone.hear())[12:] == b"three"
+    assert dict(leg.statistics().dropped) == {"stranger": 1}  # the kernel took the second one
+    assert stranger.heard.empty()
+
+
 @pytest.mark.parametrize("noise", [b"", b"hello", packet(PCMU.pt, 1, 160, 7, b"not agreed"), b"\x80\xc8" + bytes(26)])
 async def test_only_agreed_rtp_latches(make_leg: MakeLeg, phone: Phone, stranger: Phone, noise: bytes) -> None:
     leg = make_leg(phone=phone)
