@@ -5,6 +5,10 @@
                                             │        └── Line: machine + bridge + two legs + one timer
     media engine ─────on_media──────────────┘
 
+Three things are seen to here because only the whole house shows them: limits are booked when a call is routed and given
+back with its record, an emergency call goes above all of them, and what becomes of a stranger's call is one thing and
+takes one time, whoever he asks for, until somebody's telephone rings.
+
 A report of a leg goes to its line's machine; the machine's effects go to the legs at once and to the bridge in order,
 one at a time. What the bridge finds out comes back as a report. Nothing here decides what a call does next.
 """
@@ -12,10 +16,11 @@ one at a time. What the bridge finds out comes back as a report. Nothing here de
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -29,9 +34,11 @@ from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination, Leg
 from gateway.call.leg import Admitted, LegControl, Sink
+from gateway.call.limits import Book
 from gateway.call.machine import Call, Patience, State
 from gateway.call.trace import Traced, Tracer
 from gateway.dialplan import plan as dialplan
+from gateway.dialplan.plan import Identity, Limit
 from gateway.errors import AddressError, MediaError, NegotiationError
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
@@ -53,17 +60,24 @@ Direction = Literal["outbound", "inbound", "test"]  # XMPP to SIP, SIP to XMPP, 
 # Towards phones that are no trunk's. G722 can only be relayed, so it is for callers whose codecs are known.
 DIRECT = Policy(("opus", "PCMA", "PCMU"))
 
+# A user's own word, which a stranger may hear: he got through to somebody.
+SPOKEN = frozenset({Cause.BUSY, Cause.DECLINED})
+# Whom a stranger's call asks for when nobody here is called so.
+NOBODY = Destination("nobody", "")
+
 TRUNK_REFRESH = 300.0  # s between look-ups of the trunks' names
+TRUNK_RETRY = 10.0  # s, while one of them is not known
 RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
 SEQUENCE_SECONDS = 25.0  # one user of a sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the whole gateway and one user may have at a time."""
+    """What the whole gateway, one user or source, and all strangers from SIP together may have at a time."""
 
     calls: int = 1000
     per_user: int = 20
+    strangers: int = 200
 
 
 @dataclass(slots=True)
@@ -73,7 +87,6 @@ class _Facts:
     direction: Direction
     caller: str
     callee: str
-    account: str  # whose limits it counts against
     rule: str = ""
     key: str = ""
 
@@ -97,7 +110,12 @@ class _Line:
     media: asyncio.Lock = field(default_factory=asyncio.Lock)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     destinations: dict[int, Destination] = field(default_factory=dict)
-    using: dict[int, str] = field(default_factory=dict)  # attempt -> the trunk that it has a line of
+    identities: dict[str, Identity] = field(default_factory=dict)  # by via
+    limits: dict[str, Limit] = field(default_factory=dict)  # of trunks, by key: for the attempts through them
+    using: dict[int, str] = field(default_factory=dict)  # attempt -> the key of the trunk that it has a line of
+    emergency: dialplan.Route | None = None
+    quiet: bool = False  # a stranger's: he does not learn who is there
+    kept: list[ev.Event] = field(default_factory=list)  # from him
 
 
 class _TestLine:
@@ -150,6 +168,7 @@ class Switchboard:
         self._unix_now = unix_now
         self._trunk_addresses: dict[str, frozenset[str]] = {}
         self._lines: dict[str, _Line] = {}
+        self._book = Book()
         self._component: xmpp.Component | None = None
         self._telephony: sip.Telephony | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -166,10 +185,18 @@ class Switchboard:
     async def watch_trunks(self) -> None:
         """Keep what the trunks' names resolve to fresh, until cancelled: their calls are known by it, both ways."""
         while True:
-            for trunk in self._plan.trunks.values():
-                if found := await self._look_up(trunk.proxy):  # a resolver's bad hour must not forget a trunk
-                    self._trunk_addresses[trunk.name] = found
-            await asyncio.sleep(TRUNK_REFRESH)
+            await self._find(self._plan.trunks.values())
+            await asyncio.sleep(TRUNK_RETRY if self._unfound() else TRUNK_REFRESH)
+
+    async def _find(self, trunks: Iterable[dialplan.Trunk]) -> None:
+        async def find(trunk: dialplan.Trunk) -> None:
+            if found := await self._look_up(trunk.proxy):  # a resolver's bad hour must not forget a trunk
+                self._trunk_addresses[trunk.name] = found
+
+        await asyncio.gather(*(find(trunk) for trunk in trunks))
+
+    def _unfound(self) -> list[dialplan.Trunk]:
+        return [trunk for trunk in self._plan.trunks.values() if trunk.name not in self._trunk_addresses]
 
     def is_trunk(self, address: str) -> bool:
         """Whether an IP address is a trunk's: no SIP URI that a user names may lead there, whenever it resolves so."""
@@ -184,14 +211,11 @@ class Switchboard:
     def on_xmpp_call(self, incoming: xmpp.IncomingCall, leg: LegControl) -> Admitted:
         """A user calls a contact of ours."""
         caller = incoming.user.partition("/")[0]
-        facts = _Facts("outbound", caller, incoming.local, account=caller, key=incoming.key)
+        facts = _Facts("outbound", caller, incoming.local, key=incoming.key)
         line = self._new_line(leg, facts, Towards.XMPP, Towards.SIP)
         line.make_callee = lambda attempt, to, sink: self._ask_sip(line, attempt, to, sink, caller)
         line.policy_of = self._policy_towards
-        if refused := self._over_limit(line, self._limits.per_user):
-            self._begin(line, refused)
-        else:
-            self._spawn(line.tasks, self._route_from_xmpp(line, incoming, caller))
+        self._spawn(line.tasks, self._route_from_xmpp(line, incoming, caller))
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
     async def _route_from_xmpp(self, line: _Line, incoming: xmpp.IncomingCall, caller: str) -> None:
@@ -204,7 +228,10 @@ class Switchboard:
             uri = addresses.contact(local)
         except AddressError:
             return frozenset()
-        return await self._look_up(uri) if isinstance(uri, SipUri) else frozenset()
+        if not isinstance(uri, SipUri) or uri.scheme == "tel":
+            return frozenset()
+        await self._find(self._unfound())  # no trunk may be taken for just another host because it was looked for late
+        return await self._look_up(uri)
 
     def _offer_from_xmpp(
         self, line: _Line, incoming: xmpp.IncomingCall, caller: str, resolved: frozenset[str]
@@ -215,13 +242,38 @@ class Switchboard:
         log.info("routed", call=line.id, caller=caller, to=incoming.local, steps=list(outcome.steps))
         line.facts.rule = outcome.rule or ""
         if isinstance(outcome, dialplan.Refusal):
+            if outcome.kind is dialplan.Kind.EMERGENCY:
+                log.warning(
+                    "emergency call refused", call=line.id, caller=caller, number=incoming.local, reason=outcome.reason
+                )
             return ev.Refused(Cause.FORBIDDEN, outcome.reason)
         if outcome.via == ("echo",):
             line.facts.direction = "test"
+        line.identities = dict(zip(outcome.via, outcome.identities, strict=False))
+        trunks = {_key_of(via) for via in outcome.via}
+        line.limits = {limit.key: limit for limit in outcome.limits if limit.key in trunks}
+        whole = tuple(limit for limit in outcome.limits if limit.key not in trunks)
+        own = (Limit("gateway", self._limits.calls), Limit(f"caller {caller}", self._limits.per_user))
+        if outcome.emergency:
+            line.emergency = outcome
+            self._book.count(line.id, own, _now())
+            log.warning(
+                "emergency call",
+                call=line.id,
+                caller=caller,
+                number=incoming.local,
+                trunk=", ".join(outcome.via),
+                callback=outcome.callback,
+                place=outcome.geolocation is not None,
+            )
+        elif refused := self._book.take(line.id, (*own, *whole), _now()):
+            return ev.Refused(Cause.CONGESTION, refused)
         stages = tuple(
-            (Destination(via, target or ""),) for via, target in zip(outcome.via, outcome.targets, strict=True)
+            (Destination(via, target or "", _longest(whole, line.limits.get(_key_of(via)))),)
+            for via, target in zip(outcome.via, outcome.targets, strict=True)
         )
-        return ev.Offered(stages, incoming.session, TRUNK_FAILURES)
+        # Whatever the first way says about an emergency, the next one is asked too.
+        return ev.Offered(stages, incoming.session, RING_ON if outcome.emergency else TRUNK_FAILURES)
 
     def on_sip_call(self, incoming: sip.IncomingCall, leg: LegControl) -> Admitted:
         """Somebody sends an INVITE."""
@@ -232,7 +284,6 @@ class Switchboard:
             "inbound",
             str(identity),
             str(incoming.uri),
-            account=_account_of(trunk.name) if trunk else incoming.source[0],
             key=incoming.key,
         )
         line = self._new_line(leg, facts, Towards.SIP, Towards.XMPP)
@@ -246,10 +297,13 @@ class Switchboard:
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
     def _offer_from_sip(self, line: _Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:
-        if refused := self._over_limit(line, None if trunk else self._limits.per_user):
-            return refused
-        if trunk is not None and trunk.max_calls is not None and self._in_use(trunk) > trunk.max_calls:
-            return ev.Refused(Cause.CONGESTION, f"all lines of {trunk.name} are busy")
+        own = [Limit("gateway", self._limits.calls)]
+        if trunk is None:
+            # Strangers together may not fill the house, and one of them not what strangers have.
+            source = f"source {_network_of(incoming.source[0])}"
+            own += [Limit("strangers", self._limits.strangers), Limit(source, self._limits.per_user)]
+        if refused := self._book.take(line.id, own, _now()):
+            return ev.Refused(Cause.CONGESTION, refused)
         outcome = dialplan.inbound(self._plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
         log.info(
             "routed",
@@ -260,29 +314,33 @@ class Switchboard:
             steps=list(outcome.steps),
         )
         line.facts.rule = outcome.rule or ""
+        # Whoever is not one of our trunks learns nothing of who exists here (safety rule 4): one answer for all.
+        line.quiet = trunk is None
+        setup = RING_SECONDS
         if isinstance(outcome, dialplan.Refusal):
-            # Whoever is not one of our trunks learns nothing of who exists here (safety rule 4): one answer for all.
-            return ev.Refused(Cause.NOT_FOUND if trunk else Cause.FORBIDDEN, outcome.reason if trunk else "")
-        users = [Destination("xmpp", user) for user in outcome.to]
+            if trunk is not None:
+                return ev.Refused(Cause.NOT_FOUND, outcome.reason)
+            if not any(rule.match.any_source for rule in self._plan.inbound):
+                return ev.Refused(Cause.FORBIDDEN)
+            line.machine = Call(Patience(setup=setup))
+            return ev.Offered(((NOBODY,),), incoming.session)
+        if refused := self._book.take(line.id, outcome.limits, _now()):
+            return ev.Refused(Cause.CONGESTION, "" if line.quiet else refused)
+        users = [Destination("xmpp", user, _longest(outcome.limits)) for user in outcome.to]
         if outcome.ring == "sequence" and len(users) > 1:
-            setup = min(SEQUENCE_SECONDS * len(users), 170.0)  # below Timer C of proxies (RFC 3261 §16.6 step 11)
-            line.machine = Call(Patience(setup=setup, stage=SEQUENCE_SECONDS))
+            stage = RING_SECONDS / len(users)
+            if trunk is not None:
+                setup = min(SEQUENCE_SECONDS * len(users), 170.0)  # below Timer C of proxies (RFC 3261 §16.6 step 11)
+                stage = SEQUENCE_SECONDS
+            line.machine = Call(Patience(setup=setup, stage=stage))
             return ev.Offered(tuple((user,) for user in users), incoming.session, RING_ON)
-        line.machine = Call(Patience(setup=RING_SECONDS))
+        line.machine = Call(Patience(setup=setup))
         return ev.Offered((tuple(users),), incoming.session)
 
     def _begin(self, line: _Line, offered: ev.Event) -> None:
         """Hand the machine its first event, after the room has got its Admitted back."""
         self._on_begin(line.facts.direction)
         asyncio.get_running_loop().call_soon(self.tell, line.id, offered)
-
-    def _over_limit(self, line: _Line, at_most: int | None) -> ev.Refused | None:
-        if len(self._lines) > self._limits.calls:
-            return ev.Refused(Cause.CONGESTION, "all lines are busy")
-        theirs = sum(1 for other in self._lines.values() if other.facts.account == line.facts.account)
-        if at_most is not None and theirs > at_most:
-            return ev.Refused(Cause.CONGESTION, "too many calls at a time")
-        return None
 
     def _new_line(self, leg: LegControl, facts: _Facts, towards_caller: Towards, towards_callee: Towards) -> _Line:
         call = secrets.token_hex(6)
@@ -317,17 +375,21 @@ class Switchboard:
         if self._telephony is None:
             raise MediaError("SIP is not attached")
         trunk = self._plan.trunks.get(to.via)
+        identity = line.identities.get(to.via, Identity())
+        callback = line.emergency.callback if line.emergency else None
         # An escaped @ is legal in a user part and makes the caller's address one that can be called back.
-        from_uri = SipUri("sip", caller, self._sip_domain)
-        credentials = None
-        proxy = None
-        if trunk is not None:
-            if trunk.from_:
-                from_uri = replace(from_uri, user=trunk.from_)
-            credentials = credentials_of(trunk)
-            proxy = trunk.proxy
+        from_uri = SipUri("sip", identity.from_user or callback or caller, self._sip_domain)
+        asserted = identity.asserted or callback
         outgoing = sip.OutgoingCall(
-            target=SipUri.parse(to.target), from_uri=from_uri, from_name="", credentials=credentials, proxy=proxy
+            target=SipUri.parse(to.target),
+            from_uri=from_uri,
+            from_name=identity.display,
+            credentials=credentials_of(trunk) if trunk else None,
+            proxy=trunk.proxy if trunk else None,
+            # RFC 3325 §5: nobody outside of the trust that a trunk stands for gets an asserted identity.
+            asserted=SipUri("sip", asserted, self._sip_domain) if trunk and asserted else None,
+            anonymous=identity.anonymous and line.emergency is None,  # those who come to help must know whom
+            place=line.emergency.geolocation if line.emergency else None,
         )
         return self._telephony.callee(line.id, attempt, outgoing, sink)
 
@@ -360,9 +422,9 @@ class Switchboard:
     def _handle(self, line: _Line, report: ev.Report) -> None:
         match report:
             case ev.Event():
-                now = asyncio.get_running_loop().time()
-                for effect in line.machine.handle(report, now):
-                    self._carry_out(line, effect)
+                for event in _audible(line, report):
+                    for effect in line.machine.handle(event, _now()):
+                        self._carry_out(line, effect)
                 self._arm(line)
             case ev.Trickled():
                 self._media(line, lambda: line.bridge.trickle(report))
@@ -400,7 +462,8 @@ class Switchboard:
                     self._leg(line, lambda: control.hang_up(cause, text))
             case do.ReleaseAttempt(attempt):
                 line.callees.pop(attempt, None)
-                line.using.pop(attempt, None)
+                if key := line.using.pop(attempt, None):
+                    self._book.give_back(line.id, key)
                 self._media(line, lambda: line.bridge.release_attempt(attempt))
             case do.CloseMedia():
                 pass  # with the record, which wants the counters
@@ -435,7 +498,7 @@ class Switchboard:
         if to.via == "echo":
             self.tell(line.id, ev.OfferReady(attempt, Session(())))
             return
-        if line.machine.state is State.ENDED:
+        if to == NOBODY or line.machine.state is State.ENDED:
             return
         if refused := self._trunk_refuses(line, attempt, to):
             self.tell(line.id, refused)
@@ -456,17 +519,13 @@ class Switchboard:
             return None
         if trunk.srtp == "required":
             return ev.OfferFailed(attempt, Cause.SECURITY, f"{trunk.name} demands SRTP, which is not spoken yet")
-        if trunk.max_calls is not None and self._in_use(trunk) >= trunk.max_calls:
-            return ev.OfferFailed(attempt, Cause.CONGESTION, f"all lines of {trunk.name} are busy")
-        line.using[attempt] = trunk.name
+        limit = line.limits.get(_key_of(trunk.name), Limit(_key_of(trunk.name), trunk.max_calls))
+        if line.emergency is not None:
+            self._book.count(line.id, (limit,), _now())
+        elif refused := self._book.take(line.id, (limit,), _now()):
+            return ev.OfferFailed(attempt, Cause.CONGESTION, refused)
+        line.using[attempt] = limit.key
         return None
-
-    def _in_use(self, trunk: dialplan.Trunk) -> int:
-        """How many of a trunk's lines calls take, outbound and inbound."""
-        return sum(
-            list(line.using.values()).count(trunk.name) + (line.facts.account == _account_of(trunk.name))
-            for line in self._lines.values()
-        )
 
     async def _prepare_answer(self, line: _Line, attempt: int, callee: Session, caller: Session) -> None:
         to = line.destinations[attempt]
@@ -514,6 +573,7 @@ class Switchboard:
                 except MediaError as error:
                     log.warning("media", call=line.id, error=str(error))
             self._lines.pop(line.id, None)
+            self._book.give_back(line.id)
             if line.timer is not None:
                 line.timer.cancel()
             finished = self._record(line, record, counters)
@@ -597,9 +657,46 @@ def credentials_of(trunk: dialplan.Trunk) -> sip.Credentials | None:
     return sip.Credentials(trunk.username, trunk.password or "") if trunk.username else None
 
 
-def _account_of(trunk: str) -> str:
-    """Whose limits a trunk's calls count against; no JID or address looks like it."""
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _key_of(trunk: str) -> str:
+    """Under which a trunk's calls are counted (dialplan.Limit)."""
     return f"trunk {trunk}"
+
+
+def _network_of(source: str) -> str:
+    """What one stranger has for an address: a network of IPv6 has more addresses than anybody could count."""
+    try:
+        address = ipaddress.ip_address(source.partition("%")[0])
+    except ValueError:
+        return source
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = mapped or address
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def _longest(whole: Iterable[Limit], trunk: Limit | None = None) -> float | None:
+    """Seconds that a conversation under all of these may last."""
+    limits = (*whole, trunk) if trunk is not None else tuple(whole)
+    return min((limit.longest for limit in limits if limit.longest is not None), default=None)
+
+
+def _audible(line: _Line, report: ev.Event) -> tuple[ev.Event, ...]:
+    """What the machine hears now. While nobody rings or speaks, a stranger's call waits for its deadline, whatever is
+    known by then: an unknown user, one who is offline and one who does not exist look alike (safety rule 4).
+    """
+    if not line.quiet or line.machine.state is not State.SEEKING:
+        return (report,)
+    match report:
+        case ev.HungUp(Leg.CALLEE, cause) | ev.OfferFailed(_, cause) if cause not in SPOKEN:
+            line.kept.append(report)
+            return ()
+        case ev.Ringing() | ev.Answered() | ev.HungUp(Leg.CALLEE):
+            kept, line.kept = line.kept, []
+            return (report, *kept)
+    return (report,)
 
 
 def _why(error: NegotiationError) -> Cause:

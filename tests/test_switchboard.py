@@ -279,14 +279,15 @@ async def test_two_anonymous_callers_are_two_contacts() -> None:
     assert "12025550177" not in one + other
 
 
-async def test_a_stranger_gets_one_answer_whoever_he_asks_for() -> None:
-    scene = Scene()
+async def test_strangers_are_refused_at_once_where_no_rule_is_for_them() -> None:
+    closed = tuple(rule for rule in PLAN.inbound if not rule.match.any_source)
+    scene = Scene(plan=replace(PLAN, inbound=closed))
     answers = []
-    for whom in ("juliet", "nobody", "juliet%shakespeare.lit", "+12025550100"):
+    for whom in ("juliet", "nobody", "nurse", "juliet%shakespeare.lit", "+12025550100"):
         leg, _ = scene.from_sip(f"sip:{whom}@sip.example.com", "198.51.100.66", "sip:x@evil.example")
         await scene.until(lambda leg=leg: leg.told != [])  # type: ignore[misc]
         answers.append(leg.told)
-    assert answers == [[("hang_up", Cause.FORBIDDEN, "")]] * 4
+    assert answers == [[("hang_up", Cause.FORBIDDEN, "")]] * 5
     assert scene.callees == []
 
 
@@ -387,7 +388,9 @@ async def test_one_user_cannot_take_all_lines() -> None:
     scene = Scene(limits=Limits(calls=10, per_user=2))
     legs = [scene.from_xmpp("romeo%montague.lit")[0] for _ in range(3)]
     await scene.until(lambda: legs[2].told != [])
-    assert legs[2].told == [("hang_up", Cause.CONGESTION, "too many calls at a time")]
+    assert legs[2].told == [
+        ("hang_up", Cause.CONGESTION, "caller juliet@shakespeare.lit: no more than 2 calls at a time")
+    ]
     assert [leg.told for leg in legs[:2]] == [[], []]
 
 
@@ -399,7 +402,7 @@ async def test_a_trunk_whose_lines_are_all_busy_leads_to_the_next_and_takes_no_m
     assert (await scene.dialled(2)).made_for[0].proxy == PLAN.trunks["backup"].proxy
     inbound, _ = scene.from_sip("sip:desk@sip.example.com")
     await scene.until(lambda: inbound.told != [])
-    assert inbound.told == [("hang_up", Cause.CONGESTION, "all lines of carrier are busy")]
+    assert inbound.told == [("hang_up", Cause.CONGESTION, "trunk carrier: no more than 1 calls at a time")]
     scene.callees[0].sink(ev.HungUp(Leg.CALLEE, Cause.BUSY, 1))
     await scene.until(lambda: len(scene.records) == 2)
     inbound, _ = scene.from_sip("sip:desk@sip.example.com")
@@ -425,7 +428,7 @@ async def test_a_full_house_refuses_the_next_call() -> None:
     scene = Scene(limits=Limits(calls=2, per_user=20))
     legs = [scene.from_xmpp("romeo%montague.lit", user=f"user{n}@shakespeare.lit/x")[0] for n in range(3)]
     await scene.until(lambda: legs[2].told != [])
-    assert legs[2].told == [("hang_up", Cause.CONGESTION, "all lines are busy")]
+    assert legs[2].told == [("hang_up", Cause.CONGESTION, "gateway: no more than 2 calls at a time")]
 
 
 async def test_the_deadline_of_a_call_is_kept_by_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
