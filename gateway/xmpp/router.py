@@ -43,7 +43,7 @@ from gateway.xmpp.stanzas import bare, domain, local
 log = structlog.get_logger()
 
 MOST_LEGS = 5_000
-MOST_LEGS_PER_USER = 20
+MOST_LEGS_PER_USER = 20  # each way: calls that ring at a user must not keep him from calling for help
 BURST = 500.0  # stanzas of one user at once …
 RATE = 50.0  # … and per second, all the time
 RATED_USERS = 5_000
@@ -253,7 +253,7 @@ class Router:
         refusal = None
         if not self.connected:
             refusal = Cause.LINK_LOST
-        elif len(self._lines) >= MOST_LEGS or self._busy(leg.user):
+        elif len(self._lines) >= MOST_LEGS or self._busy(leg.user, CalleeLeg):
             refusal = Cause.CONGESTION
         if refusal is not None:
             self._report(line, HungUp(Leg.CALLEE, refusal, leg.attempt, refusal.text))
@@ -365,7 +365,7 @@ class Router:
         refusal = ""
         if spoken.media and "audio" not in spoken.media:
             refusal = "unsupported-applications"
-        elif len(self._lines) >= MOST_LEGS or self._busy(user):
+        elif len(self._lines) >= MOST_LEGS or self._busy(user, CallerLeg):
             refusal = "busy"
         if refusal:
             log.warning("propose refused", user=user[:100], contact=bare(asked), key=spoken.sid, reason=refusal)
@@ -431,7 +431,7 @@ class Router:
 
     def _initiated(self, stanza: ET.Element, element: ET.Element) -> None:
         """A call without JMI. Raises JingleError."""
-        if len(self._lines) >= MOST_LEGS or self._busy(stanza.get("from", "")):
+        if len(self._lines) >= MOST_LEGS or self._busy(stanza.get("from", ""), CallerLeg):
             raise JingleError("too many calls", "resource-constraint")
         tag = f"{next(self._tags):x}"
         leg, session = CallerLeg.initiated(stanza, element, f"{tag}-")
@@ -445,8 +445,8 @@ class Router:
         """A caller's leg is his device's, a callee's leg all of the user's devices'."""
         return self._keys.get((user, bare(contact), sid)) or self._keys.get((bare(user), bare(contact), sid))
 
-    def _busy(self, user: str) -> bool:
-        return len(self._by_user.get(bare(user), ())) >= MOST_LEGS_PER_USER
+    def _busy(self, user: str, side: type[CallerLeg] | type[CalleeLeg]) -> bool:
+        return sum(isinstance(line.leg, side) for line in self._by_user.get(bare(user), ())) >= MOST_LEGS_PER_USER
 
     def _begin(self, line: _Line) -> None:
         line.began = True

@@ -231,17 +231,27 @@ def test_the_presence_that_was_asked_for_ends_after_ten_minutes(world: World) ->
 
 
 def test_a_user_has_so_many_calls_and_no_more(world: World, our_offer: Session) -> None:
-    for n in range(router.MOST_LEGS_PER_USER):
+    for n in range(router.MOST_CALLS_OF_USER):
         world.propose(f"s{n}")
     (reject,) = world.propose("one more")
     assert stanzas.describe(reject) == ("JMI reject", "busy")
     (error,) = world.initiate("another")
     assert stanzas.condition(error).name == "resource-constraint"
+    assert world.propose("other", user="nurse@shakespeare.lit/x") == []
+
+
+def test_a_user_is_called_so_often_at_a_time_and_can_still_call(world: World, our_offer: Session) -> None:
+    for n in range(router.MOST_LEGS_PER_USER):
+        world.router.callee(f"c{n}", 1, USER, ROMEO, world.reports.append).dial(our_offer)
+    world.take()
+    for n in range(router.MOST_CALLS_TO_USER):
+        world.router.callee(f"c{n}", 1, USER, ROMEO, world.reports.append).dial(our_offer)
+    assert world.told() == []
     world.take()
     world.router.callee("c", 1, USER, ROMEO, world.reports.append).dial(our_offer)
     assert world.told() == [HungUp(Leg.CALLEE, Cause.CONGESTION, 1, Cause.CONGESTION.text)]
     assert world.take() == []
-    assert world.propose("other", user="nurse@shakespeare.lit/x") == []
+    assert world.propose("for help") == []
 
 
 def test_the_gateway_has_so_many_calls_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,3 +358,10 @@ def test_what_waits_for_the_link_is_bounded(world: World, monkeypatch: pytest.Mo
         leg.alert()
     world.router.link_up()
     assert len([label for label in world.take() if stanzas.describe(label)[1] == "ringing"]) == 1
+
+
+def test_those_who_call_a_user_do_not_keep_him_from_calling(world: World, our_offer: Session) -> None:
+    for n in range(router.MOST_CALLS_TO_USER):
+        world.router.callee(f"c{n}", 1, USER, ROMEO, world.reports.append).dial(our_offer)
+    world.take()
+    assert world.propose() == []
