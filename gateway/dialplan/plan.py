@@ -14,129 +14,64 @@ Rules
  3. We never dial ourselves, and no URI says on its own where else to send the call (`maddr`).
  4. Who may call in: trunks, and anybody where an inbound rule says `source = "any"`; only to users of `[xmpp] users`.
     Only a trunk's caller appears as a number.
-Each rule that was looked at leaves a step, so that `gateway route` tells why.
+Each rule that was looked at leaves a step when an explanation is asked for, so that `gateway route` tells why.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from gateway import addresses
 from gateway.addresses import Dialled, Name, SipUri
 from gateway.dialplan import numbers
+from gateway.dialplan.index import Facts, Index, expanded
+from gateway.dialplan.location import pidf_lo
 from gateway.dialplan.numbers import Kind, Reading
+from gateway.dialplan.patterns import Globs, stands_for
+from gateway.dialplan.rules import (
+    CallerSettings,
+    Emergency,
+    Example,
+    Format,
+    Identity,
+    InboundMatch,
+    InboundRule,
+    Limit,
+    LimitRule,
+    Match,
+    Policy,
+    Rule,
+    Trunk,
+)
+from gateway.dialplan.spelling import spelled
 from gateway.errors import AddressError
 
 __all__ = [
-    "Emergency", "Example", "Identity", "Inbound", "InboundMatch", "InboundRoute", "InboundRule", "Kind", "Limit",
-    "Match", "Plan", "Refusal", "Request", "Route", "Rule", "Trunk", "caller_local", "inbound", "mappable", "route",
+    "CallerSettings", "Emergency", "Example", "Format", "Identity", "Inbound", "InboundMatch", "InboundRoute",
+    "InboundRule", "Kind", "Limit", "LimitRule", "Match", "Plan", "Policy", "Refusal", "Request", "Route", "Rule",
+    "Trunk", "caller_local", "inbound", "mappable", "route", "stands_for",
 ]  # fmt: skip
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Parameters that may go out with a direct call. Others could send it elsewhere (maddr), bend the request (method, ttl)
 # or the route (lr); RFC 3261 §19.1.1.
 _PARAMETERS = frozenset({"transport", "user"})
+_PLAIN = Policy("")
 
 
 # The plan -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Trunk:
-    """A provider or PBX. `proxy` takes its calls; `from_` is the number that calls show; `max_calls` None: no limit."""
-
-    name: str
-    proxy: SipUri
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    register: bool = False
-    from_: str | None = None
-    codecs: tuple[str, ...] = ("PCMA", "PCMU")
-    dtmf: str = "rfc4733"
-    srtp: str = "off"
-    transcode: str = "fallback"
-    max_calls: int | None = None
-    allow: tuple[Network, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """What a rule is for; an empty field matches everything. All are prepared: lower case, hosts in ASCII."""
-
-    kind: tuple[Kind, ...] = ()
-    country: tuple[str, ...] = ()  # the library's regions, or calling codes with their +
-    type: tuple[str, ...] = ()  # of numbers.TYPES
-    number: tuple[str, ...] = ()  # as dialled after normalisation, `*` stands for any digits
-    host: tuple[str, ...] = ()
-    user: tuple[str, ...] = ()
-    name: tuple[str, ...] = ()
-    from_: tuple[str, ...] = ()  # bare JIDs with `*`, or "@group"; empty: [xmpp] users
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One [[route]]: either `via` (trunks, "direct" or "echo", tried in this order) or the text of a refusal."""
-
-    name: str
-    match: Match
-    via: tuple[str, ...] = ()
-    refuse: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Emergency:
-    action: Literal["route", "refuse"]
-    via: tuple[str, ...] = ()
-    foreign: Literal["emergency", "refuse"] = "emergency"
-    numbers: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class InboundMatch:
-    """What an inbound rule is for; an empty field matches everything, `any_source` false asks for a trunk."""
-
-    any_source: bool = False
-    trunk: tuple[str, ...] = ()
-    number: tuple[str, ...] = ()
-    user: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class InboundRule:
-    """One [[inbound]]. `{user}` in `to` is what the first `*` of the matching user pattern stands for."""
-
-    name: str
-    match: InboundMatch
-    to: tuple[str, ...]
-    ring: Literal["parallel", "sequence"] = "parallel"
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One [[example]] with where it stands; `expect` maps keys of the outcome to what they must be."""
-
-    file: str
-    line: int
-    caller: str | None
-    to: str | None
-    inbound: SipUri | None
-    trunk: str | None
-    region: str | None
-    at: datetime | None
-    expect: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that decides where calls go. `users` are the domains of our users; `own` our names, whatever the port;
-    `endpoints` the addresses and ports that we listen on, where another port may well be somebody else's.
+    `endpoints` the addresses and ports that we listen on, where another port may well be somebody else's; `callers`
+    what [users] sets, by JID or "@group"; `anonymous_prefix` what is dialled before a number to call without a name.
     """
 
     users: tuple[str, ...] = ()
@@ -150,6 +85,26 @@ class Plan:
     routes: tuple[Rule, ...] = ()
     inbound: tuple[InboundRule, ...] = ()
     examples: tuple[Example, ...] = ()
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    callers: Mapping[str, CallerSettings] = field(default_factory=dict)
+    limits: tuple[LimitRule, ...] = ()
+    anonymous_prefix: str | None = None
+    index: Index = field(init=False, repr=False, compare=False)
+    inbound_index: Index = field(init=False, repr=False, compare=False)
+    members: Mapping[str, Globs] = field(init=False, repr=False, compare=False)
+    names: tuple[Rule, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        dialled = [Match(number=rule.match.number, user=rule.match.user) for rule in self.inbound]
+        named = (rule for rule in self.routes if rule.match.name or Kind.NAME in rule.match.kind)
+        derived = {
+            "index": Index([rule.match for rule in self.routes], self.groups),
+            "inbound_index": Index(dialled, {}),
+            "members": {name: Globs(members) for name, members in self.groups.items()},
+            "names": tuple(rule for rule in named if rule.refuse is None),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def trunk_of(self, source: str, resolved: Mapping[str, Collection[str]] = MappingProxyType({})) -> Trunk | None:
         """The trunk that an IP address belongs to: by `allow`, by the address in `proxy`, or by what the proxy's name
@@ -168,9 +123,40 @@ class Plan:
 
     def named(self, name: str) -> bool:
         """Whether a rule leads somewhere for a local part of kind `name`."""
-        return any(
-            rule.refuse is None and (rule.match.name or Kind.NAME in rule.match.kind) and _any(rule.match.name, name)
-            for rule in self.routes
+        return any(not rule.match.name or rule.match.names.match(name) for rule in self.names) or (
+            self.withheld(name) is not None
+        )
+
+    def withheld(self, text: str) -> str | None:
+        """What is dialled behind the prefix of anonymous calls; None when it does not begin with it."""
+        rest = text.removeprefix(self.anonymous_prefix) if self.anonymous_prefix else text
+        return rest if len(rest) < len(text) and addresses.is_dialled(rest) else None
+
+    def settings(self, caller: str) -> CallerSettings:
+        """What is set for a bare JID: his own, and where that is silent his groups', in the order of the files."""
+        if not self.callers:
+            return CallerSettings()
+        of_groups = (
+            settings for name, settings in self.callers.items() if name.startswith("@") and self._in(name[1:], caller)
+        )
+        own = self.callers.get(caller)
+        layers = [*([own] if own else []), *of_groups]
+
+        def first(name: str) -> Any:
+            return next((value for layer in layers if (value := getattr(layer, name)) is not None), None)
+
+        return CallerSettings(first("caller_id"), first("display"), first("region"), first("anonymous"))
+
+    def _in(self, group: str, caller: str) -> bool:
+        members = self.members.get(group)
+        return members is not None and members.match(caller)
+
+    def may(self, match: Match, caller: str) -> bool:
+        """Whether a rule is for this caller (rule 1)."""
+        if not match.from_:
+            return self.ours(caller)
+        return match.callers.match(caller) or any(
+            self._in(text[1:], caller) for text in match.from_ if text.startswith("@")
         )
 
     def is_own(self, uri: SipUri, resolved: Collection[str] = ()) -> bool:
@@ -207,35 +193,6 @@ class Request:
     at: datetime | None = None
     resolved: frozenset[str] = frozenset()
     trunk_hosts: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who calls, as one via is to show him; numbers are spelled as its number policy wants them.
-
-    `from_user` is the user part of From, None for our own form (the JID at our SIP domain). `asserted` is the user part
-    of P-Asserted-Identity, None for no such header; only trunks get one (RFC 3325 §5). `anonymous`: From is
-    "Anonymous" <sip:anonymous@anonymous.invalid> with `Privacy: id` (RFC 3323 §4.1.1.3, RFC 3325 §9.3).
-    """
-
-    from_user: str | None = None
-    display: str = ""
-    asserted: str | None = None
-    anonymous: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """What may run at a time, begin within a minute, and last, counted under `key`; None: no limit.
-
-    Keys are "user JID", "group NAME" and "trunk NAME". A trunk's counts for the attempt through it, the others for the
-    whole call. `longest` is in seconds.
-    """
-
-    key: str
-    concurrent: int | None = None
-    per_minute: int | None = None
-    longest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,16 +237,33 @@ class _Callee:
     uri: SipUri | None = None
     trunk: str | None = None  # whose host the URI names, in words
     name: str = ""
+    anonymous: bool = False  # dialled with the prefix for it
 
     @property
     def number(self) -> str | None:
         return self.reading.number if self.reading else None
 
+    def facts(self, caller: str) -> Facts:
+        """What rules can ask of this call."""
+        reading, uri = self.reading, self.uri
+        user = addresses.folded(uri.user or "") if uri else None
+        text = reading.dial if reading else f"{user}@{uri.host}" if uri else self.name
+        countries = (f"+{reading.calling_code}", reading.country or "") if reading and reading.number else ()
+        return Facts(
+            self.kind, reading.dial if reading else None, text, user, uri.host if uri else None,
+            self.name if self.kind is Kind.NAME else None, caller, reading.types if reading else (), countries,
+        )  # fmt: skip
 
-def route(plan: Plan, request: Request) -> Route | Refusal:
-    """Decides about a call from XMPP; never raises for what a user dialled."""
+
+def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Refusal:
+    """Decides about a call from XMPP; never raises for what a user dialled.
+
+    `explain` looks at every rule up to the one that decides and leaves a step for each; without, only at those that
+    could match. The decision is the same.
+    """
     steps: list[str] = []
-    callee = _read(plan, request, steps)
+    settings = plan.settings(request.caller)
+    callee = _read(plan, request, settings, steps)
     if isinstance(callee, Refusal):
         return callee
 
@@ -298,16 +272,19 @@ def route(plan: Plan, request: Request) -> Route | Refusal:
         return Refusal(callee.kind, callee.number, rule, reason, tuple(steps))
 
     if callee.kind is Kind.EMERGENCY and callee.reading:
-        return _emergency(plan, request, callee.reading, steps)
+        return _emergency(plan, request, settings, callee.reading, steps)
     if callee.uri and plan.is_own(callee.uri, request.resolved):
         return refuse(f"{callee.uri.host} is this gateway itself")
     undiallable = _undiallable(plan, callee.reading)
     if undiallable and (callee.uri is None or callee.trunk):
         return refuse(undiallable)
-    for rule in plan.routes:
-        why_not = _mismatch(plan, rule.match, request, callee)
-        if why_not:
-            steps.append(f"rule {rule.name}: no, {why_not}")
+    facts = callee.facts(request.caller)
+    looked_at: Sequence[int] = range(len(plan.routes)) if explain else plan.index.find(facts)
+    for number in looked_at:
+        rule = plan.routes[number]
+        if differs := _differs(plan, rule, facts, request.at):
+            if explain:
+                steps.append(f"rule {rule.name}: no, {_why_not(differs, rule.match, request.caller)}")
             continue
         if rule.refuse is not None:
             steps.append(f"rule {rule.name}: matches and refuses")
@@ -315,54 +292,61 @@ def route(plan: Plan, request: Request) -> Route | Refusal:
         steps.append(f"rule {rule.name}: matches, via {', '.join(rule.via)}")
         if undiallable and any(via in plan.trunks for via in rule.via):
             return refuse(undiallable, rule.name)
-        targets = tuple(_target(plan, via, callee) for via in rule.via)
+        targets = tuple(_target(plan, rule, via, callee) for via in rule.via)
         for via, target in zip(rule.via, targets, strict=True):
             if isinstance(target, _No):
                 return refuse(f"via {via}: {target.reason}", rule.name)
         plain = tuple(None if target is None else str(target) for target in targets)
         steps.append(f"calls {plain[0] or 'the test line'}")
-        identities = tuple(_identity(plan, via) for via in rule.via)
-        limits = _limits(plan, rule.via)
+        withheld = callee.anonymous or (settings.anonymous if rule.anonymous is None else rule.anonymous) or False
+        identities = tuple(_identity(plan, rule.policy, via, settings, withheld=withheld) for via in rule.via)
+        if withheld:
+            steps.append("the caller's name and number are withheld")
+        limits = _limits(plan, request.caller, rule.via)
         return Route(callee.kind, callee.number, plain[0], rule.via, plain, rule.name, tuple(steps), identities, limits)
     return refuse("no rule allows this call")
 
 
-def _read(plan: Plan, request: Request, steps: list[str]) -> _Callee | Refusal:
+def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[str]) -> _Callee | Refusal:
     """What the local part is, in the order of rules 1 and 2 of this module."""
+    known = numbers.region_of(user=request.region or settings.region, number=settings.caller_id, file=plan.region)
+    region = known.code
+    listed = plan.emergency.numbers if plan.emergency else ()
     try:
         contact = addresses.contact(request.local)
+        withheld = plan.withheld(contact.text) if isinstance(contact, (Name, Dialled)) else None
+        if withheld is not None:
+            behind = addresses.dialled(withheld)
+            contact = dataclasses.replace(contact, text=behind.text) if isinstance(contact, Dialled) else behind
     except AddressError as error:
         steps.append(f"refused: {error}")
         return Refusal(None, None, None, str(error), tuple(steps))
-    region = request.region or plan.region
-    listed = plan.emergency.numbers if plan.emergency else ()
     match contact:
         case Name(text):
             steps.append(f"{text} is a name")
             return _Callee(Kind.NAME, name=text)
         case Dialled():
-            callee = _dialled(contact, region, listed)
+            reading = numbers.read(contact, region, listed)
+            callee = _Callee(reading.kind, reading, anonymous=withheld is not None)
         case SipUri():
             callee = _read_uri(plan, request, contact, region, listed)
     steps.append(_description(callee, request.local, region))
     return callee
 
 
-def _dialled(dialled: Dialled, region: str | None, listed: Collection[str]) -> _Callee:
-    reading = numbers.read(dialled, region, listed)
-    return _Callee(reading.kind, reading)
-
-
 def _read_uri(plan: Plan, request: Request, uri: SipUri, region: str | None, listed: Collection[str]) -> _Callee:
-    # RFC 3261 §19.1.6: the user part may be a telephone-subscriber, with parameters of its own behind a semicolon.
-    user = addresses.folded(uri.user or "").partition(";")[0]
     trunk = _trunk_at(plan, request, uri)
-    if addresses.is_dialled(user):
-        try:
-            reading = numbers.read(addresses.dialled(user), region, listed, at_a_host=True)
-        except AddressError as error:
-            reading = Reading(Kind.NUMBER, user, problem=str(error))
-        return _Callee(reading.kind, reading, uri, trunk)
+    user = addresses.folded(uri.user or "")
+    withheld = plan.withheld(user)
+    if withheld is not None:
+        user = withheld
+    try:
+        dialled = addresses.dialled_in(dataclasses.replace(uri, user=user))
+        reading = numbers.read(dialled, region, listed, at_a_host=True) if dialled else None
+    except AddressError as error:
+        reading = Reading(Kind.NUMBER, user.partition(";")[0], problem=str(error))
+    if reading:
+        return _Callee(reading.kind, reading, uri, trunk, anonymous=withheld is not None)
     if trunk:
         return _Callee(Kind.NUMBER, Reading(Kind.NUMBER, user, problem=f"{trunk} takes numbers only"), uri, trunk)
     return _Callee(Kind.URI, uri=uri)
@@ -415,8 +399,10 @@ def _trunk_at(plan: Plan, request: Request, uri: SipUri) -> str | None:
     return None
 
 
-def _emergency(plan: Plan, request: Request, reading: Reading, steps: list[str]) -> Route | Refusal:
-    """Emergency calls: nothing but [emergency] and the caller's domain has a say."""
+def _emergency(
+    plan: Plan, request: Request, settings: CallerSettings, reading: Reading, steps: list[str]
+) -> Route | Refusal:
+    """Emergency calls: nothing but [emergency] and the caller's domain has a say, no limit and no wish for privacy."""
     policy = plan.emergency
 
     def refuse(reason: str) -> Refusal:
@@ -432,22 +418,80 @@ def _emergency(plan: Plan, request: Request, reading: Reading, steps: list[str])
     steps.append(f"[emergency]: via {', '.join(policy.via)}, before every rule")
     targets = tuple(str(_at_trunk(plan.trunks[via], reading.dial)) for via in policy.via)
     steps.append(f"calls {targets[0]}")
-    identities = tuple(_identity(plan, via) for via in policy.via)
-    callback = next((identity.from_user for identity in identities if identity.from_user), None)
+    # Whoever takes the call rings back the user himself where he has a number.
+    reachable = dataclasses.replace(settings, caller_id=settings.caller_id or policy.callback)
+    identities = tuple(_identity(plan, None, via, reachable, withheld=False) for via in policy.via)
+    callback = reachable.caller_id or next(
+        (plan.trunks[via].from_ for via in policy.via if plan.trunks[via].from_), None
+    )
     return Route(
-        Kind.EMERGENCY, None, targets[0], policy.via, targets, "emergency", tuple(steps), identities,
-        emergency=True, callback=callback,
+        Kind.EMERGENCY, None, targets[0], policy.via, targets, "emergency", tuple(steps), identities, emergency=True,
+        geolocation=pidf_lo(policy.location, f"pres:{request.caller}") if policy.location else None, callback=callback,
     )  # fmt: skip
 
 
-def _identity(plan: Plan, via: str) -> Identity:
+def _policy(plan: Plan, of_rule: str | None, trunk: Trunk) -> Policy:
+    return plan.policies.get(of_rule or trunk.policy or "", _PLAIN)
+
+
+def _identity(plan: Plan, of_rule: str | None, via: str, settings: CallerSettings, *, withheld: bool) -> Identity:
+    """Who a via is told that calls. Numbers and P-Asserted-Identity are for trunks (RFC 3325 §5)."""
     trunk = plan.trunks.get(via)
-    return Identity(trunk.from_ if trunk else None)
+    if trunk is None:
+        return Identity(display="" if withheld else settings.display or "", anonymous=withheld)
+    policy = _policy(plan, of_rule, trunk)
+    number = settings.caller_id or trunk.from_
+    # A trunk has to know who calls when From does not say it (RFC 3325 §9.1).
+    asserted = policy.asserted or (policy.from_ if withheld else None)
+    return Identity(
+        None if withheld else _spelled(plan, number, policy.from_, policy),
+        "" if withheld else settings.display or "",
+        _spelled(plan, number, asserted, policy) if asserted else None,
+        withheld,
+    )
 
 
-def _limits(plan: Plan, ways: Collection[str]) -> tuple[Limit, ...]:
-    trunks = (plan.trunks[via] for via in ways if via in plan.trunks)
-    return tuple(Limit(f"trunk {trunk.name}", trunk.max_calls) for trunk in trunks if trunk.max_calls is not None)
+def _spelled(plan: Plan, number: str | None, how: Format, policy: Policy) -> str | None:
+    """A number in a policy's spelling; what is none, as the name of an account in a trunk's `from`, as it is."""
+    if number is None or not (number.startswith("+") and number[1:].isdigit()):
+        return number
+    return spelled(number, how, policy.region or plan.region)
+
+
+def _limits(plan: Plan, caller: str | None, ways: Collection[str]) -> tuple[Limit, ...]:
+    """Whatever limits a call: its user's, the first [[limit]] that is for him, his groups' and its trunks'."""
+    found: list[Limit] = []
+    seen_user = caller is None
+    for rule in plan.limits:
+        if rule.user and not seen_user and caller and _among(plan, rule.user, caller):
+            seen_user = True
+            found.append(Limit(f"user {caller}", rule.concurrent, rule.per_minute, rule.longest))
+        elif rule.group and caller and _among(plan, (f"@{rule.group}",), caller):
+            found.append(Limit(f"group {rule.group}", rule.concurrent, rule.per_minute, rule.longest))
+    for via in dict.fromkeys(ways):
+        trunk = plan.trunks.get(via)
+        rules = [rule for rule in plan.limits if rule.trunk == via]
+        if trunk and (rules or trunk.max_calls is not None):
+            found.append(
+                Limit(
+                    f"trunk {via}",
+                    _least([trunk.max_calls, *(rule.concurrent for rule in rules)]),
+                    _least([rule.per_minute for rule in rules]),
+                    _least([rule.longest for rule in rules]),
+                )
+            )
+    return tuple(found)
+
+
+def _among(plan: Plan, patterns: Collection[str], caller: str) -> bool:
+    return any(stands_for(pattern, caller) is not None for pattern in expanded(patterns, plan.groups))
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _least(limits: Sequence[_Number | None]) -> _Number | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,7 +499,7 @@ class _No:
     reason: str
 
 
-def _target(plan: Plan, via: str, callee: _Callee) -> SipUri | _No | None:
+def _target(plan: Plan, rule: Rule, via: str, callee: _Callee) -> SipUri | _No | None:
     """What a via is asked for: numbers and names at a trunk's own host, everything else by its full URI."""
     if via == "echo":
         return None
@@ -469,7 +513,12 @@ def _target(plan: Plan, via: str, callee: _Callee) -> SipUri | _No | None:
         return callee.uri
     trunk = plan.trunks[via]
     if callee.reading is not None:
-        return _at_trunk(trunk, callee.reading.dial)
+        number, user = callee.number, callee.reading.user
+        if number is not None:
+            policy = _policy(plan, rule.policy, trunk)
+            extension = user.removeprefix(callee.reading.dial)
+            user = spelled(number, policy.to, policy.region or plan.region) + extension
+        return _at_trunk(trunk, user)
     return callee.uri or _at_trunk(trunk, callee.name)
 
 
@@ -480,69 +529,48 @@ def _at_trunk(trunk: Trunk, user: str) -> SipUri:
     return dataclasses.replace(trunk.proxy, user=user, parameters=parameters, password=None, headers=())
 
 
-def _mismatch(plan: Plan, match: Match, request: Request, callee: _Callee) -> str | None:
-    """Why a rule is not for this call; None when it is."""
-    reading = callee.reading
-    if match.kind and callee.kind not in match.kind:
-        return f"it is for kind {' or '.join(match.kind)}"
-    if match.name and not (callee.kind is Kind.NAME and _any(match.name, callee.name)):
-        return "the name differs"
-    if match.host and not (callee.uri and _any(match.host, callee.uri.host)):
-        return "the host differs"
-    if match.user and not (callee.uri and _any(match.user, addresses.folded(callee.uri.user or ""))):
-        return "the user part differs"
-    if match.number and not (reading and _any(match.number, reading.dial)):
-        return "the number differs"
-    if match.country and not (reading and _in_country(match.country, reading)):
-        return f"the country is not {' or '.join(match.country)}"
-    if match.type and not (reading and set(match.type) & set(reading.types)):
-        return f"the type is not {' or '.join(match.type)}"
-    if not _may(plan, match.from_, request.caller):
-        return f"{request.caller} is not among its callers"
-    return None
+def _differs(plan: Plan, rule: Rule, facts: Facts, at: datetime | None) -> str | None:
+    """The condition that keeps a rule from matching; None when it matches."""
+    match = rule.match
+    if match.kind and facts.kind not in match.kind:
+        return "kind"
+    if match.name and not (facts.name is not None and match.names.match(facts.name)):
+        return "name"
+    if match.host and not (facts.host is not None and match.hosts.match(facts.host)):
+        return "host"
+    if match.user and not (facts.user is not None and match.users.match(facts.user)):
+        return "user"
+    if match.number and not (facts.number is not None and match.numbers.match(facts.number)):
+        return "number"
+    if match.regex and not any(regex.match(facts.text or "") for regex in match.regex):
+        return "regex"
+    if match.country and not any(country in match.country for country in facts.countries):
+        return "country"
+    if match.type and not any(type_ in match.type for type_ in facts.types):
+        return "type"
+    # Without a clock what is closed at night stays closed: refusals hold, ways do not.
+    if match.hours and not (match.hours.contain(at) if at else rule.refuse is not None):
+        return "hours"
+    return None if plan.may(match, facts.caller or "") else "from"
 
 
-def _in_country(countries: tuple[str, ...], reading: Reading) -> bool:
-    return reading.country in countries or f"+{reading.calling_code}" in countries
-
-
-def _may(plan: Plan, callers: tuple[str, ...], caller: str) -> bool:
-    if not callers:
-        return plan.ours(caller)
-    for pattern in callers:
-        members = plan.groups.get(pattern[1:], ()) if pattern.startswith("@") else (pattern,)
-        if _any(members, caller):
-            return True
-    return False
-
-
-# Patterns -------------------------------------------------------------------------------------------------------------
-
-
-def stands_for(pattern: str, text: str) -> str | None:
-    """What the first `*` of the pattern stands for, the whole text when it has none; None when they do not match.
-
-    Linear: each piece between two stars is looked for once, from the left.
-    """
-    first, *rest = pattern.split("*")
-    if not rest:
-        return text if text == pattern else None
-    last = rest.pop()
-    if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
-        return None
-    position, end = len(first), len(text) - len(last)
-    star = end if not rest else -1
-    for piece in rest:
-        found = text.find(piece, position, end)
-        if found < 0:
-            return None
-        star = found if star < 0 else star
-        position = found + len(piece)
-    return text[len(first) : star]
-
-
-def _any(patterns: Collection[str], text: str) -> bool:
-    return not patterns or any(stands_for(pattern, text) is not None for pattern in patterns)
+def _why_not(differs: str, match: Match, caller: str) -> str:
+    match differs:
+        case "kind":
+            return f"it is for kind {' or '.join(match.kind)}"
+        case "country":
+            return f"the country is not {' or '.join(match.country)}"
+        case "type":
+            return f"the type is not {' or '.join(match.type)}"
+        case "hours":
+            return f"it is for {match.hours.text if match.hours else ''}"
+        case "from":
+            return f"{caller} is not among its callers"
+        case "user":
+            return "the user part differs"
+        case "regex":
+            return "the regular expression does not match"
+    return f"the {differs} differs"
 
 
 # SIP to XMPP ----------------------------------------------------------------------------------------------------------
@@ -569,8 +597,8 @@ class InboundRoute:
     limits: tuple[Limit, ...] = ()
 
 
-def inbound(plan: Plan, call: Inbound) -> InboundRoute | Refusal:
-    """Decides about a call from SIP; never raises for what a peer sent."""
+def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute | Refusal:
+    """Decides about a call from SIP; never raises for what a peer sent. `explain` as in route()."""
     # juliet%40shakespeare.lit and juliet%shakespeare.lit are one user to a rule.
     jid = addresses.jid_of(call.uri)
     user = addresses.folded(call.uri.user or "")
@@ -584,10 +612,14 @@ def inbound(plan: Plan, call: Inbound) -> InboundRoute | Refusal:
         steps.append(f"refused: {reason}")
         return Refusal(kind, number, rule, reason, tuple(steps))
 
-    for rule in plan.inbound:
+    looked_at: Sequence[int] = range(len(plan.inbound))
+    if not explain:
+        looked_at = plan.inbound_index.find(Facts(number=number, user=shown))
+    for rule in (plan.inbound[index] for index in looked_at):
         why_not, captured = _inbound_mismatch(rule.match, call.trunk, shown, number)
         if why_not:
-            steps.append(f"{rule.name}: no, {why_not}")
+            if explain:
+                steps.append(f"{rule.name}: no, {why_not}")
             continue
         try:
             # Names were prepared when the rule was read; what was captured is a peer's word.
@@ -600,7 +632,7 @@ def inbound(plan: Plan, call: Inbound) -> InboundRoute | Refusal:
         if stranger := next((target for target in to if not plan.ours(target)), None):
             return refuse(f"{stranger} is not a user of this gateway", rule.name)
         steps.append(f"{rule.name}: matches, rings {', '.join(to)}" + (f" in {rule.ring}" if len(to) > 1 else ""))
-        limits = _limits(plan, (call.trunk,) if call.trunk else ())
+        limits = _limits(plan, None, (call.trunk,) if call.trunk else ())
         return InboundRoute(to, rule.ring, rule.name, tuple(steps), number, limits)
     return refuse("nobody is called by this name or number")
 
@@ -611,7 +643,7 @@ def _inbound_mismatch(match: InboundMatch, trunk: str | None, user: str, number:
         return "it is for calls from trunks", ""
     if match.trunk and trunk not in match.trunk:
         return f"it is for calls from {' or '.join(match.trunk)}", ""
-    if match.number and not (number and _any(match.number, number)):
+    if match.number and not (number and any(stands_for(pattern, number) is not None for pattern in match.number)):
         return "the number differs", ""
     if not match.user:
         return "", user
@@ -624,13 +656,11 @@ def _inbound_mismatch(match: InboundMatch, trunk: str | None, user: str, number:
 
 def _e164(uri: SipUri, region: str | None) -> str | None:
     """The number in the user part of a SIP or tel URI in E.164, None when it is none."""
-    user = addresses.folded(uri.user or "").partition(";")[0]
-    if not addresses.is_dialled(user):
-        return None
     try:
-        return numbers.read(addresses.dialled(user), region).number
+        dialled = addresses.dialled_in(uri)
     except AddressError:
         return None
+    return numbers.read(dialled, region).number if dialled else None
 
 
 def caller_local(plan: Plan, from_uri: SipUri, trunk: Trunk | None) -> str:

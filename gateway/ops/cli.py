@@ -67,7 +67,7 @@ def route(
     if region is not None and region not in numbers.REGIONS:
         _wrong(f"--region: {region!r} is no region")
     request = plan.Request(_bare(caller), _local(address, settings.xmpp_domain), region, at)
-    outcome = plan.route(settings.plan, request)
+    outcome = plan.route(settings.plan, request, explain=True)
     if as_json:
         typer.echo(json.dumps(examples.as_row(outcome)))
     else:

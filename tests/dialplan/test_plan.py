@@ -118,7 +118,7 @@ def test_what_no_rule_matches_is_refused() -> None:
 
 
 def test_every_rule_that_was_looked_at_leaves_a_step() -> None:
-    steps = routed("romeo%montague.example").steps
+    steps = route(PLAN, Request(JULIET, "romeo%montague.example"), explain=True).steps
     assert [step.split(":")[0] for step in steps] == [
         "romeo%montague.example is the SIP URI sip",
         "rule premium",
@@ -492,7 +492,7 @@ def test_a_captured_name_that_no_jid_carries_rings_nobody() -> None:
 
 
 def test_an_inbound_decision_explains_itself() -> None:
-    found = inbound(INBOUND, Inbound(SipUri.parse("sip:nurse@sip.example.com"), None))
+    found = inbound(INBOUND, Inbound(SipUri.parse("sip:nurse@sip.example.com"), None), explain=True)
     assert [step.split(":")[0] for step in found.steps[1:]] == ["number", "by address", "nurse"]
     assert "in sequence" in found.steps[-1]
 

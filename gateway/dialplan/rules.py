@@ -1,0 +1,200 @@
+"""What a dialplan says, as frozen values: trunks, rules, number policies, limits, and what is set for callers."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from gateway.addresses import SipUri
+from gateway.dialplan.hours import Hours
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.patterns import Globs
+from gateway.dialplan.regex import Regex
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Spelling = Literal["e164", "international", "national"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a number is spelled: `prefix` and the spelling, or for what matches an exception its spelling alone."""
+
+    spelling: Spelling = "e164"
+    prefix: str = ""
+    exceptions: tuple[tuple[str, Spelling], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a trunk wants numbers: the called one, the caller's in From and, unless None, in P-Asserted-Identity.
+
+    `region` says which numbers are national.
+    """
+
+    name: str
+    region: str | None = None
+    to: Format = Format()
+    from_: Format = Format()
+    asserted: Format | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A provider or PBX. `proxy` takes its calls; `from_` is the number that calls show; `max_calls` None: no limit."""
+
+    name: str
+    proxy: SipUri
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    register: bool = False
+    from_: str | None = None
+    codecs: tuple[str, ...] = ("PCMA", "PCMU")
+    dtmf: str = "rfc4733"
+    srtp: str = "off"
+    transcode: str = "fallback"
+    max_calls: int | None = None
+    allow: tuple[Network, ...] = ()
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a rule is for; an empty field matches everything. All are prepared: lower case, hosts in ASCII."""
+
+    kind: tuple[Kind, ...] = ()
+    country: tuple[str, ...] = ()  # the library's regions, or calling codes with their +
+    type: tuple[str, ...] = ()  # of numbers.TYPES
+    number: tuple[str, ...] = ()  # as dialled after normalisation, `*` stands for any digits
+    host: tuple[str, ...] = ()
+    user: tuple[str, ...] = ()
+    name: tuple[str, ...] = ()
+    from_: tuple[str, ...] = ()  # bare JIDs with `*`, or "@group"; empty: [xmpp] users
+    regex: tuple[Regex, ...] = ()  # for the number, the short code, user@host or the name
+    hours: Hours | None = None
+    numbers: Globs = field(init=False, repr=False, compare=False)
+    hosts: Globs = field(init=False, repr=False, compare=False)
+    users: Globs = field(init=False, repr=False, compare=False)
+    names: Globs = field(init=False, repr=False, compare=False)
+    callers: Globs = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        named = {"numbers": self.number, "hosts": self.host, "users": self.user, "names": self.name}
+        for name, patterns in named.items():
+            object.__setattr__(self, name, Globs(patterns))
+        object.__setattr__(self, "callers", Globs(text for text in self.from_ if not text.startswith("@")))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One [[route]]: either `via` (trunks, "direct" or "echo", tried in this order) or the text of a refusal."""
+
+    name: str
+    match: Match
+    via: tuple[str, ...] = ()
+    refuse: str | None = None
+    policy: str | None = None
+    anonymous: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Emergency:
+    """`callback` is E.164; `location` the civic address, pairs of an RFC 4776 element (A1, RD, …) and its text."""
+
+    action: Literal["route", "refuse"]
+    via: tuple[str, ...] = ()
+    foreign: Literal["emergency", "refuse"] = "emergency"
+    numbers: frozenset[str] = frozenset()
+    callback: str | None = None
+    location: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSettings:
+    """What [users] sets for a user, or for the users of a group; None: not set."""
+
+    caller_id: str | None = None  # E.164
+    display: str | None = None
+    region: str | None = None
+    anonymous: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRule:
+    """One [[limit]]: for each user that matches, or for a group or a trunk as a whole; one of the three is set."""
+
+    user: tuple[str, ...] = ()
+    group: str | None = None
+    trunk: str | None = None
+    concurrent: int | None = None
+    per_minute: int | None = None
+    longest: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMatch:
+    """What an inbound rule is for; an empty field matches everything, `any_source` false asks for a trunk."""
+
+    any_source: bool = False
+    trunk: tuple[str, ...] = ()
+    number: tuple[str, ...] = ()
+    user: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRule:
+    """One [[inbound]]. `{user}` in `to` is what the first `*` of the matching user pattern stands for."""
+
+    name: str
+    match: InboundMatch
+    to: tuple[str, ...]
+    ring: Literal["parallel", "sequence"] = "parallel"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One [[example]] with where it stands; `expect` maps keys of the outcome to what they must be."""
+
+    file: str
+    line: int
+    caller: str | None
+    to: str | None
+    inbound: SipUri | None
+    trunk: str | None
+    region: str | None
+    at: datetime | None
+    expect: Mapping[str, object]
+
+
+# What a decision says of the caller ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls, as one via is to show him; numbers are spelled as its number policy wants them.
+
+    `from_user` is the user part of From, None for our own form (the JID at our SIP domain). `asserted` is the user part
+    of P-Asserted-Identity, None for no such header; only trunks get one (RFC 3325 §5). `anonymous`: From is
+    "Anonymous" <sip:anonymous@anonymous.invalid> with `Privacy: id` (RFC 3323 §4.1.1.3, RFC 3325 §9.3).
+    """
+
+    from_user: str | None = None
+    display: str = ""
+    asserted: str | None = None
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What may run at a time, begin within a minute, and last, counted under `key`; None: no limit.
+
+    Keys are "user JID", "group NAME" and "trunk NAME". A trunk's counts for the attempt through it, the others for the
+    whole call. `longest` is in seconds.
+    """
+
+    key: str
+    concurrent: int | None = None
+    per_minute: int | None = None
+    longest: float | None = None
