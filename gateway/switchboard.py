@@ -73,11 +73,14 @@ SEQUENCE_SECONDS = 25.0  # one user of a sequence
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the whole gateway, one user or source, and all strangers from SIP together may have at a time."""
+    """What may be at a time: in the whole gateway, of one user or source, of all strangers from SIP together, and of
+    strangers who ask for one and the same name.
+    """
 
     calls: int = 1000
     per_user: int = 20
     strangers: int = 200
+    per_name: int = 5
 
 
 @dataclass(slots=True)
@@ -302,6 +305,7 @@ class Switchboard:
             # Strangers together may not fill the house, and one of them not what strangers have.
             source = f"source {_network_of(incoming.source[0])}"
             own += [Limit("strangers", self._limits.strangers), Limit(source, self._limits.per_user)]
+            own += [Limit(f"name {_name_in(incoming.uri)}", self._limits.per_name)]  # whether or not somebody has it
         if refused := self._book.take(line.id, own, _now()):
             return ev.Refused(Cause.CONGESTION, refused)
         outcome = dialplan.inbound(self._plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
@@ -675,6 +679,11 @@ def _network_of(source: str) -> str:
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     address = mapped or address
     return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def _name_in(uri: SipUri) -> str:
+    """Whom a URI of ours asks for, however it is written."""
+    return addresses.jid_of(uri) or addresses.folded(uri.user or "")
 
 
 def _longest(whole: Iterable[Limit], trunk: Limit | None = None) -> float | None:

@@ -43,7 +43,9 @@ from gateway.xmpp.stanzas import bare, domain, local
 log = structlog.get_logger()
 
 MOST_LEGS = 5_000
-MOST_LEGS_PER_USER = 20  # each way: calls that ring at a user must not keep him from calling for help
+# Each way: calls that ring at a user must not keep him from calling for help. More than the switchboard grants him,
+# which knows that an emergency call goes above every limit; this one is for memory.
+MOST_LEGS_PER_USER = 30
 BURST = 500.0  # stanzas of one user at once …
 RATE = 50.0  # … and per second, all the time
 RATED_USERS = 5_000
