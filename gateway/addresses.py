@@ -9,6 +9,8 @@ r"""Names of the two worlds: the local part of a contact's JID, and the SIP URI 
     juliet\40shakespeare.lit%example.net          sip:juliet%40shakespeare.lit@example.net
     sips\3aromeo%shakespeare.lit                  sips:romeo@shakespeare.lit
     +12025550123, (202)\20555-0123, 911, *43#     a dialled string; the dialplan says what it means
+    +12025550123;ext=55, tel\3a5550123;phone-context=+1202      the same with what RFC 3966 puts behind the number
+    urn\3aservice\3asos                           a call for help (RFC 5031), a dialled string too
     echo, reception                               a name; the dialplan says whether there is one
 
 Rules
@@ -38,6 +40,8 @@ from gateway.errors import AddressError
 MAX_URI = 4096  # characters; longer ones are refused before anything looks at them
 MAX_LOCAL = 1023  # bytes, RFC 7622 §3.3
 MAX_DIALLED = 32  # digits: E.164 has 15, and exit codes and service codes come on top
+MAX_WRITTEN = 4 * MAX_DIALLED  # characters of a dialled string with its separators; of its parameters, as many again
+MAX_EXTENSION = 20  # digits; RFC 3966 names no limit
 
 _SCHEMES = ("sip", "sips", "tel")
 
@@ -266,15 +270,30 @@ def _unescaped(text: str, codes: frozenset[str]) -> str:
 # Contacts -------------------------------------------------------------------------------------------------------------
 
 _ALL_CODES = frozenset(_CHARACTERS)
-_SEPARATORS = str.maketrans("", "", " -.()/\u00a0\u2010\u2011\u2013")  # RFC 3966 §5.1.1, and what people paste
+# What stands between digits for the eye: RFC 3966 §5.1.1, what else people and address books write, and the marks of
+# direction that come along when a number is copied. Compatibility folding has made spaces and hyphens of many already.
+_VISUAL = " -.()[]/\u00a0\u00ad\u00b7\u2010\u2011\u2012\u2013\u2014\u2212\u200b\u200e\u200f\u2060\ufeff"
+_DIRECTION = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_SEPARATORS = str.maketrans("", "", _VISUAL + _DIRECTION)
 _DIALLED = re.compile(r"\+?[0-9*#]+", re.ASCII)
+_ALIKE = re.compile(r"\+?(?=[*#]*\d)[\d*#]+")  # digits of any script
+_SOS = re.compile(r"urn:service:sos(?:\.[a-z-]{1,32})*")
 
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """A dialled string without its visual separators: `+12025550123`, `2025550123`, `911`, `*43#`."""
+    """A dialled string without its visual separators: `+12025550123`, `2025550123`, `911`, `*43#`, `urn:service:sos`.
+
+    `extension` and `context` are the parameters ext and phone-context of RFC 3966: digits; `+` and digits, or a domain.
+    """
 
     text: str
+    extension: str = ""
+    context: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.text};ext={self.extension}" if self.extension else self.text
+        return f"{text};phone-context={self.context}" if self.context else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,23 +353,76 @@ def _sip_contact(scheme: str, raw_user: str, place: str) -> SipUri:
 
 
 def is_dialled(text: str) -> bool:
-    """Whether text is tried as a number at all: digits, +, #, * and visual separators (never `flowers123`)."""
-    return text[:1] == "+" or (
-        bool(_DIALLED.fullmatch(text.translate(_SEPARATORS))) and any("0" <= character <= "9" for character in text)
-    )
+    """Whether text is meant to be dialled. Letters are not (other readers would make a number of `flowers123`).
+
+    What begins with a + is, and so are digits of other scripts, which dialled() refuses: nothing that looks like a
+    number passes for a name.
+    """
+    written, compact = _written(text)
+    return compact[:1] == "+" or bool(_ALIKE.fullmatch(compact) or _SOS.fullmatch(written))
 
 
 def dialled(text: str) -> Dialled:
-    """Text without its visual separators. Raises AddressError when it is not dialled, or of no possible length."""
-    compact = text[: MAX_DIALLED * 4].translate(_SEPARATORS)
-    if len(text) > MAX_DIALLED * 4 or len(compact) > MAX_DIALLED:
+    """A dialled string, its visual separators gone, its parameters apart (RFC 3966 §3; those unknown are left out).
+
+    Raises AddressError when it is not dialled, or of no possible length; costs the same however long the text is.
+    """
+    written, compact = _written(text)
+    if _SOS.fullmatch(written):
+        return Dialled(written)
+    if len(written) > MAX_WRITTEN or len(compact) > MAX_DIALLED:
         raise AddressError(f"a number of more than {MAX_DIALLED} digits")
     if not _DIALLED.fullmatch(compact):
-        raise AddressError(f"not a number: {_shown(text)}")
+        other = _ALIKE.fullmatch(compact) and not compact.isascii()
+        raise AddressError(f"not a number: {_shown(text)}{', its digits are not 0 to 9' if other else ''}")
     # E.164 §6.2.1: at most 15 digits. The shortest that means anything is a one-digit country with a two-digit code.
     if compact.startswith("+") and not (compact[1:].isdigit() and 3 <= len(compact) - 1 <= 15):
         raise AddressError(f"not an international number: {_shown(text)}")
-    return Dialled(compact)
+    _, semicolon, parameters = text.partition(";")
+    return _with_parameters(compact, parameters) if semicolon else Dialled(compact)
+
+
+def _written(text: str) -> tuple[str, str]:
+    """What stands before the parameters, as much of it as can matter, and the same without separators."""
+    written = folded(text[: MAX_WRITTEN + 1].partition(";")[0])
+    return written, written.translate(_SEPARATORS)
+
+
+def _with_parameters(number: str, text: str) -> Dialled:
+    if len(text) > MAX_WRITTEN + 255:  # a domain name has 253 characters
+        raise AddressError(f"the parameters of a number are {len(text)} characters long")
+    found: dict[str, str] = {}
+    for part in filter(None, text.split(";")):
+        name, _, value = part.partition("=")
+        name = name.strip().lower()
+        if name in found:
+            raise AddressError(f"two parameters {_shown(name)}")  # RFC 3966 §3
+        found[name] = value
+    extension = folded(found.get("ext", "")).translate(_SEPARATORS)
+    if "ext" in found and not (extension.isascii() and extension.isdigit() and len(extension) <= MAX_EXTENSION):
+        raise AddressError(f"not an extension: {_shown(found['ext'])}")
+    context = folded(found.get("phone-context", "")).translate(_SEPARATORS) if "phone-context" in found else ""
+    if context.startswith("+"):
+        if not (context[1:].isascii() and context[1:].isdigit() and len(context) <= 16):
+            raise AddressError(f"not a phone-context: {_shown(context)}")
+    elif "phone-context" in found:
+        context = host_of(found["phone-context"])
+    return Dialled(number, extension, "" if number.startswith("+") else context)  # RFC 3966 §5.1.4: for local numbers
+
+
+def dialled_in(uri: SipUri) -> Dialled | None:
+    """What the user part of a SIP URI, or a tel URI, dials (RFC 3261 §19.1.6), None when it is not meant to be dialled.
+
+    Raises AddressError as dialled() does.
+    """
+    if uri.scheme == "tel":
+        return _dialled_by(uri)
+    text = uri.user or ""
+    return dialled(text) if is_dialled(text) else None
+
+
+def _dialled_by(tel: SipUri) -> Dialled:
+    return dialled(";".join((tel.user or "", *(f"{name}={value or ''}" for name, value in tel.parameters))))
 
 
 def mappable(local: str, named: Callable[[str], bool] = lambda name: False) -> bool:
@@ -366,12 +438,12 @@ def mappable(local: str, named: Callable[[str], bool] = lambda name: False) -> b
 def local_of(address: Contact) -> str:
     """The canonical local part of an address. Raises AddressError when no JID can carry it."""
     match address:
-        case Dialled(text):
-            local = text
+        case Dialled():
+            local = _dialled_local(address)
         case Name(text):
             local = "".join(_escaped(folded(text), "%", _ALL_CODES))
         case SipUri(scheme="tel"):
-            local = dialled(address.user or "").text
+            local = _dialled_local(_dialled_by(address))
         case SipUri():
             local = folded(_sip_local(address))
     if len(local.encode("utf-8", "replace")) > MAX_LOCAL:
@@ -380,6 +452,10 @@ def local_of(address: Contact) -> str:
     if not local or local.startswith("\\20") or local.endswith("\\20") or not _is_local(local):
         raise AddressError(f"no JID can carry {_shown(str(address))}")
     return local
+
+
+def _dialled_local(address: Dialled) -> str:
+    return "".join(_escaped(str(address), "", _ALL_CODES))
 
 
 def _sip_local(uri: SipUri) -> str:

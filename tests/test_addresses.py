@@ -2,7 +2,11 @@ r"""Addresses by worked examples, then by properties."""
 
 from __future__ import annotations
 
+import contextlib
 import string
+import sys
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -17,9 +21,11 @@ from gateway.addresses import (
     SipUri,
     contact,
     dialled,
+    dialled_in,
     escape,
     folded,
     host_of,
+    is_dialled,
     jid_of,
     local_of,
     mappable,
@@ -172,10 +178,100 @@ def test_letters_are_never_read_as_digits() -> None:
     assert contact("*#") == Name("*#")
 
 
-def test_digits_of_other_scripts_are_folded_by_nobody() -> None:
-    assert contact("٣٤٥") == Name("٣٤٥")
+def test_digits_of_full_width_are_digits() -> None:
+    assert contact("＋１（２０２）５５５－０１２３") == Dialled("+12025550123")
+    assert contact(r"tel\3a９１１") == Dialled("911")
+
+
+@pytest.mark.parametrize("text", ["٣٤٥", "+٣٤٥٦٧", "۹۱۱", "*४३#"])
+def test_digits_of_other_scripts_are_refused_and_are_no_names(text: str) -> None:
+    with pytest.raises(AddressError, match="its digits are not 0 to 9"):
+        contact(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "extension", "context"),
+    [
+        ("+12025550123;ext=55", "+12025550123", "55", ""),
+        ("(202) 555-0123;ext=5-5", "2025550123", "55", ""),
+        ("+12025550123;isub=1;EXT=55;phone-context=+44", "+12025550123", "55", ""),
+        ("863-1234;phone-context=+1-914-555", "8631234", "", "+1914555"),  # RFC 3966 §6
+        ("7042;phone-context=Example.COM", "7042", "", "example.com"),
+        ("911;", "911", "", ""),
+    ],
+)
+def test_what_rfc_3966_puts_behind_a_number_is_kept(text: str, number: str, extension: str, context: str) -> None:
+    found = dialled(text)
+    assert found == Dialled(number, extension, context)
+    assert contact(local_of(found)) == found
+    assert dialled_in(SipUri.parse(f"tel:{text.replace(' ', '')}")) == found
+    assert dialled_in(SipUri("sip", text, "carrier.example")) == found
+    assert local_of(SipUri.parse(f"tel:{text.replace(' ', '')}")) == local_of(found)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "ext=",
+        "ext=1a",
+        "ext=" + "1" * 21,
+        "ext=1;ext=2",
+        "phone-context=",
+        "phone-context=+",
+        "phone-context=+1a",
+        "phone-context=+1234567890123456",
+        "phone-context=a..b",
+        "x=" + "y" * 400,
+    ],
+)
+def test_parameters_that_mean_nothing_are_refused(parameters: str) -> None:
     with pytest.raises(AddressError):
-        dialled("+٣٤٥٦٧")
+        dialled(f"2025550123;{parameters}")
+
+
+def test_a_user_part_that_is_not_dialled_is_told_apart() -> None:
+    assert dialled_in(SipUri("sip", "romeo", "shakespeare.lit")) is None
+    assert dialled_in(SipUri("sip", None, "shakespeare.lit")) is None
+    assert contact("front;desk") == Name("front;desk")
+
+
+def test_the_urn_for_help_is_dialled() -> None:
+    assert contact(r"urn\3aservice\3asos") == Dialled("urn:service:sos")
+    assert contact("URN:service:SOS.police") == Dialled("urn:service:sos.police")
+    assert local_of(Dialled("urn:service:sos")) == r"urn\3aservice\3asos"
+    assert contact(r"urn\3aservice\3asoso") == Name("urn:service:soso")
+    assert contact(r"urn\3aservice\3acounseling") == Name("urn:service:counseling")
+
+
+@pytest.mark.parametrize(
+    "text", ["9-1-1", "9 1 1", "(911)", "[911]", "9.1.1", "9/1/1", "９１１", "\u202a911\u202c", "9\u00ad11"]
+)
+def test_visual_separators_are_not_dialled(text: str) -> None:
+    assert dialled(text) == Dialled("911")
+
+
+def test_a_long_string_costs_no_more_steps_than_a_bounded_one() -> None:
+    def steps(text: str) -> int:
+        count = 0
+
+        def tracer(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal count
+            count += 1
+            return tracer
+
+        before = sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            for read in (is_dialled, dialled, contact):
+                with contextlib.suppress(AddressError):
+                    read(text)
+        finally:
+            sys.settrace(before)
+        return count
+
+    for piece in ("1", "*", "-", "+", "１", "٣", "1;", ";ext=1", "é"):
+        short, long = piece * MAX_LOCAL, piece * 10_240
+        assert steps(long) <= steps(short) + 20, piece
 
 
 def test_a_long_dialled_string_is_refused_before_it_is_read() -> None:

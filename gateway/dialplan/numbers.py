@@ -1,26 +1,39 @@
 """How a dialled string is read: an emergency, a number, a short code, or why it is none.
 
 Order
- 1. Emergency, before any normalisation: exactly an emergency number of the caller's region; `+CC` (or the region's exit
-    code and CC) followed by exactly an emergency number of that country; exactly an entry of the operator's list.
-    Prefixes never count: 9111 is no emergency, and 0911 is the area code of Nürnberg.
+ 1. Emergency, before any normalisation (emergencies.py).
  2. A number that the numbering plan knows (E.164 from here on).
  3. A short or service code of the region: what the metadata knows as one, what has a `*` or `#`, and what is too short
     to be a number.
  4. The rest is refused with its reason, or is an unassigned number, about which the operator decides.
+
+What is not guessed
+ - A national number where no region is known, and a local one without its area code (RFC 3966 §5.1.5).
+ - Digits without the national prefix, where they are few enough for a local number: 30123456 is a telephone in Berlin
+   for the library, and in Munich it is another one.
+ - Numbers of somebody's own plan (`;phone-context=example.com`).
+ - A + in front of what is no calling code. The library would read on without it, differently in each region.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import phonenumbers
-from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberType, ValidationResult
+from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberFormat, PhoneNumberType, ValidationResult
+from phonenumbers.shortnumberinfo import ShortNumberCost
 
-from gateway.addresses import Dialled
+from gateway.addresses import MAX_DIALLED, Dialled
+from gateway.dialplan import emergencies
+from gateway.dialplan.emergencies import FOREIGN
+
+__all__ = [
+    "CALLING_CODES", "FOREIGN", "REGIONS", "SATELLITE", "TYPES", "Kind", "Reading", "Region", "country_of",
+    "digits_from", "international", "national", "read", "region_of",
+]  # fmt: skip
 
 
 class Kind(StrEnum):
@@ -31,11 +44,10 @@ class Kind(StrEnum):
     NAME = "name"
 
 
-# Emergency numbers that every phone without a SIM card knows, in any country (3GPP TS 22.101 §10.1.1).
-FOREIGN = frozenset({"000", "08", "110", "112", "118", "119", "911", "999"})
-
-# Networks that belong to no country (ITU-T E.164.1 and the list of assigned codes). The library sees mobiles in some.
-SATELLITE = frozenset({870, 881, 882, 883, 979})
+# Satellite and other networks of no country, as ITU's list of assigned codes (E.164 Annex D) has them: Inmarsat,
+# personal numbers, Iridium and Globalstar, international networks, disaster relief, international premium rate. The
+# library sees mobiles, VoIP and UANs in them; what they have in common is their price.
+SATELLITE = frozenset({870, 878, 881, 882, 883, 888, 979})
 
 _TYPES: dict[int, tuple[str, ...]] = {
     PhoneNumberType.FIXED_LINE: ("fixed_line",),
@@ -63,13 +75,25 @@ _WHY = {
     ValidationResult.INVALID_COUNTRY_CODE: "of no country",
     ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "a local number without its area code",
 }
+_COST: dict[int, tuple[str, ...]] = {
+    ShortNumberCost.PREMIUM_RATE: ("premium_rate",),
+    ShortNumberCost.TOLL_FREE: ("toll_free",),
+}
+# Extensions and the like are of no length that a number has, and have at most this many digits. A number without its
+# area code can be as short (RFC 3966 §5.1.5 forbids to guess it), and is known where the metadata knows its length.
+_SHORT = 6
+_NO_LENGTH = frozenset({ValidationResult.TOO_SHORT, ValidationResult.INVALID_LENGTH})
+# Digits of the longest local number. National numbering plans leave room for nine, Austria's direct dialling for more.
+_LOCAL = {"AT": 12}
+_LOCAL_ELSEWHERE = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a dialled string means. `dial` is what a trunk is sent; `problem` is set when it cannot be called.
+    """What a dialled string means. `dial` is the number without its extension; `problem` says why it cannot be called.
 
-    `number` is E.164, for kind number alone; `country` the library's region, None when it is of none.
+    `number` is E.164, for kind number alone; `country` the library's region, None when it is of none. A short code has
+    types where its price is known.
     """
 
     kind: Kind
@@ -81,6 +105,12 @@ class Reading:
     assigned: bool = True
     foreign: bool = False
     problem: str | None = None
+    extension: str = ""
+
+    @property
+    def user(self) -> str:
+        """What a trunk is sent, the user part of a SIP URI (RFC 3261 §19.1.6)."""
+        return f"{self.dial};ext={self.extension}" if self.extension else self.dial
 
 
 def read(dialled: Dialled, region: str | None, emergency: Collection[str] = (), *, at_a_host: bool = False) -> Reading:
@@ -89,107 +119,206 @@ def read(dialled: Dialled, region: str | None, emergency: Collection[str] = (), 
     `at_a_host`: it is the user part of an address, where 110 and 118 are extensions and no tourist's call for help.
     """
     text = dialled.text
-    if found := _emergency(text, region, emergency):
-        return found
+    if len(text) > MAX_DIALLED:
+        return Reading(Kind.NUMBER, text, problem=f"a number of more than {MAX_DIALLED} digits")
+    if found := emergencies.recognise(dialled, region, emergency):
+        return Reading(Kind.EMERGENCY, found.dial, foreign=found.foreign)
     if text in FOREIGN and not at_a_host and not _known_short(text, region):
         return Reading(Kind.EMERGENCY, text, foreign=True)
-    if "*" in text or "#" in text:
-        return Reading(Kind.SHORT, text)
+    if dialled.context.startswith("+"):
+        region = next(iter(emergencies.regions(emergencies.calling_code(dialled.context[1:]))), None)
+    elif dialled.context:
+        problem = f"{text} is of the numbering plan of {dialled.context}, which nobody here knows"
+        return Reading(Kind.NUMBER, text, problem=problem)
+    reading = _service(text) or _read(text, region)
+    if not dialled.extension or reading.problem:
+        return reading
+    if reading.kind is Kind.SHORT:
+        return dataclasses.replace(reading, problem=f"{text} is a short code, and those have no extensions")
+    return dataclasses.replace(reading, extension=dialled.extension)
+
+
+def _service(text: str) -> Reading | None:
+    return Reading(Kind.SHORT, text) if "*" in text or "#" in text else None
+
+
+def _read(text: str, region: str | None) -> Reading:
     parsed = _parsed(text, region)
     if isinstance(parsed, str):
-        short = not text.startswith("+") and len(text) <= 6
-        return Reading(Kind.SHORT, text) if short else Reading(Kind.NUMBER, text, problem=parsed)
-    if phonenumbers.is_valid_number(parsed):
-        return _number(parsed, assigned=True)
-    if not text.startswith("+") and _short(parsed, region, text):
-        return Reading(Kind.SHORT, text)
+        short = not text.startswith("+") and len(text) <= _SHORT
+        return Reading(Kind.SHORT, text, types=_cost(text, region)) if short else _none(text, parsed)
+    abroad = bool(emergencies.international(text, region))
+    type_ = phonenumbers.number_type(parsed)
+    assigned = type_ != PhoneNumberType.UNKNOWN
+    local = None if abroad else _could_be_local(text, parsed, region, assigned=assigned)
+    if assigned:
+        return _none(text, local) if local else _number(parsed, _TYPES.get(type_, ("unknown",)), assigned=True)
     possible = phonenumbers.is_possible_number_with_reason(parsed)
-    if possible == ValidationResult.IS_POSSIBLE and not _trunk_prefix_left(parsed, region):
-        return _number(parsed, assigned=False)
-    return Reading(Kind.NUMBER, text, problem=f"{text} is {_WHY.get(possible, 'not a number')}")
+    if not abroad and (_known_short(text, region) or (len(text) <= _SHORT and possible in _NO_LENGTH)):
+        return Reading(Kind.SHORT, text, types=_cost(text, region))
+    if possible != ValidationResult.IS_POSSIBLE:
+        return _none(text, f"{text} is {_WHY.get(possible, 'not a number')}")
+    problem = local or _prefix_left(text, parsed, abroad=abroad)
+    return _none(text, problem) if problem else _number(parsed, ("unknown",), assigned=False)
+
+
+def _none(text: str, problem: str) -> Reading:
+    return Reading(Kind.NUMBER, text, problem=problem)
 
 
 def _parsed(text: str, region: str | None) -> PhoneNumber | str:
-    if region is None and not text.startswith("+"):
+    plus = text.startswith("+")
+    if region is None and not plus:
         return f"{text} is a national number, and no region is set"
     try:
-        return phonenumbers.parse(text, region)
+        parsed = phonenumbers.parse(text, None if plus else region)
     except phonenumbers.NumberParseException as error:
         if error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE:
             return f"{text} is of no country"
         return f"{text} cannot be read as a number"
+    # The calling code of North America is its national prefix too, and the library takes both away.
+    digits = emergencies.international(text, region) or text
+    if parsed.country_code == 1 and len(digits) > len("1") + 10:
+        return f"{text} is {_WHY[ValidationResult.TOO_LONG]}"
+    return parsed
 
 
-def _number(parsed: PhoneNumber, *, assigned: bool) -> Reading:
-    number = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+def _number(parsed: PhoneNumber, types: tuple[str, ...], *, assigned: bool) -> Reading:
+    number = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
     code = parsed.country_code or 0
     country = phonenumbers.region_code_for_number(parsed)
-    types = ("satellite",) if code in SATELLITE else _TYPES.get(phonenumbers.number_type(parsed), ("unknown",))
     return Reading(
         Kind.NUMBER,
         number,
         number=number,
         country=country if country in REGIONS else None,  # "001" is the library's word for networks of no country
         calling_code=code,
-        types=types,
+        types=("satellite",) if code in SATELLITE else types,
         assigned=assigned,
     )
 
 
-def _trunk_prefix_left(parsed: PhoneNumber, region: str | None) -> bool:
+def _metadata(parsed: PhoneNumber) -> PhoneMetadata | None:
+    """The metadata of a number's country; of the main one where several share a calling code."""
+    return PhoneMetadata.metadata_for_region(phonenumbers.region_code_for_country_code(parsed.country_code or 0))
+
+
+def _could_be_local(text: str, parsed: PhoneNumber, region: str | None, *, assigned: bool) -> str | None:
+    """Why digits without the national prefix are left alone, where national numbers are written with one.
+
+    Some never are, as 1588 numbers in Korea; the metadata tells for those that are assigned.
+    """
+    metadata = _metadata(parsed)
+    if metadata is None or metadata.fixed_line is None or not (prefix := metadata.national_prefix):
+        return None
+    longest = min(_LOCAL.get(region or "", _LOCAL_ELSEWHERE), max(metadata.fixed_line.possible_length, default=0) - 1)
+    if text.startswith(prefix) or len(text) > longest:
+        return None
+    written = phonenumbers.normalize_digits_only(phonenumbers.format_number(parsed, PhoneNumberFormat.NATIONAL))
+    if assigned and not written.startswith(prefix):
+        return None
+    return f"{text} could be a local number: write it with {prefix} and its area code, or with +{parsed.country_code}"
+
+
+def _prefix_left(text: str, parsed: PhoneNumber, *, abroad: bool) -> str | None:
     """Whether the national prefix stayed in front: 0911 in Germany is an area code alone, and never +490911."""
-    metadata = PhoneMetadata.metadata_for_region(region) if region else None
-    same = metadata is not None and metadata.country_code == parsed.country_code
-    return bool(same and metadata and metadata.national_prefix == "0" and parsed.italian_leading_zero)
+    metadata = _metadata(parsed)
+    prefix = metadata.national_prefix if metadata else None
+    if not prefix or not phonenumbers.national_significant_number(parsed).startswith(prefix):
+        return None
+    if abroad and prefix != "0":  # elsewhere a number may well begin with the digit of the prefix: +7 800
+        return None
+    return f"{text} is not a number with the national prefix {prefix} in front"
 
 
-def _short(parsed: PhoneNumber, region: str | None, text: str) -> bool:
-    if region and phonenumbers.is_valid_short_number_for_region(parsed, region):
-        return True
-    # Extensions and the like. A number without its area code can be as short (RFC 3966 §5.1.5 forbids to guess it).
-    possible = phonenumbers.is_possible_number_with_reason(parsed)
-    return len(text) <= 6 and possible in {ValidationResult.TOO_SHORT, ValidationResult.INVALID_LENGTH}
-
-
-def _emergency(text: str, region: str | None, listed: Collection[str]) -> Reading | None:
-    if text in listed or _is_emergency(text, region):
-        return Reading(Kind.EMERGENCY, text)
-    international = _international(text, region)
-    if international:
-        # A country's calling code is never the beginning of another's (E.164 §6.2.1), so at most one length fits.
-        for length in (1, 2, 3):
-            code, rest = international[:length], international[length:]
-            for country in _regions(code):
-                if _is_emergency(rest, country):
-                    home = country == region
-                    return Reading(Kind.EMERGENCY, rest if home else f"+{international}", foreign=not home)
-    return None
-
-
-def _is_emergency(text: str, region: str | None) -> bool:
-    return region is not None and text.isdigit() and bool(phonenumbers.is_emergency_number(text, region))
+def _short_number(text: str, region: str) -> PhoneNumber | None:
+    """The digits as they stand: parsing would take a national prefix away."""
+    code = phonenumbers.country_code_for_region(region)
+    if not code or not text.isdigit() or len(text) > _SHORT:
+        return None
+    zeros = len(text) - len(text.lstrip("0")) if text.strip("0") else len(text) - 1
+    return PhoneNumber(code, int(text), italian_leading_zero=zeros > 0, number_of_leading_zeros=zeros or None)
 
 
 def _known_short(text: str, region: str | None) -> bool:
-    """Whether the region uses these digits for something else, as directory enquiries."""
-    parsed = _parsed(text, region)
-    if region is None or isinstance(parsed, str):
-        return False
-    return bool(phonenumbers.is_valid_short_number_for_region(parsed, region))
+    """Whether the metadata knows these digits as a code of the region, such as directory enquiries."""
+    number = _short_number(text, region or "")
+    return number is not None and bool(phonenumbers.is_valid_short_number_for_region(number, region or ""))
 
 
-def _international(text: str, region: str | None) -> str:
-    """The digits after the + or after the region's exit code, "" when there is neither."""
-    if text.startswith("+"):
-        return text[1:]
-    metadata = PhoneMetadata.metadata_for_region(region) if region else None
-    if metadata is None or not metadata.international_prefix:
-        return ""
-    prefix = re.match(metadata.international_prefix, text)
-    return text[prefix.end() :] if prefix else ""
+def _cost(text: str, region: str | None) -> tuple[str, ...]:
+    number = _short_number(text, region or "")
+    return _COST.get(phonenumbers.expected_cost_for_region(number, region or ""), ()) if number else ()
 
 
-def _regions(code: str) -> tuple[str, ...]:
-    if not code.isdigit() or code.startswith("0"):
-        return ()
-    return tuple(phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(code), ()))
+# Whose region it is ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where somebody dials from, None when nobody said, and who said it in words: "of group office"."""
+
+    code: str | None
+    source: str
+
+
+def region_of(
+    *,
+    user: str | None = None,
+    groups: Iterable[tuple[str, str | None]] = (),
+    number: str | None = None,
+    file: str | None = None,
+) -> Region:
+    """The region of a caller: what is said of the user, else of the first of his groups that says one, else the country
+    of his own number (E.164), else what the file says.
+
+    What was said of him wins over what his number suggests: people move, and take their numbers with them.
+    """
+    if user:
+        return Region(user, "of the user")
+    for name, region in groups:
+        if region:
+            return Region(region, f"of group {name}")
+    if number and (country := country_of(number)):
+        return Region(country, f"of {number}")
+    return Region(file, "of the file" if file else "that nobody set")
+
+
+def country_of(number: str) -> str | None:
+    """The region of an E.164 number; of an unassigned one, if its calling code has but one."""
+    parsed = _parsed(number, None)
+    if isinstance(parsed, str):
+        return None
+    country = phonenumbers.region_code_for_number(parsed)
+    return country if country in REGIONS else None
+
+
+# How a number is written ----------------------------------------------------------------------------------------------
+
+
+def national(number: str) -> str:
+    """An E.164 number as its own country writes it: `020 7946 0018`. Unchanged when it is of no country."""
+    return _formatted(number, PhoneNumberFormat.NATIONAL)
+
+
+def international(number: str) -> str:
+    """An E.164 number as E.123 writes it: `+44 20 7946 0018`."""
+    return _formatted(number, PhoneNumberFormat.INTERNATIONAL)
+
+
+def _formatted(number: str, style: int) -> str:
+    parsed = _parsed(number, None)
+    return number if isinstance(parsed, str) else phonenumbers.format_number(parsed, style)
+
+
+def digits_from(number: str, region: str) -> str:
+    """What a telephone in `region` dials for an E.164 number: `02079460018` in GB, `011442079460018` in the US.
+
+    With the + where the region has several exit codes, and for what is no number.
+    """
+    parsed = _parsed(number, None)
+    if isinstance(parsed, str):
+        return number
+    written = phonenumbers.format_out_of_country_calling_number(parsed, region)
+    digits = str(phonenumbers.normalize_digits_only(written))
+    return f"+{digits}" if written.startswith("+") else digits

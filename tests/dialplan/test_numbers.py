@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from gateway.addresses import Dialled
 from gateway.dialplan import numbers
-from gateway.dialplan.numbers import Kind, read
+from gateway.dialplan.numbers import (
+    Kind,
+    Region,
+    country_of,
+    digits_from,
+    international,
+    national,
+    read,
+    region_of,
+)
 
 # Dialled, region, E.164, country, types. Sources: NANPA; Ofcom's numbering plan and its numbers for drama; BNetzA;
 # ARCEP; AGCOM; ITU-T E.164.1 for networks of no country.
@@ -34,6 +43,8 @@ NUMBERS = [
     ("+88216123456", None, "+88216123456", None, {"satellite"}),
     ("+883510012345", None, "+883510012345", None, {"satellite"}),
     ("+979123456789", None, "+979123456789", None, {"satellite"}),
+    ("+878101234567890", None, "+878101234567890", None, {"satellite"}),
+    ("+88812345678901", None, "+88812345678901", None, {"satellite"}),
     ("+80012345678", None, "+80012345678", None, {"toll_free"}),
 ]
 
@@ -130,7 +141,19 @@ def test_short_and_service_codes_are_dialled_as_they_are(dialled: str, region: s
         ("+999123456", None, "of no country"),
         ("12345678901234567890", "US", "cannot be read"),
         ("+900", "US", "cannot be read"),
-        ("0911", "DE", "not a number"),
+        ("0911", "DE", "not a number with the national prefix 0"),
+        ("+490911", None, "not a number with the national prefix 0"),
+        ("5550123", "GB", "could be a local number"),
+        ("30123456", "DE", "could be a local number"),
+        ("22833", "DE", "could be a local number"),
+        ("49301234", "DE", "could be a local number"),
+        ("5880112345", "AT", "could be a local number"),
+        ("212345678", "KR", "write it with 0 and its area code, or with +82"),
+        ("+0012025550123", "GB", "of no country"),
+        ("+02079460018", "GB", "of no country"),
+        ("+112025550123", None, "too long"),
+        ("112025550123", "US", "too long"),
+        ("1" * 33, "US", "more than 32 digits"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_with_its_reason(dialled: str, region: str | None, problem: str) -> None:
@@ -138,6 +161,104 @@ def test_what_cannot_be_decided_is_refused_with_its_reason(dialled: str, region:
     assert reading.kind is Kind.NUMBER
     assert reading.number is None
     assert problem in (reading.problem or "")
+
+
+@pytest.mark.parametrize(
+    ("dialled", "region", "number"),
+    [
+        ("2079460018", "GB", "+442079460018"),  # longer than any local number
+        ("442079460018", "GB", "+442079460018"),
+        ("13812345678", "CN", "+8613812345678"),  # mobile numbers have no prefix there
+        ("15881234", "KR", "+8215881234"),
+        ("+4402079460018", None, "+442079460018"),  # +44 (0)20 7946 0018
+        ("4641234", "AG", "+12684641234"),  # one area code, and seven digits are dialled
+    ],
+)
+def test_digits_that_can_only_be_one_number_are_that_number(dialled: str, region: str | None, number: str) -> None:
+    assert read(Dialled(dialled), region).number == number
+
+
+def test_an_extension_goes_along_and_matches_no_rule() -> None:
+    reading = read(Dialled("2025550123", "55"), "US")
+    assert (reading.number, reading.dial, reading.user) == ("+12025550123", "+12025550123", "+12025550123;ext=55")
+    assert read(Dialled("100", "55"), "US").problem == "100 is a short code, and those have no extensions"
+    assert read(Dialled("*43#", "55"), None).problem == "*43# is a short code, and those have no extensions"
+    assert "too short" in (read(Dialled("+1234", "55"), None).problem or "")
+    emergency = read(Dialled("911", "55"), "US")
+    assert (emergency.kind, emergency.user) == (Kind.EMERGENCY, "911")
+
+
+def test_a_phone_context_says_whose_national_number_it_is() -> None:
+    assert read(Dialled("02079460018", context="+44"), "US").number == "+442079460018"
+    assert read(Dialled("02079460018", context="+4420"), None).number == "+442079460018"
+    assert "without its area code" in (read(Dialled("5550123", context="+1202"), "GB").problem or "")
+    assert "no region is set" in (read(Dialled("02079460018", context="+999"), "GB").problem or "")
+    private = read(Dialled("100", context="example.com"), "US")
+    assert private.problem == "100 is of the numbering plan of example.com, which nobody here knows"
+
+
+def test_a_short_code_has_a_type_where_its_price_is_known() -> None:
+    assert read(Dialled("118218"), "FR").types == ("premium_rate",)  # ARCEP: 118 XYZ
+    assert read(Dialled("116117"), "DE").types == ("toll_free",)  # BNetzA: 116 xxx is free
+    assert read(Dialled("42"), "US").types == ()
+    assert read(Dialled("42"), None).types == ()
+
+
+def test_a_known_short_code_is_no_foreign_emergency() -> None:
+    assert read(Dialled("118"), "CH").kind is Kind.EMERGENCY
+    assert not read(Dialled("118"), "CH").foreign  # fire
+    assert read(Dialled("110"), "US").foreign
+    assert read(Dialled("110"), "US", at_a_host=True).kind is Kind.SHORT
+
+
+# Regions
+
+
+def test_the_region_is_the_nearest_that_somebody_named() -> None:
+    groups = [("visitors", None), ("berlin", "DE"), ("paris", "FR")]
+    assert region_of(user="GB", groups=groups, number="+12025550123", file="IT") == Region("GB", "of the user")
+    assert region_of(groups=groups, number="+12025550123", file="IT") == Region("DE", "of group berlin")
+    assert region_of(number="+12025550123", file="IT") == Region("US", "of +12025550123")
+    assert region_of(number="+16135550123", file="IT").code == "CA"
+    assert region_of(number="+881612345678", file="IT") == Region("IT", "of the file")
+    assert region_of(number="100", file="IT") == Region("IT", "of the file")
+    assert region_of() == Region(None, "that nobody set")
+
+
+def test_the_country_of_an_unassigned_number_is_known_where_there_is_but_one() -> None:
+    assert country_of("+490301") == "DE"
+    assert country_of("+441632960960") is None
+
+
+# Spellings
+
+
+def test_a_number_is_written_as_people_there_write_it() -> None:
+    assert national("+442079460018") == "020 7946 0018"
+    assert international("+442079460018") == "+44 20 7946 0018"
+    assert national("100") == "100"
+
+
+@pytest.mark.parametrize(
+    ("number", "region", "digits"),
+    [
+        ("+442079460018", "GB", "02079460018"),
+        ("+442079460018", "US", "011442079460018"),
+        ("+12025550123", "US", "12025550123"),
+        ("+12025550123", "DE", "0012025550123"),
+        ("+390212345678", "IT", "0212345678"),
+        ("+12025550123", "BR", "+12025550123"),  # one exit code for each carrier
+        ("100", "GB", "100"),
+    ],
+)
+def test_a_number_is_dialled_as_telephones_of_a_region_dial_it(number: str, region: str, digits: str) -> None:
+    assert digits_from(number, region) == digits
+
+
+def test_what_a_telephone_dials_is_read_as_the_number_it_stands_for() -> None:
+    for number in ("+442079460018", "+12025550123", "+4930123456", "+33612345678", "+390212345678", "+81312345678"):
+        for region in ("GB", "US", "DE", "FR", "IT", "JP", "AU", "RU", "BR"):
+            assert read(Dialled(digits_from(number, region)), region).number == number
 
 
 def test_a_possible_number_that_nobody_has_is_unassigned() -> None:
