@@ -544,6 +544,19 @@ def test_only_an_inversion_that_makes_a_test_fail_counts(tmp_path: Path, find: s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("test", "fault"),
+    [("test_two", ""), ("test_name", "nobody notices"), ("test_three", "breaks the run")],
+)
+def test_the_test_that_a_row_names_must_notice_it(tmp_path: Path, test: str, fault: str) -> None:
+    named = EVEN["tests/test_even.py"] + "def test_name():\n    assert even.__name__ == 'even'\n"
+    copy = tree(tmp_path, EVEN | {"tests/test_even.py": named})
+    faults = unnoticed([copy], [Row("gateway/even.py", "% 2 == 0", "% 2 == 1", test)])["gateway/even.py"]
+    assert len(faults) == bool(fault)
+    assert fault in "".join(faults)
+
+
+@pytest.mark.slow
 def test_a_test_that_fails_anyway_proves_nothing(tmp_path: Path) -> None:
     broken = EVEN | {"tests/test_even.py": "from gateway.even import even\ndef test_two():\n    assert even(3)\n"}
     faults = unnoticed([tree(tmp_path, broken)], [Row("gateway/even.py", "n % 2 == 0", "n == 2")])
