@@ -1,7 +1,8 @@
-"""The command `gateway`: run, check, route, trace, media-worker.
+"""The command `gateway`: run, check, route, numbers, trace, media-worker.
 
-Exit codes: 0 as asked; 1 a fault of the configuration, or a call that `route` says is refused; 2 a wrong use of the
-command, and for `route` any fault. Rooms are imported by the command that needs them, so that `check` starts at once.
+Exit codes: 0 as asked; 1 a fault of the configuration, or what `route` or `numbers` says is refused; 2 a wrong use of
+the command, and for `route` any fault. Rooms are imported by the command that needs them, so that `check` starts at
+once.
 """
 
 # ruff: noqa: PLC0415 -- the imports within the commands are the sentence above
@@ -73,6 +74,24 @@ def route(
     else:
         _explain(outcome)
     raise typer.Exit(1 if isinstance(outcome, plan.Refusal) else 0)
+
+
+@app.command()
+def numbers(
+    *,
+    written: Annotated[str, typer.Argument(help="What somebody dials, as '+1 202-555-0123', '911' or 'tel:…'.")],
+    region: Annotated[str | None, typer.Option(help="Read it as dialled in this region, as GB.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the reading for programs.")] = False,
+) -> None:
+    """Tell how a dialled string is read: its kind, number, type and country, or why it is refused."""
+    from gateway.dialplan.numbers import REGIONS
+    from gateway.ops.numbers import explain, lines
+
+    if region is not None and region not in REGIONS:
+        _wrong(f"--region: {region!r} is no region")
+    row = explain(written, region)
+    typer.echo(json.dumps(row) if as_json else "\n".join(lines(row)))
+    raise typer.Exit(1 if row["problem"] else 0)
 
 
 @app.command()
