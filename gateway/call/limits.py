@@ -53,11 +53,14 @@ class Book:
 
     def count(self, call: str, limits: Iterable[Limit], now: float) -> None:
         """Count a call under these keys, whatever they allow."""
-        for limit in limits:
-            self._keys.setdefault(call, []).append(limit.key)
-            self._in_use[limit.key] += 1
-            if limit.per_minute:
-                self._remember(limit.key, limit.per_minute, now)
+        windows: dict[str, int] = {}
+        for limit in limits:  # a key may stand under two limits, and is one call all the same
+            windows[limit.key] = max(windows.get(limit.key, 0), limit.per_minute or 0)
+        for key, per_minute in windows.items():
+            self._keys.setdefault(call, []).append(key)
+            self._in_use[key] += 1
+            if per_minute:
+                self._remember(key, per_minute, now)
 
     def give_back(self, call: str, key: str | None = None) -> None:
         """The call is over, or (with `key`) counts under this one no more. Repeats are harmless."""

@@ -77,6 +77,17 @@ def test_what_is_counted_without_asking_takes_its_line_all_the_same() -> None:
     assert book.take("b", [TRUNK], 0.0) is None
 
 
+def test_two_limits_of_one_key_count_a_call_once() -> None:
+    book = Book()
+    twice = [Limit("group staff", concurrent=9, per_minute=2), Limit("group staff", concurrent=2, per_minute=5)]
+    assert book.take("a", twice, 0.0) is None
+    assert book.take("b", twice, 0.0) is None
+    assert book.take("c", twice, 0.0) == "group staff: no more than 2 calls a minute"
+    assert book.take("c", twice, MINUTE) == "group staff: no more than 2 calls at a time"
+    book.give_back("a")
+    assert book.in_use("group staff") == 1
+
+
 def test_memory_stays_bounded_whoever_calls() -> None:
     book = Book(remembered=100)
     for n in range(10_000):

@@ -319,11 +319,6 @@ class _Server:
     def close(self) -> None: ...
 
 
-async def _look_up(uri: SipUri) -> frozenset[str]:
-    """The addresses of a host: on stage only those that are addresses already."""
-    return frozenset({uri.host} if uri.host[:1].isdigit() else ())
-
-
 class Scene:
     """The stage. Made by `async with Scene() as scene`; at the end no call may be left in any room."""
 
@@ -341,16 +336,16 @@ class Scene:
         await loop.create_datagram_endpoint(lambda: self.phone, local_addr=("127.0.0.1", 0))
         await loop.create_datagram_endpoint(lambda: self.stranger, local_addr=("127.0.0.2", 0))
         self.switchboard = Switchboard(
-            self._plan(),
+            self.plan(),
             self.engine,
             domain=DOMAIN,
             sip_domain=DOMAIN,
             trace=self._trace,
             on_end=self._ended,
-            look_up=_look_up,
+            look_up=self.look_up,
             unix_now=lambda: 1_700_000_000.0,
         )
-        self.app = Application(permit=lambda address: address in ("127.0.0.1", "127.0.0.2"))
+        self.app = Application(permit=self.permit)
         settings = SipSettings(DOMAIN, ("udp:127.0.0.1:0",))
         self.telephony = Telephony(self.app, settings, self.switchboard.on_sip_call, self._trace)
         await self.telephony.start()
@@ -386,6 +381,14 @@ class Scene:
         elif left:
             raise AssertionError(f"{left} is left\n{self.ladder()}")
 
+    async def look_up(self, uri: SipUri) -> frozenset[str]:
+        """The addresses of a host: on stage only those that are addresses already."""
+        return frozenset({uri.host} if uri.host[:1].isdigit() else ())
+
+    def permit(self, address: str) -> bool:
+        """Whether SIP may go to an address that somebody names."""
+        return address in ("127.0.0.1", "127.0.0.2")
+
     def device(self, jid: str = f"{JULIET}/balcony") -> Device:
         made = Device(jid, self._from_server)
         self.devices.append(made)
@@ -410,7 +413,7 @@ class Scene:
         latest = list(calls.items())[-5:]
         return "\n".join(line for call, rungs in latest for line in ladder(call, rungs))
 
-    def _plan(self) -> Plan:
+    def plan(self) -> Plan:
         host, port = self.phone.address
         trunk = Trunk("carrier", SipUri("sip", None, host, port), allow=(ipaddress.ip_network(f"{host}/32"),))
         return Plan(
