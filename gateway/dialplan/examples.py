@@ -27,7 +27,11 @@ def _outcome(built: plan.Plan, example: plan.Example) -> Mapping[str, object]:
     if example.inbound is not None:
         return as_row(plan.inbound(built, plan.Inbound(example.inbound, example.trunk, example.region)))
     request = plan.Request(example.caller or "", example.to or "", example.region, example.at)
-    return as_row(plan.route(built, request))
+    found = plan.route(built, request)
+    row = as_row(found)
+    if isinstance(found, plan.Route):
+        row["caller"] = tuple("anonymous" if who.anonymous else who.from_user or "" for who in found.identities)
+    return row
 
 
 def _plain(value: object) -> str:

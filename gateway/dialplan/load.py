@@ -9,26 +9,37 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
 from gateway import addresses
 from gateway.addresses import SipUri
-from gateway.dialplan import numbers, plan, toml
+from gateway.dialplan import coverage, emergencies, numbers, plan, toml
+from gateway.dialplan.hours import Hours, HoursError, zone_of
+from gateway.dialplan.location import ELEMENTS
 from gateway.dialplan.numbers import Kind
+from gateway.dialplan.patterns import head_of
+from gateway.dialplan.regex import Regex, RegexError
 from gateway.dialplan.schema import (
+    NAMED,
     REPEATED,
     SINGLE,
     EmergencySection,
     ExampleSection,
+    FormatSection,
     InboundSection,
+    LimitSection,
+    LocationSection,
     MatchSection,
     NumbersSection,
+    PolicySection,
     RouteSection,
     TrunkSection,
+    UserSection,
 )
 from gateway.dialplan.toml import Document, Place, Section
 from gateway.errors import AddressError, ConfigurationError, Fault
@@ -62,9 +73,11 @@ class _Loader:
     faults: list[Fault] = field(default_factory=list)
     tables: dict[str, list[_Table]] = field(default_factory=dict)
     present: set[str] = field(default_factory=set)
-    names: dict[str, set[str]] = field(default_factory=lambda: {"trunk": set(), "route": set()})
+    names: dict[str, set[str]] = field(default_factory=lambda: {"trunk": set(), "route": set(), "policy": set()})
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folders: dict[str, Path] = field(default_factory=dict)
+    region: str | None = None
+    zone: tzinfo | None = None
 
     # Reading the shapes
 
@@ -82,8 +95,14 @@ class _Loader:
                     continue
                 for number, table in enumerate(value):
                     self._add_table(document, (key, number), REPEATED[key], table)
+            elif key in NAMED:
+                if not isinstance(value, dict):
+                    self.faults.append(document.fault((key,), f"[{key}] is a table of tables"))
+                    continue
+                for name, table in value.items():
+                    self._add_table(document, (key, name), NAMED[key], table)
             else:
-                known = (*SINGLE, *REPEATED, "groups")
+                known = (*SINGLE, *REPEATED, *NAMED, "groups")
                 self.faults.append(document.fault((key,), f"unknown key {key!r}{near(key, known)}"))
 
     def _add_table(self, document: Document, place: Place, model: type[Section], value: object) -> None:
@@ -133,31 +152,32 @@ class _Loader:
         self.faults.append(table.document.fault((*table.place, *keys), message, warning=warning))
 
     def build(self) -> plan.Plan:
-        region, route_unassigned = None, False
+        route_unassigned, prefix = False, None
         for table, section in self.sections("numbers", NumbersSection):
             route_unassigned = section.unassigned == "route"
-            region = section.region
-            if region is not None and region not in numbers.REGIONS:
-                self.fault(table, ("region",), f"{region!r} is no region{near(region.upper(), numbers.REGIONS)}")
-                region = None
+            prefix = self._anonymous_prefix(table, section.anonymous_prefix)
+            self.region = self._region(table, ("region",), section.region)
+            self.zone = self._zone(table, ("zone",), section.zone)
+        policies = [self._policy(table, section) for table, section in self.sections("policy", PolicySection)]
+        trunks = {section.name: self._trunk(table, section) for table, section in self.sections("trunk", TrunkSection)}
         emergency = next(
             (self._emergency(table, section) for table, section in self.sections("emergency", EmergencySection)), None
         )
-        trunks = {section.name: self._trunk(table, section) for table, section in self.sections("trunk", TrunkSection)}
+        callers = self._callers_set()
+        limits = tuple(self._limits())
         routes, sound = self._routes()
-        self._shadowed(sound)  # a rule with a fault does not say what it means
+        self._unreached(sound)  # a rule with a fault does not say what it means
         if "emergency" not in self.present:
             self._emergency_missing(sound)
-        inbound = [
-            self._inbound(table, section, number, region)
-            for number, (table, section) in enumerate(self.sections("inbound", InboundSection), 1)
-        ]
+        inbound = self._inbounds()
         examples = [self._example(table, section) for table, section in self.sections("example", ExampleSection)]
+        if any(not fault.warning for fault in self.faults):
+            raise ConfigurationError(in_order(self.faults))
         return plan.Plan(
             users=self.users,
             own=self.own.own,
             endpoints=self.own.endpoints,
-            region=region,
+            region=self.region,
             route_unassigned=route_unassigned,
             emergency=emergency,
             groups=MappingProxyType(self.groups),
@@ -165,7 +185,117 @@ class _Loader:
             routes=tuple(routes),
             inbound=tuple(inbound),
             examples=tuple(example for example in examples if example),
+            policies=MappingProxyType({policy.name: policy for policy in policies}),
+            callers=MappingProxyType(callers),
+            limits=limits,
+            anonymous_prefix=prefix,
         )
+
+    def _region(self, table: _Table, keys: Place, region: str | None) -> str | None:
+        if region is None or region in numbers.REGIONS:
+            return region
+        self.fault(table, keys, f"{region!r} is no region{near(region.upper(), numbers.REGIONS)}")
+        return None
+
+    def _zone(self, table: _Table, keys: Place, name: str | None) -> tzinfo | None:
+        try:
+            return zone_of(name) if name is not None else None
+        except HoursError as error:
+            self.fault(table, keys, str(error))
+            return None
+
+    def _anonymous_prefix(self, table: _Table, prefix: str | None) -> str | None:
+        # Digits alone would swallow numbers, and emergency numbers among them.
+        if prefix is not None and (prefix[0] not in "*#" or prefix.strip("*#0123456789") or not prefix.strip("*#")):
+            self.fault(table, ("anonymous_prefix",), f"{prefix!r} is no prefix, as *67 is one: * or #, then digits")
+        return prefix
+
+    def _number(self, table: _Table, keys: Place, text: str | None) -> str | None:
+        """A number that is written in E.164."""
+        if text is None:
+            return None
+        try:
+            number = numbers.read(addresses.dialled(text), None).number
+        except AddressError:
+            number = None
+        if number is None:
+            self.fault(table, keys, f"{text!r} is no number in E.164, as +12025550100 is one")
+        return number
+
+    def _named(self, table: _Table, key: str, name: str | None) -> None:
+        """A key that names a policy, a trunk, a group."""
+        known: Collection[str] = self.groups if key == "group" else self.names[key]
+        if name is not None and name not in known:
+            self.fault(table, (key,), f"{name!r} is no {key}{near(name, known)}")
+
+    def _policy(self, table: _Table, section: PolicySection) -> plan.Policy:
+        formats = (("to", section.to), ("from", section.from_), ("asserted", section.asserted))
+        built = [self._format(table, key, format_) for key, format_ in formats if format_]
+        region = self._region(table, ("region",), section.region)
+        national = [key for key, each in formats if each and "national" in (each.format, *each.exceptions.values())]
+        if national and not (section.region or self.region):
+            self.fault(table, (national[0],), "national numbers need a region, here or in [numbers]")
+        return plan.Policy(section.name, region, built[0], built[1], built[2] if section.asserted else None)
+
+    def _format(self, table: _Table, key: str, section: FormatSection) -> plan.Format:
+        if section.prefix.strip("+*#0123456789"):
+            self.fault(table, (key, "prefix"), f"{section.prefix!r} can stand before no number")
+        for pattern in section.exceptions:
+            if not pattern.startswith(("+", "*")) or pattern.strip("+*0123456789"):
+                message = f"{pattern!r} is no number in E.164, nor one with a *"
+                self.fault(table, (key, "exceptions", pattern), message)
+        return plan.Format(section.format, section.prefix, tuple(section.exceptions.items()))
+
+    def _callers_set(self) -> dict[str, plan.CallerSettings]:
+        """[users]."""
+        found: dict[str, plan.CallerSettings] = {}
+        for table, section in self.sections("users", UserSection):
+            name = str(table.place[1])
+            key = name if name.startswith("@") else addresses.folded(name)
+            if key in found:
+                self.fault(table, (), f"{name!r} is set already")
+            if name.startswith("@"):
+                if name[1:] not in self.groups:
+                    self.fault(table, (), f"there is no group {name[1:]!r}{near(name[1:], self.groups)}")
+            elif "*" in name or not _is_caller(name):
+                self.fault(table, (), f"{name!r} is no JID, and no @group")
+            elif self.users and key.rpartition("@")[2] not in self.users:
+                self.fault(table, (), f"{key.rpartition('@')[2]} is none of [xmpp] users")
+            found[key] = plan.CallerSettings(
+                self._number(table, ("caller_id",), section.caller_id),
+                section.display,
+                self._region(table, ("region",), section.region),
+                section.anonymous,
+            )
+        return found
+
+    def _limits(self) -> Iterator[plan.LimitRule]:
+        wholes: dict[str, _Table] = {}
+        users: list[str] = []
+        for table, section in self.sections("limit", LimitSection):
+            subjects = [bool(section.user), section.group is not None, section.trunk is not None]
+            if sum(subjects) != 1:
+                self.fault(table, (), "a limit has one of user, group and trunk")
+            if section.concurrent is section.per_minute is section.longest is None:
+                self.fault(table, (), "a limit has concurrent, per_minute or longest")
+            self._named(table, "group", section.group)
+            self._named(table, "trunk", section.trunk)
+            for key, name in (("group", section.group), ("trunk", section.trunk)):
+                if name is not None and f"{key} {name}" in wholes:
+                    first = wholes[f"{key} {name}"]
+                    where = f"{first.document.file}:{first.line_of()}"
+                    self.fault(table, (key,), f"the limit of {key} {name!r} stands in {where} already")
+                elif name is not None:
+                    wholes[f"{key} {name}"] = table
+            patterns = tuple(self._callers(table, section.user, ("user",), paying=False))
+            for number, pattern in enumerate(patterns):
+                if any(plan.stands_for(earlier, pattern) is not None for earlier in users):
+                    message = f"{pattern} has a limit already: the first that is for a user counts"
+                    self.fault(table, ("user", number), message)
+            users.extend(patterns)
+            yield plan.LimitRule(
+                patterns, section.group, section.trunk, section.concurrent, section.per_minute, section.longest
+            )
 
     def _routes(self) -> tuple[list[plan.Rule], list[tuple[_Table, plan.Rule]]]:
         """All rules, and those without a fault."""
@@ -189,7 +319,18 @@ class _Loader:
         for number, text in enumerate(section.numbers):
             if not (text.isascii() and text.isdigit() and 2 <= len(text) <= 6):
                 self.fault(table, ("numbers", number), f"{text!r} is no emergency number: 2 to 6 digits")
-        return plan.Emergency(section.action, section.via, section.foreign, frozenset(section.numbers))
+        callback = self._number(table, ("callback",), section.callback)
+        by = [trunk for via in section.via if (trunk := self._trunk_section(via))]
+        if section.action == "route" and by and not section.callback and not any(trunk.from_ for trunk in by):
+            message = "no callback, and no trunk of it has a from: whoever takes the call may not be able to ring back"
+            self.fault(table, (), message, warning=True)
+        location = _civic(section.location) if section.location else ()
+        return plan.Emergency(
+            section.action, section.via, section.foreign, frozenset(section.numbers), callback, location
+        )
+
+    def _trunk_section(self, name: str) -> TrunkSection | None:
+        return next((section for _, section in self.sections("trunk", TrunkSection) if section.name == name), None)
 
     def _emergency_missing(self, routes: Sequence[tuple[_Table, plan.Rule]]) -> None:
         for table, rule in routes:
@@ -231,12 +372,14 @@ class _Loader:
                 allow.append(ipaddress.ip_network(network))
             except ValueError as error:
                 self.fault(table, ("allow", number), f"allow: {error}")
+        self._named(table, "policy", section.policy)
         password = self._password(table, section.password_file) if section.password_file else None
         if proxy is None:
             return None
         return plan.Trunk(
             section.name, proxy, section.username, password, section.register_, section.from_, section.codecs,
             section.dtmf, section.srtp, section.transcode, section.max_calls, tuple(allow),
+            section.policy,
         )  # fmt: skip
 
     def _password(self, table: _Table, name: str) -> str | None:
@@ -258,7 +401,8 @@ class _Loader:
             self.fault(table, ("via",), "echo always answers: nothing can come before or after it")
         if "direct" in section.via and not (match.host or match.user or Kind.URI in match.kind or not match.kind):
             self.fault(table, ("via",), 'direct needs a host to go to: match kind = "uri" or a host')
-        return plan.Rule(section.name, match, section.via, section.refuse)
+        self._named(table, "policy", section.policy)
+        return plan.Rule(section.name, match, section.via, section.refuse, section.policy, section.anonymous)
 
     def _match(self, table: _Table, section: MatchSection) -> plan.Match:
         kinds: list[Kind] = []
@@ -282,11 +426,51 @@ class _Loader:
         for number, pattern in enumerate(section.number):
             if pattern.strip("+0123456789*#"):
                 self.fault(table, ("match", "number", number), f"{pattern!r} is no number, nor one with a *")
+            elif kinds == [Kind.NUMBER] and not pattern.startswith(("+", "*")):
+                message = f"never matches: numbers are compared as +E.164, and {pattern!r} is none"
+                self.fault(table, ("match", "number", number), message)
+        self._contradiction(table, section)
         return plan.Match(
             tuple(kinds), section.country, section.type, section.number,
             tuple(self._hosts(table, section.host)), tuple(map(addresses.folded, section.user)),
-            tuple(map(addresses.folded, section.name)), tuple(self._callers(table, section.from_)),
+            tuple(map(addresses.folded, section.name)),
+            tuple(self._callers(table, section.from_, ("match", "from"), paying=True)),
+            tuple(self._regexes(table, section.regex)), self._hours(table, section),
         )  # fmt: skip
+
+    def _regexes(self, table: _Table, patterns: Sequence[str]) -> Iterator[Regex]:
+        for number, pattern in enumerate(patterns):
+            try:
+                yield Regex(pattern)
+            except RegexError as error:
+                self.fault(table, ("match", "regex", number), f"regex: {error}")
+
+    def _hours(self, table: _Table, section: MatchSection) -> Hours | None:
+        if not section.hours:
+            if section.zone is not None:
+                self.fault(table, ("match", "zone"), "a zone is for hours, and there are none")
+            return None
+        zone = self._zone(table, ("match", "zone"), section.zone)
+        if section.zone is None and self.zone is None:
+            self.fault(table, ("match", "hours"), "hours need a zone, here or in [numbers]")
+        zone = zone or self.zone or UTC
+        for number, text in enumerate(section.hours):
+            try:
+                Hours.parse([text], zone)
+            except HoursError as error:
+                self.fault(table, ("match", "hours", number), f"hours: {error}")
+                return None
+        return Hours.parse(section.hours, zone)
+
+    def _contradiction(self, table: _Table, section: MatchSection) -> None:
+        """Numbers that are of none of the rule's countries."""
+        countries = {code for country in section.country for code in _codes(country)}
+        codes = [_calling_code(head_of(pattern)) for pattern in section.number]
+        if countries and codes and all(code and code not in countries for code in codes):
+            where = "/".join(section.country)
+            self.fault(table, ("match", "number"), f"never matches: none of these numbers is of {where}")
+        if section.type == ("satellite",) and section.country and not any(c.startswith("+") for c in section.country):
+            self.fault(table, ("match", "type"), "never matches: satellite networks are of no country")
 
     def _impossible(self, table: _Table, section: MatchSection, kinds: Collection[Kind]) -> None:
         """Conditions that no call of the rule's kinds can meet."""
@@ -312,9 +496,10 @@ class _Loader:
             except AddressError as error:
                 self.fault(table, ("match", "host", number), f"host: {error}")
 
-    def _callers(self, table: _Table, patterns: Sequence[str]) -> Iterator[str]:
+    def _callers(self, table: _Table, patterns: Sequence[str], keys: Place, *, paying: bool) -> Iterator[str]:
+        """Patterns of callers, prepared; `paying` warns of those who are not our users."""
         for number, pattern in enumerate(patterns):
-            place: Place = ("match", "from", number)
+            place: Place = (*keys, number)
             if pattern.startswith("@"):
                 if pattern[1:] not in self.groups:
                     self.fault(table, place, f"there is no group {pattern[1:]!r}{near(pattern[1:], self.groups)}")
@@ -327,16 +512,30 @@ class _Loader:
                 patterns_meant = (addresses.folded(pattern),)
             yield pattern if pattern.startswith("@") else patterns_meant[0]
             for meant in patterns_meant:
-                if self.users and meant.rpartition("@")[2] not in self.users:
+                if paying and self.users and meant.rpartition("@")[2] not in self.users:
                     message = f"{meant} lets others than users of [xmpp] users call out, at your expense"
                     self.fault(table, place, message, warning=True)
 
-    def _shadowed(self, routes: Sequence[tuple[_Table, plan.Rule]]) -> None:
-        for index, (table, rule) in enumerate(routes):
-            earlier = next((first for _, first in routes[:index] if _covers(first.match, rule.match)), None)
-            if earlier is not None:
-                message = f"rule {rule.name!r} is never reached: {earlier.name!r} before it matches all that it does"
-                self.fault(table, (), message)
+    def _unreached(self, routes: Sequence[tuple[_Table, plan.Rule]]) -> None:
+        matches = [rule.match for _, rule in routes]
+        for later, earlier in coverage.unreached(matches, self.groups, self.users):
+            table, rule = routes[later]
+            first = routes[earlier][1].name
+            self.fault(table, (), f"rule {rule.name!r} is never reached: {first!r} before it matches all that it does")
+
+    def _inbounds(self) -> list[plan.InboundRule]:
+        rules, sound = [], []
+        for number, (table, section) in enumerate(self.sections("inbound", InboundSection), 1):
+            before = len(self.faults)
+            rule = self._inbound(table, section, number, self.region)
+            rules.append(rule)
+            if table.sound and len(self.faults) == before:
+                sound.append((table, rule))
+        for later, earlier in coverage.unreached_inbound([rule.match for _, rule in sound]):
+            table, rule = sound[later]
+            first = sound[earlier][1].name
+            self.fault(table, (), f"{rule.name!r} is never reached: {first!r} before it matches all that it does")
+        return rules
 
     def _inbound(self, table: _Table, section: InboundSection, number: int, region: str | None) -> plan.InboundRule:
         match = section.match
@@ -409,24 +608,22 @@ def _e164_pattern(text: str, region: str | None) -> str:
     return number
 
 
-def _covers(first: plan.Match, second: plan.Match) -> bool:
-    """Whether everything that `second` matches is certain to be matched by `first`."""
+def _civic(section: LocationSection) -> tuple[tuple[str, str], ...]:
+    values: Mapping[str, str] = section.model_dump(exclude_none=True)
+    return tuple((element, values[key]) for key, element in ELEMENTS.items() if key in values)
 
-    def wider(ours: Collection[str], theirs: Collection[str]) -> bool:
-        # A star of `theirs` is taken literally, and only a star of `ours` can stand for it.
-        return not ours or (
-            bool(theirs) and all(any(plan.stands_for(our, their) is not None for our in ours) for their in theirs)
-        )
 
-    callers = "*" in first.from_ or first.from_ == second.from_
-    return callers and all(
-        wider(ours, theirs)
-        for ours, theirs in (
-            (first.kind, second.kind), (first.country, second.country), (first.type, second.type),
-            (first.number, second.number), (first.host, second.host), (first.user, second.user),
-            (first.name, second.name),
-        )
-    )  # fmt: skip
+def _codes(country: str) -> Collection[str]:
+    """The calling code of a region, or the one that is written."""
+    if country.startswith("+"):
+        return (country[1:],)
+    return {str(code) for code in numbers.CALLING_CODES if country in emergencies.regions(str(code))}
+
+
+def _calling_code(head: str) -> str:
+    """The calling code that a number in E.164 begins with, "" when it does not tell."""
+    codes = (head[1 : 1 + length] for length in (1, 2, 3) if head.startswith("+"))
+    return next((code for code in codes if code.isdigit() and int(code) in numbers.CALLING_CODES), "")
 
 
 def read_secret(path: Path) -> tuple[str | None, str | None, str | None]:
@@ -468,8 +665,6 @@ def load(
         else:
             loader.add(document, path.parent)
     built = loader.build()
-    if any(not fault.warning for fault in loader.faults):
-        raise ConfigurationError(in_order(loader.faults))
     return built, in_order(loader.faults)
 
 

@@ -1,4 +1,7 @@
-"""The shape of dialplan files: a model per table. What tables say about one another is checked in load.py."""
+"""The shape of dialplan files: a model per table. What tables say about one another is checked in load.py.
+
+The texts below the keys are the reference in dialplan/README.md (ops/reference.py writes it there).
+"""
 
 from __future__ import annotations
 
@@ -18,68 +21,246 @@ def one_or_more(value: object) -> object:
 
 Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
 Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Spelling = Literal["e164", "international", "national"]
 
 
 class NumbersSection(Section):
+    """How numbers are read."""
+
     region: str | None = None
+    """Where people dial from (`"US"`), for national, short and emergency numbers; `[users]` may say otherwise."""
     unassigned: Literal["refuse", "route"] = "refuse"
+    """What becomes of numbers that nobody has."""
+    zone: str | None = None
+    """The time zone of `hours`, as `"Europe/London"`, for rules that name none."""
+    anonymous_prefix: Text | None = None
+    """What is dialled before a number to call without name and number, as `"*67"`."""
+
+
+class LocationSection(Section):
+    """A civic address that goes along with emergency calls as PIDF-LO (RFC 5139, RFC 6442)."""
+
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    """Two letters of ISO 3166."""
+    state: Text | None = None
+    """State or province (A1)."""
+    county: Text | None = None
+    """County or district of it (A2)."""
+    city: Text | None = None
+    """City (A3)."""
+    district: Text | None = None
+    """Part of the city (A4)."""
+    street: Text | None = None
+    """Street (RD)."""
+    number: Text | None = None
+    """House number (HNO)."""
+    number_suffix: Text | None = None
+    """What follows the house number (HNS)."""
+    landmark: Text | None = None
+    """Landmark (LMK)."""
+    name: Text | None = None
+    """Who lives or works there (NAM)."""
+    building: Text | None = None
+    """Building (BLD)."""
+    unit: Text | None = None
+    """Apartment or suite (UNIT)."""
+    floor: Text | None = None
+    """Floor (FLR)."""
+    room: Text | None = None
+    """Room (ROOM)."""
+    location: Text | None = None
+    """Anything else that helps to find it (LOC)."""
+    postcode: Text | None = None
+    """Postal code (PC)."""
 
 
 class EmergencySection(Section):
+    """Emergency calls, before every rule and above every limit, for users of `[xmpp] users`. Required as soon as a rule
+    leads to numbers or short codes.
+    """
+
     action: Literal["route", "refuse"]
+    """`"route"` by `via`, or `"refuse"` at once with a clear text."""
     via: Words = ()
+    """Trunks, tried in this order."""
     foreign: Literal["emergency", "refuse"] = "emergency"
+    """What another country's number is, as 911 dialled in Britain."""
     numbers: Words = ()
+    """Emergency numbers of your own, beside the region's: 2 to 6 digits."""
+    callback: Text | None = None
+    """The number that is called back where the user has no `caller_id`, in E.164."""
+    location: LocationSection | None = None
+    """Where the users are."""
 
 
 class TrunkSection(Section):
+    """A provider or PBX."""
+
     name: Text
+    """What rules call it."""
     proxy: Text
+    """`sip:HOST`, with port and `;transport=` where needed."""
     username: Text | None = None
+    """For digest authentication, with `password_file`."""
     password_file: Text | None = None
+    """A file beside this one whose first line is the password."""
     register_: bool = Field(False, alias="register")
+    """Whether it wants to be told where we are."""
     from_: Text | None = Field(None, alias="from")
+    """The number that calls show where the user has no `caller_id`."""
     codecs: Annotated[Words, Field(min_length=1)] = ("PCMA", "PCMU")
+    """Of `PCMA`, `PCMU`, `G722` and `opus`, the best first."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
+    """How digits are sent. This version sends them as `rfc4733` only, and `check` says so."""
     srtp: Literal["off", "optional", "required"] = "off"
+    """Media encryption towards the trunk. This version has none, and `check` says so where it is required."""
     transcode: Literal["fallback", "never", "prefer-opus"] = "fallback"
-    max_calls: Annotated[int, Field(ge=1)] | None = None
+    """When media is transcoded: where no codec is common, never, or to give XMPP Opus."""
+    max_calls: Count | None = None
+    """Calls at a time, in both directions."""
     allow: Words = ()
+    """Networks that its calls come from, beside the address in `proxy`."""
+    policy: Text | None = None
+    """The `[[policy]]` that numbers follow."""
+
+
+class FormatSection(Section):
+    """How a number is spelled."""
+
+    format: Spelling = "e164"
+    """`e164` is +442079460018, `international` 442079460018, `national` what is dialled in the policy's region: there
+    02079460018, and 00442079460018 elsewhere."""
+    prefix: str = ""
+    """What stands before it."""
+    exceptions: Annotated[dict[str, Spelling], Field(strict=False, default_factory=dict)]
+    """Patterns of E.164 numbers, as `"+1800*"`, with the format of theirs, which has no prefix."""
+
+
+class PolicySection(Section):
+    """How a trunk, or a rule, wants numbers spelled; without one they are E.164."""
+
+    name: Text
+    """What trunks and rules call it."""
+    region: str | None = None
+    """Whose numbers are national; by default the region of `[numbers]`."""
+    to: FormatSection = Field(default_factory=lambda: FormatSection.model_validate({}))
+    """The number that is called."""
+    from_: FormatSection = Field(default_factory=lambda: FormatSection.model_validate({}), alias="from")
+    """The caller's number in From."""
+    asserted: FormatSection | None = None
+    """The caller's number in P-Asserted-Identity, which is sent only where this is set, or for anonymous calls."""
+
+
+class LimitSection(Section):
+    """What may be used at a time. Has one of `user`, `group` and `trunk`."""
+
+    user: Words = ()
+    """JIDs with `*`, or `@group`: each user counts for himself. The first `[[limit]]` that is for a user counts."""
+    group: Text | None = None
+    """A group, which counts as a whole."""
+    trunk: Text | None = None
+    """A trunk, in both directions."""
+    concurrent: Count | None = None
+    """Calls at a time."""
+    per_minute: Count | None = None
+    """Calls that begin within a minute."""
+    longest: Count | None = None
+    """Seconds until a call is ended."""
+
+
+class UserSection(Section):
+    """What is set for a user, `[users."juliet@shakespeare.lit"]`, or for a group, `[users."@office"]`. A user's own
+    settings win over those of his groups.
+    """
+
+    caller_id: Text | None = None
+    """The number that his calls show, in E.164; it wins over a trunk's `from`."""
+    display: Text | None = None
+    """The name that his calls show."""
+    region: str | None = None
+    """Where he dials from; without it the country of his `caller_id`, and then the region of `[numbers]`."""
+    anonymous: bool | None = None
+    """Whether his calls withhold name and number (RFC 3323, RFC 3325). Trunks are still told, in confidence."""
 
 
 class MatchSection(Section):
+    """What a rule is for: all that it says has to be so. Each key is a word or a list, of which one has to fit."""
+
     kind: Words = ()
+    """`number`, `short`, `uri` or `name`; never `emergency`."""
     country: Words = ()
+    """Regions (`"US"`) or calling codes (`"+44"`)."""
     type: Words = ()
+    """`fixed_line`, `mobile` (each also what is known only as one of the two), `toll_free`, `premium_rate`,
+    `shared_cost`, `voip`, `personal_number`, `pager`, `uan`, `voicemail`, `satellite`, `unknown`."""
     number: Words = ()
+    """Numbers as +E.164 or short codes, with `*` for any digits."""
     host: Words = ()
+    """The host of a SIP address; `*.example.com` for the hosts below one."""
     user: Words = ()
+    """The user part of a SIP address, with `*` for any text."""
     name: Words = ()
+    """The local part of a name, with `*` for any text."""
     from_: Words = Field((), alias="from")
+    """Callers: JIDs with `*`, or `@group`. Without it a rule is for users of `[xmpp] users`; `check` warns of rules for
+    others."""
+    regex: Words = ()
+    """Regular expressions for the whole of what is called: a number, a short code, `user@host` or a name, in lower
+    case. They are matched in one pass, so there are no back references and no looking around."""
+    hours: Words = ()
+    """When the rule holds, as `"Mon-Fri 08:00-18:00"`, `"Sat"` or `"22:00-06:00"`."""
+    zone: str | None = None
+    """The time zone of `hours`."""
 
 
 class RouteSection(Section):
+    """Calls from XMPP. The first rule that matches decides, by `via` or by `refuse`."""
+
     name: Text
+    """What explanations and call records call it."""
     match: MatchSection = Field(default_factory=lambda: MatchSection.model_validate({}))
+    """What it is for, as below; without it everything."""
     via: Words = ()
+    """Trunks, tried one after the other while they are out of order; `"direct"` for the host in the address itself; or
+    `"echo"`, the test line."""
     refuse: Text | None = None
+    """A text for the caller, in place of `via`."""
+    policy: Text | None = None
+    """The `[[policy]]` that numbers follow, in place of the trunk's."""
+    anonymous: bool | None = None
+    """Whether calls withhold name and number, whatever `[users]` says."""
 
 
 class InboundMatchSection(Section):
+    """What an inbound rule is for."""
+
     source: Literal["any"] | None = None
+    """`"any"`: also for callers who are no trunk; without it a rule is for trunks."""
     trunk: Words = ()
+    """Trunks that the call comes from."""
     number: Words = ()
+    """Numbers in any spelling, or `+E.164` with a `*` at the end."""
     user: Words = ()
+    """The user part, as `juliet%shakespeare.lit`, with `*`."""
 
 
 class InboundSection(Section):
+    """Calls from SIP. The first rule that matches decides."""
+
     name: Text | None = None
+    """What explanations and call records call it."""
     match: InboundMatchSection
+    """What it is for, as below."""
     to: Annotated[Words, Field(min_length=1)]
+    """Users of `[xmpp] users`; `{user}` for what the first `*` of the user pattern stands for."""
     ring: Literal["parallel", "sequence"] = "parallel"
+    """All at once, or one after the other."""
 
 
 class ExpectSection(Section):
+    """What must become of an example: `outcome`, and whatever else matters."""
+
     outcome: Literal["route", "refuse"]
     kind: str | None = None
     number: str | None = None
@@ -89,22 +270,36 @@ class ExpectSection(Section):
     reason: str | None = None
     to: Words | None = None
     ring: Literal["parallel", "sequence"] | None = None
+    caller: Words | None = None
+    """The user part of From towards each via, `"anonymous"` where it is withheld and `""` where it is our own form."""
 
 
 class ExampleSection(Section):
+    """A call and what must become of it; `check` proves it."""
+
     from_: Text | None = Field(None, alias="from")
+    """Who calls; some user of `[xmpp] users` when left out."""
     to: Text | None = None
+    """What he calls, without the gateway's domain."""
     inbound: Text | None = None
+    """In place of both: the URI that SIP calls."""
     trunk: Text | None = None
+    """The trunk that it comes from."""
     region: Text | None = None
+    """Where it is dialled."""
     at: datetime | None = None
+    """When; rules with `hours` need it."""
     expect: ExpectSection
+    """What must become of it."""
 
 
 SINGLE: Mapping[str, type[Section]] = {"numbers": NumbersSection, "emergency": EmergencySection}
 REPEATED: Mapping[str, type[Section]] = {
+    "policy": PolicySection,
     "trunk": TrunkSection,
+    "limit": LimitSection,
     "route": RouteSection,
     "inbound": InboundSection,
     "example": ExampleSection,
 }
+NAMED: Mapping[str, type[Section]] = {"users": UserSection}

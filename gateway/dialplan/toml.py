@@ -40,7 +40,9 @@ _STRINGS = {
 class Section(BaseModel):
     """A table of a file: unknown keys are faults, values are never bent into another type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_default=True, use_attribute_docstrings=True
+    )
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -1,0 +1,98 @@
+"""Rules that are never reached: an earlier one is certain to match all that they do.
+
+Certain cases alone. A star of the later rule is taken as a character that only a star of the earlier one stands for,
+regular expressions cover their equals, and what several earlier rules cover together is not looked for. Which earlier
+rules come into question is asked of an index, so that ten thousand rules are compared with a few each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from gateway.dialplan.index import Facts, Index, expanded
+from gateway.dialplan.patterns import Globs
+from gateway.dialplan.rules import InboundMatch, Match
+
+Groups = Mapping[str, Collection[str]]
+
+
+def unreached(matches: Sequence[Match], groups: Groups, users: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of a rule that is never reached, and the first before it that matches all that it does."""
+    ours = tuple(f"*@{domain}" for domain in users)
+    index = Index(matches, groups)
+    for later, match in enumerate(matches):
+        callers = tuple(expanded(match.from_, groups)) or ours
+        for earlier in index.find(_probe(match, callers)):
+            if earlier >= later:
+                break
+            if _covers(matches[earlier], match, groups, ours):
+                yield later, earlier
+                break
+
+
+def unreached_inbound(matches: Sequence[InboundMatch]) -> Iterator[tuple[int, int]]:
+    """The same for calls from SIP."""
+    plain = [Match(number=match.number, user=match.user) for match in matches]
+    index = Index(plain, {})
+    for later, match in enumerate(matches):
+        for earlier in index.find(_probe(plain[later], ())):
+            if earlier >= later:
+                break
+            first = matches[earlier]
+            sources = (first.any_source or not match.any_source) and _among(first.trunk, match.trunk)
+            if sources and _covers(plain[earlier], plain[later], {}, ()):
+                yield later, earlier
+                break
+
+
+def _probe(match: Match, callers: Sequence[str]) -> Facts:
+    """One thing that the rule matches of each condition, its stars and all: whoever covers it is found by that."""
+
+    def first(patterns: Sequence[str]) -> str | None:
+        return patterns[0] if patterns else None
+
+    return Facts(
+        kind=first(match.kind),
+        number=first(match.number),
+        text=match.regex[0].heads()[0] if match.regex else None,
+        user=first(match.user),
+        host=first(match.host),
+        name=first(match.name),
+        caller=first(callers),
+        types=match.type[:1],
+        countries=match.country[:1],
+    )
+
+
+def _covers(first: Match, second: Match, groups: Groups, ours: Sequence[str]) -> bool:
+    """Whether everything that `second` matches is certain to be matched by `first`."""
+    if first.hours and not (second.hours and first.hours.cover(second.hours)):
+        return False
+    return (
+        _among(first.kind, second.kind)
+        and _among(first.country, second.country)
+        and _among(first.type, second.type)
+        and _among(first.regex, second.regex)
+        and all(
+            not ours_ or (bool(theirs) and globs.cover(theirs))
+            for ours_, globs, theirs in (
+                (first.number, first.numbers, second.number),
+                (first.host, first.hosts, second.host),
+                (first.user, first.users, second.user),
+                (first.name, first.names, second.name),
+            )
+        )
+        and _callers_cover(first, second, groups, ours)
+    )
+
+
+def _among(ours: Collection[object], theirs: Collection[object]) -> bool:
+    return not ours or (bool(theirs) and all(each in ours for each in theirs))
+
+
+def _callers_cover(first: Match, second: Match, groups: Groups, ours: Sequence[str]) -> bool:
+    if first.from_ == second.from_:
+        return True
+    wide = Globs(tuple(expanded(first.from_, groups)) if first.from_ else ours)
+    narrow = tuple(expanded(second.from_, groups)) if second.from_ else tuple(ours)
+    return bool(narrow) and wide.cover(narrow)
