@@ -149,13 +149,13 @@ class Device(Person):
 class Phone(Person, asyncio.DatagramProtocol):
     """A SIP phone that is also the trunk's proxy: it acknowledges what has to be, the rest a scene tells it to say."""
 
-    def __init__(self, gateway: Callable[[], tuple[str, int]]) -> None:
+    def __init__(self, gateway: Callable[[], tuple[str, int]], first: int = 1) -> None:
         super().__init__()
         self.confirming = False  # every 200 to an INVITE of its own, by itself
         self._gateway = gateway
         self._wire: asyncio.DatagramTransport | None = None
         self._seen: set[bytes] = set()
-        self._calls = itertools.count(1)
+        self._calls = itertools.count(first)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast(asyncio.DatagramTransport, transport)
@@ -328,7 +328,7 @@ class Scene:
         self.traced: list[Rung] = []
         self.devices: list[Device] = []
         self.phone = Phone(lambda: self._sip)  # the trunk, 127.0.0.1
-        self.stranger = Phone(lambda: self._sip)  # 127.0.0.2
+        self.stranger = Phone(lambda: self._sip, first=1001)  # 127.0.0.2; no Call-ID is the other one's
         self._sip = ("127.0.0.1", 0)
 
     async def __aenter__(self) -> Scene:

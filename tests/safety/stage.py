@@ -1,0 +1,95 @@
+"""The stage of the scenarios with more to break: a carrier with names, a direct peer, strangers, what XMPP was sent.
+
+127.0.0.1   the carrier (scene.phone), also sbc.carrier.example, and whatever `names` says
+127.0.0.2   a stranger, or somebody who is called directly (scene.stranger)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+
+from gateway.addresses import SipUri
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.plan import Emergency, InboundMatch, InboundRule, Match, Plan, Rule, Trunk
+from gateway.reach import Reach
+from gateway.storage.records import CallRecord
+from tests.scenarios.scene import DOMAIN, JULIET, Device, Scene
+
+PREMIUM = "+19005550123"
+CARRIER = "sbc.carrier.example"
+
+
+class Stage(Scene):
+    """`names` is what DNS says when a call is routed, `dialled` (the same by default) when it is placed."""
+
+    def __init__(self, names: Mapping[str, str] | None = None, allow: tuple[str, ...] = ("127.0.0.0/8",)) -> None:
+        super().__init__()
+        self.names = {CARRIER: "127.0.0.1", **(names or {})}
+        self.sent: list[ET.Element] = []  # to the XMPP server
+        self._reach = Reach(allow)
+
+    def plan(self) -> Plan:
+        host, port = self.phone.address
+        return Plan(
+            users=("shakespeare.lit",),
+            own=frozenset({DOMAIN}),
+            endpoints=frozenset({("127.0.0.1", 5060)}),
+            region="US",
+            emergency=Emergency("route", ("carrier",)),
+            trunks={
+                "carrier": Trunk(
+                    "carrier", SipUri("sip", None, host, port), allow=(ipaddress.ip_network(f"{host}/32"),)
+                ),
+                "names": Trunk("names", SipUri("sip", None, CARRIER, port)),
+            },
+            routes=(
+                Rule("premium", Match(kind=(Kind.NUMBER,), type=("premium_rate",)), refuse="no premium numbers"),
+                Rule("test line", Match(kind=(Kind.NAME,), name=("echo",)), via=("echo",)),
+                Rule("desk", Match(kind=(Kind.NAME,), name=("desk",)), via=("carrier",)),
+                Rule("friends", Match(kind=(Kind.URI,)), via=("direct",)),
+                Rule("numbers", Match(kind=(Kind.NUMBER,)), via=("carrier",)),
+            ),
+            inbound=(
+                InboundRule("number", InboundMatch(number=("+12025550100",)), (JULIET,)),
+                InboundRule(
+                    "anybody", InboundMatch(any_source=True, user=("*%shakespeare.lit",)), ("{user}@shakespeare.lit",)
+                ),
+            ),
+        )
+
+    async def look_up(self, uri: SipUri) -> frozenset[str]:
+        if uri.host in self.names:
+            return frozenset({self.names[uri.host]})
+        return await super().look_up(uri)
+
+    def permit(self, address: str) -> bool:
+        return self._reach.permits(address) and not self.switchboard.is_trunk(address)
+
+    async def calls(self, local: str, caller: str = f"{JULIET}/balcony") -> CallRecord:
+        """The record of a call that is over by itself, because it was refused."""
+        device = self.device(caller)
+        device.initiates(f"{local}@{DOMAIN}", "s1")
+        record = await self.over()
+        await self.phone.is_heard()
+        await self.stranger.is_heard()
+        return record
+
+    @property
+    def invited(self) -> bool:
+        """Whether anybody on the SIP side was called."""
+        return "INVITE" in self.phone.heard + self.stranger.heard or "INVITE" in self.said
+
+    @property
+    def said(self) -> list[str]:
+        """Labels of all SIP messages of calls that went out."""
+        return [rung.what.label for rung in self.traced if getattr(rung.what, "peer", "") == "sip" and rung.what.sent]
+
+    def _deliver(self, stanza: ET.Element) -> None:
+        self.sent.append(stanza)
+        super()._deliver(stanza)
+
+    def told(self, device: Device) -> list[ET.Element]:
+        """Everything that was sent to a device or its user."""
+        return [stanza for stanza in self.sent if stanza.get("to", "").startswith(device.jid.partition("/")[0])]
