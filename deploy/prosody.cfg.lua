@@ -2,6 +2,7 @@
 -- Whatever differs between them comes from the environment: Prosody shows XMPP_DOMAIN as ENV_XMPP_DOMAIN.
 -- To put the gateway beside a Prosody that you have, only the Component block at the end is needed.
 
+local number = Lua and Lua.tonumber or tonumber -- Prosody 13 hides Lua's own functions in `Lua`
 local listen = ENV_XMPP_LISTEN or "127.0.0.1"
 local domain = ENV_XMPP_DOMAIN or "shakespeare.lit"
 local data = ENV_XMPP_DATA or "/var/lib/prosody"
@@ -13,12 +14,12 @@ pidfile = data .. "/prosody.pid"
 log = { { levels = { min = ENV_XMPP_LOG or "info" }, to = "console" } }
 
 interfaces = { listen }
-c2s_ports = { tonumber(ENV_XMPP_CLIENT_PORT or "5222") }
+c2s_ports = { number(ENV_XMPP_CLIENT_PORT or "5222") }
 c2s_direct_tls_ports = {}
 component_interfaces = { listen }
-component_ports = { tonumber(ENV_XMPP_COMPONENT_PORT or "5347") }
+component_ports = { number(ENV_XMPP_COMPONENT_PORT or "5347") }
 http_interfaces = { listen }
-http_ports = { tonumber(ENV_XMPP_HTTP_PORT or "5280") }
+http_ports = { number(ENV_XMPP_HTTP_PORT or "5280") }
 https_ports = {}
 http_default_host = domain
 

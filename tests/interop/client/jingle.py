@@ -137,7 +137,7 @@ def reason(condition: str) -> ET.Element:
 
 def read_reason(jingle: ET.Element) -> str:
     element = jingle.find(f"{{{JINGLE}}}reason")
-    conditions = [child for child in element or () if not child.tag.endswith("}text")]
+    conditions = [] if element is None else [child for child in element if not child.tag.endswith("}text")]
     return conditions[0].tag.partition("}")[2] if conditions else ""
 
 
