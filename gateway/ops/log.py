@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import sys
@@ -43,6 +44,8 @@ _SECRET_TEXT = (
     re.compile(r"(?P<keep><handshake[^>]{0,200}>)[^<]+", re.IGNORECASE),  # XEP-0114 §3
     re.compile(r"(?P<keep>://[^/\s:@]{0,64}:)[^/\s@]{1,256}(?=@)"),  # a URL's password, RFC 3986 §3.2.1
 )
+# A word of each: most texts have none, and every line of a flood is looked at.
+_SIGNS = ("authorization", "ice-pwd", "inline:", "pwd=", "<handshake", "://")
 _MANY_LINES = frozenset({"exception", "stack"})
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -64,12 +67,19 @@ def redact(_logger: WrappedLogger | None, _method: str, event: EventDict) -> Eve
     return {key: _clean(key, value, DEPTH) for key, value in event.items()}
 
 
+@functools.lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
+
+
 def _clean(key: str, value: Any, depth: int) -> Any:
-    if _SECRET_KEY.search(key) and value not in (None, "", True, False):
+    if _is_secret(key) and value not in (None, "", True, False):
         return REDACTED
     if isinstance(value, str):
-        for pattern in _SECRET_TEXT:
-            value = pattern.sub(rf"\g<keep>{REDACTED}", value)
+        small = value.lower()
+        if any(sign in small for sign in _SIGNS):
+            for pattern in _SECRET_TEXT:
+                value = pattern.sub(rf"\g<keep>{REDACTED}", value)
         return value
     if isinstance(value, bytes):
         return _clean(key, value.decode("utf-8", "backslashreplace"), depth)
