@@ -38,6 +38,7 @@ T = TypeVar("T")
 _EVENTS: dict[str, type[MediaEvent]] = {kind.__name__: kind for kind in (Connected, Lost, Digit)}
 _BOOT = 10.0  # s, until a new process answers
 _HEARTBEAT = 2.0  # s between pings, and how long one may take
+_MISSED = 3  # pings in a row; a machine that is busy for a moment must not cost a worker its calls
 _FAREWELL = 3.0  # s, until a worker that was told to end is killed
 _HEALTHY = 10.0  # s; a process that lived shorter is started again with growing delay
 _MAX_DELAY = 5.0
@@ -303,14 +304,19 @@ class Slot:
     async def _watch(self, process: asyncio.subprocess.Process, client: NgClient) -> None:
         """Until the process is gone, or is beyond hope."""
         gone = asyncio.ensure_future(process.wait())
+        missed = 0
         try:
-            while True:
+            while missed < _MISSED:
                 await asyncio.wait((gone,), timeout=_HEARTBEAT)
                 if gone.done():
                     log.error("media worker died", worker=self._number, status=gone.result(), calls=len(self.calls))
                     return
-                await self._answers(process, client, _HEARTBEAT)
-        except MediaError:
+                try:
+                    await self._answers(process, client, _HEARTBEAT)
+                    missed = 0
+                except MediaError:
+                    missed += 1
+                    log.warning("media worker is late", worker=self._number, missed=missed, calls=len(self.calls))
             log.error("media worker does not answer", worker=self._number, calls=len(self.calls))
         finally:
             gone.cancel()

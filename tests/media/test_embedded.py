@@ -12,8 +12,9 @@ import pytest
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
-from gateway.media.embedded import EmbeddedEngine, MediaSettings, share
+from gateway.media.embedded import EmbeddedEngine, MediaSettings, Slot, share
 from gateway.media.engine import Connected, Digit, LegKind, Lost
+from gateway.media.ng import NgClient
 from gateway.media.rtp import DigitReader, steps
 from gateway.session.model import Codec, Setup, Stream, Transport
 from tests.media.ends import (
@@ -287,6 +288,27 @@ async def test_a_worker_that_hangs_is_replaced(make_engine: MakeEngine, monkeypa
     assert (await events(engine).of(Lost, "caller")).cause is Cause.INTERNAL
     await engine.allocate("next", "caller", LegKind.RTP)
     assert engine.processes != (process,)
+
+
+async def test_a_worker_that_was_late_keeps_its_calls(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.media.embedded._HEARTBEAT", 0.1)
+    engine = await make_engine()
+    await engine.allocate("call", "caller", LegKind.RTP)
+    before, answers = engine.processes, Slot._answers
+    asked: list[float] = []
+    in_time = asyncio.Event()
+
+    async def late_at_first(process: asyncio.subprocess.Process, client: NgClient, patience: float) -> None:
+        asked.append(patience)
+        if len(asked) < 3:
+            raise MediaError("no answer to ping")
+        await answers(process, client, SAFETY)
+        in_time.set()
+
+    monkeypatch.setattr(Slot, "_answers", staticmethod(late_at_first))
+    await asyncio.wait_for(in_time.wait(), SAFETY * 2)
+    assert engine.processes == before
+    assert "caller" in await engine.statistics("call")
 
 
 async def test_the_dead_tell_no_more_of_calls_that_were_released(make_engine: MakeEngine) -> None:
