@@ -276,7 +276,7 @@ _VISUAL = " -.()[]/\u00a0\u00ad\u00b7\u2010\u2011\u2012\u2013\u2014\u2212\u200b\
 _DIRECTION = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _SEPARATORS = str.maketrans("", "", _VISUAL + _DIRECTION)
 _DIALLED = re.compile(r"\+?[0-9*#]+", re.ASCII)
-_ALIKE = re.compile(r"\+?(?=[*#]*\d)[\d*#]+")  # digits of any script
+_ALIKE = re.compile(r"(?=[+*#]*\d)[+\d*#]+")  # digits of any script, and a + behind a service code: *31#+1202…
 _SOS = re.compile(r"urn:service:sos(?:\.[a-z-]{1,32})*")
 
 
@@ -459,9 +459,9 @@ def _dialled_local(address: Dialled) -> str:
 
 
 def _sip_local(uri: SipUri) -> str:
-    if not uri.user:
+    user = folded(uri.user or "")
+    if not user:  # some characters fold to nothing (RFC 3454 table B.1)
         raise AddressError(f"a SIP URI without a user: {_shown(str(uri))}")
-    user = folded(uri.user)
     bare = user[0] != "%" and user[-1] != "%" and "%%" not in user
     local = "".join(_escaped(user, "" if bare else "%", _ALL_CODES))
     if uri.scheme != "sip" or _scheme(local)[0]:

@@ -222,8 +222,13 @@ class Switchboard:
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
     async def _route_from_xmpp(self, line: _Line, incoming: xmpp.IncomingCall, caller: str) -> None:
-        resolved = await self._host_of(incoming.local)
-        self._begin(line, self._offer_from_xmpp(line, incoming, caller, resolved))
+        try:
+            resolved = await self._host_of(incoming.local)
+            offered = self._offer_from_xmpp(line, incoming, caller, resolved)
+        except Exception:  # a bug of ours: he is told, and no call stays behind that nobody ends
+            log.exception("a call could not be routed", call=line.id)
+            offered = ev.Refused(Cause.INTERNAL)
+        self._begin(line, offered)
 
     async def _host_of(self, local: str) -> frozenset[str]:
         """What the host of a contact's SIP URI resolves to: a name for a trunk is that trunk (safety rule 2)."""
@@ -289,14 +294,19 @@ class Switchboard:
             str(incoming.uri),
             key=incoming.key,
         )
-        line = self._new_line(leg, facts, Towards.SIP, Towards.XMPP)
         local = self._caller_local(incoming, identity, trunk)
+        line = self._new_line(leg, facts, Towards.SIP, Towards.XMPP)
         line.make_callee = lambda attempt, to, sink: self._ask_xmpp(
             line, attempt, to, sink, local, trusted=trunk is not None
         )
         policy = _policy(trunk)
         line.policy_of = lambda destination: policy
-        self._begin(line, self._offer_from_sip(line, incoming, trunk))
+        try:
+            offered = self._offer_from_sip(line, incoming, trunk)
+        except Exception:  # as above
+            log.exception("a call could not be routed", call=line.id)
+            offered = ev.Refused(Cause.INTERNAL)
+        self._begin(line, offered)
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
     def _offer_from_sip(self, line: _Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:

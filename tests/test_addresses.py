@@ -497,6 +497,7 @@ def test_any_uri_is_read_back_as_it_was_written(uri: SipUri) -> None:
 
 @given(URI)
 @example(SipUri("sip", r"\25", "h"))
+@example(SipUri("sip", "\xad", "h"))
 @example(SipUri("sip", "sip:a", "h", None, (("x", r"\3b;%"),)))
 def test_from_sip_to_jid_and_back_is_equality_after_case_folding(uri: SipUri) -> None:
     try:

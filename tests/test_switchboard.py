@@ -473,3 +473,22 @@ async def test_stopping_ends_every_call_with_its_cause_and_writes_every_record()
 )
 async def test_an_address_maps_whatever_the_dialplan_says_about_calling_it(local: str, mapped: bool) -> None:
     assert Scene().board.mappable(local) is mapped
+
+
+async def test_a_bug_in_routing_ends_the_call_and_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("gateway.dialplan.plan.route", broken)
+    monkeypatch.setattr("gateway.dialplan.plan.inbound", broken)
+    scene = Scene()
+    for leg, _ in (scene.from_xmpp("+12025550123"), scene.from_sip("sip:desk@sip.example.com")):
+        await scene.until(lambda leg=leg: leg.told != [])  # type: ignore[misc]
+        assert leg.told == [("hang_up", Cause.INTERNAL, "")]
+    await scene.until(lambda: scene.board.live == 0)
+
+
+async def test_a_caller_whose_name_folds_to_nothing_is_a_caller_all_the_same() -> None:
+    scene = Scene()
+    scene.from_sip("sip:desk@sip.example.com", from_="sip:%C2%AD@192.0.2.5")
+    assert (await scene.dialled()).made_for[1] == f"anonymous%192.0.2.5@{DOMAIN}"

@@ -2,6 +2,7 @@
 
 127.0.0.1   the carrier (scene.phone), also sbc.carrier.example, and whatever `names` says
 127.0.0.2   a stranger, or somebody who is called directly (scene.stranger)
+    127.0.0.3   we ourselves
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Stage(Scene):
         return Plan(
             users=("shakespeare.lit",),
             own=frozenset({DOMAIN}),
-            endpoints=frozenset({("127.0.0.1", 5060)}),
+            endpoints=frozenset({("127.0.0.3", 5060)}),
             region="US",
             emergency=Emergency("route", ("carrier",)),
             trunks={

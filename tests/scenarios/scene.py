@@ -152,6 +152,7 @@ class Phone(Person, asyncio.DatagramProtocol):
     def __init__(self, gateway: Callable[[], tuple[str, int]], first: int = 1) -> None:
         super().__init__()
         self.confirming = False  # every 200 to an INVITE of its own, by itself
+        self.busy = False  # every INVITE is refused, by itself
         self._gateway = gateway
         self._wire: asyncio.DatagramTransport | None = None
         self._seen: set[bytes] = set()
@@ -178,6 +179,8 @@ class Phone(Person, asyncio.DatagramProtocol):
             return
         if isinstance(message, Request) and message.method in ("BYE", "CANCEL"):
             self.answers(message, 200)
+        if isinstance(message, Request) and message.method == "INVITE" and self.busy:
+            self.answers(message, 486)
         to_invite = (message.headers.get("CSeq") or "").endswith("INVITE")  # it echoes what we sent, mutants too
         if isinstance(message, Response) and to_invite and message.status_code >= 300:
             self._acknowledges(message)
@@ -198,9 +201,13 @@ class Phone(Person, asyncio.DatagramProtocol):
             raise TypeError(label)
         return message
 
-    def answers(self, request: Request, status: int, session: Session | None = None) -> None:
+    def answers(
+        self, request: Request, status: int, session: Session | None = None, *, contact: str = "", route: str = ""
+    ) -> None:
         response = respond(request, status, tag="phone")
-        response.headers.add("Contact", self._contact)
+        response.headers.add("Contact", contact or self._contact)
+        if route:
+            response.headers.add("Record-Route", route)
         if session is not None:
             response.headers.add("Content-Type", "application/sdp")
             response.body = sdp.render(session).encode()
