@@ -22,6 +22,11 @@ class Framer:
         self._searched = 0
         self._size = 0  # of the message at the front once its head is complete, 0 before
 
+    @property
+    def midway(self) -> bool:
+        """A message was begun and is not complete."""
+        return len(self._buffer) > 0
+
     def feed(self, data: bytes) -> list[bytes]:
         """Raises SipError when the stream makes no sense any more; it is to be closed then."""
         self._buffer += data

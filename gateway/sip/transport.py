@@ -30,6 +30,7 @@ MAX_STREAMS = 2000
 MAX_STREAMS_PER_SOURCE = 64
 MAX_UNSENT = 1024 * 1024  # octets that a peer may leave unread
 IDLE = 3600.0  # seconds without an octet until a stream is closed
+WHOLE = 32.0  # seconds for the first message of whoever connects to us, and for the rest of one that was begun
 CONNECT = 4.0  # seconds for a TCP handshake
 
 OnMessage = Callable[[bytes, Flow, bool], None]  # octets, flow, framed
@@ -222,7 +223,7 @@ class Transports:
         stream = self._adopt(writer, remote)
         stream.task = asyncio.current_task()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._run(stream, reader)
+            await self._run(stream, reader, owes=True)
 
     def _adopt(self, writer: asyncio.StreamWriter, remote: Address) -> _Stream:
         local: Address = writer.get_extra_info("sockname")[:2]
@@ -233,15 +234,22 @@ class Transports:
         self._sources[remote[0]] += 1
         return stream
 
-    async def _run(self, stream: _Stream, reader: asyncio.StreamReader) -> None:
+    async def _run(self, stream: _Stream, reader: asyncio.StreamReader, *, owes: bool = False) -> None:
+        """Until it ends. While a message is owed, single octets now and then do not keep it open."""
         framer = Framer()
+        loop = asyncio.get_running_loop()
+        due = loop.time() + (WHOLE if owes else IDLE)
         try:
             while True:
-                async with asyncio.timeout(IDLE):
+                async with asyncio.timeout_at(due):
                     data = await reader.read(65_536)
                 if not data:
                     return
-                for message in framer.feed(data):
+                messages = framer.feed(data)
+                owed, owes = owes, framer.midway or (owes and not messages)
+                if messages or not owed:
+                    due = loop.time() + (WHOLE if owes else IDLE)
+                for message in messages:
                     if message == PING:
                         stream.writer.write(PONG)
                     else:

@@ -49,3 +49,12 @@ def test_a_stream_that_makes_no_sense_is_given_up(stream: bytes) -> None:
 
 def test_content_length_is_found_in_any_spelling() -> None:
     assert content_length(b"X\r\nCONTENT-LENGTH:7") == 7
+
+
+def test_it_is_known_whether_a_message_was_begun() -> None:
+    framer = Framer()
+    assert not framer.midway
+    framer.feed(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n")
+    assert framer.midway
+    assert len(framer.feed(b"\r\n")) == 1
+    assert not framer.midway

@@ -115,6 +115,27 @@ async def test_a_stream_that_makes_no_sense_is_cut_and_a_ping_answered(ends: End
     writer.close()
 
 
+async def test_whoever_connects_says_something_whole_in_time(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE", 0.2)
+    _, port = await ends.transports.listen("TCP", "127.0.0.1", 0)
+    streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    silent, slow, sound = streams
+    sound[1].write(MESSAGE)
+    slow[1].write(MESSAGE)
+    await ends.receive()
+    await ends.receive()
+    async with asyncio.timeout(5):
+        while not slow[0].at_eof():
+            slow[1].write(b"I")  # as slowly as may be: it is the message that counts
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                await asyncio.wait_for(slow[0].read(1), 0.05)
+        assert await silent[0].read(1) == b""
+    sound[1].write(MESSAGE)
+    assert (await ends.receive())[0] == MESSAGE
+    for _, writer in streams:
+        writer.close()
+
+
 async def test_connections_of_one_source_are_counted(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_STREAMS_PER_SOURCE", 1)
     host, port = await ends.transports.listen("TCP", "127.0.0.1", 0)
