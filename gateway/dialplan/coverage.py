@@ -9,40 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from gateway.dialplan.index import Facts, Index, expanded
+from gateway.dialplan.index import Facts, expanded
 from gateway.dialplan.patterns import Globs
+from gateway.dialplan.plan import Plan
 from gateway.dialplan.rules import InboundMatch, Match
 
 Groups = Mapping[str, Collection[str]]
 
 
-def unreached(matches: Sequence[Match], groups: Groups, users: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Pairs of a rule that is never reached, and the first before it that matches all that it does."""
-    ours = tuple(f"*@{domain}" for domain in users)
-    index = Index(matches, groups)
-    for later, match in enumerate(matches):
-        callers = tuple(expanded(match.from_, groups)) or ours
-        for earlier in index.find(_probe(match, callers)):
+def unreached(plan: Plan) -> Iterator[tuple[int, int]]:
+    """The numbers of rules that are never reached, each with the first before it that matches all that it does."""
+    ours = tuple(f"*@{domain}" for domain in plan.users)
+    for later, rule in enumerate(plan.routes):
+        match = rule.match
+        callers = tuple(expanded(match.from_, plan.groups)) or ours
+        for earlier in plan.index.find(_probe(match, callers)):
             if earlier >= later:
                 break
-            if _covers(matches[earlier], match, groups, ours):
+            if _covers(plan.routes[earlier].match, match, plan.groups, ours):
                 yield later, earlier
                 break
 
 
-def unreached_inbound(matches: Sequence[InboundMatch]) -> Iterator[tuple[int, int]]:
+def unreached_inbound(plan: Plan) -> Iterator[tuple[int, int]]:
     """The same for calls from SIP."""
-    plain = [Match(number=match.number, user=match.user) for match in matches]
-    index = Index(plain, {})
-    for later, match in enumerate(matches):
-        for earlier in index.find(_probe(plain[later], ())):
+    for later, rule in enumerate(plan.inbound):
+        match = _plain(rule.match)
+        for earlier in plan.inbound_index.find(_probe(match, ())):
             if earlier >= later:
                 break
-            first = matches[earlier]
-            sources = (first.any_source or not match.any_source) and _among(first.trunk, match.trunk)
-            if sources and _covers(plain[earlier], plain[later], {}, ()):
+            first = plan.inbound[earlier].match
+            sources = (first.any_source or not rule.match.any_source) and _among(first.trunk, rule.match.trunk)
+            if sources and _covers(_plain(first), match, {}, ()):
                 yield later, earlier
                 break
+
+
+def _plain(match: InboundMatch) -> Match:
+    return Match(number=match.number, user=match.user)
 
 
 def _probe(match: Match, callers: Sequence[str]) -> Facts:

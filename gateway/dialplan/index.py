@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from gateway.dialplan.patterns import Heads, head_of
 from gateway.dialplan.rules import Match
@@ -39,10 +40,10 @@ class Index:
 
     def __init__(self, matches: Sequence[Match], groups: Groups) -> None:
         offers = [list(_conditions(match, groups)) for match in matches]
-        common: Counter[tuple[str, Hashable]] = Counter()
+        common: dict[str, Counter[Hashable]] = {}
         for offer in offers:
             for table, keys in offer:
-                common.update((table, key) for key in keys)
+                common.setdefault(table, Counter()).update(keys)
         self._heads: dict[str, Heads] = {}
         self._values: dict[Hashable, list[int]] = {}
         self._all: list[int] = []
@@ -50,12 +51,14 @@ class Index:
             if not offer:
                 self._all.append(number)
                 continue
-            table, keys = min(offer, key=lambda each: max(common[each[0], key] for key in each[1]))
-            for key in keys:
-                if isinstance(key, str):
-                    self._heads.setdefault(table, Heads()).add(key, number)
-                else:
+            table, keys = (
+                min(offer, key=lambda each: max(map(common[each[0]].__getitem__, each[1]))) if offer[1:] else offer[0]
+            )
+            if table == "values":
+                for key in keys:
                     self._values.setdefault(key, []).append(number)
+            else:
+                self._heads.setdefault(table, Heads()).add(cast(Collection[str], keys), number)
 
     def find(self, facts: Facts) -> list[int]:
         """The rules that this could match, in their order."""
@@ -83,9 +86,10 @@ def _conditions(match: Match, groups: Groups) -> Iterator[tuple[str, Collection[
     ):
         if patterns:
             heads = {head_of(pattern) for pattern in patterns}
-            ends = {head_of(pattern[::-1]) for pattern in patterns}
             if "" not in heads:
                 yield table, heads
+                continue
+            ends = {head_of(pattern[::-1]) for pattern in patterns}
             if "" not in ends:
                 yield f"{table}<", ends
     if match.regex:

@@ -166,14 +166,11 @@ class _Loader:
         callers = self._callers_set()
         limits = tuple(self._limits())
         routes, sound = self._routes()
-        self._unreached(sound)  # a rule with a fault does not say what it means
         if "emergency" not in self.present:
-            self._emergency_missing(sound)
-        inbound = self._inbounds()
+            self._emergency_missing([(table, routes[number]) for number, table in sound.items()])
+        inbound, sound_inbound = self._inbounds()
         examples = [self._example(table, section) for table, section in self.sections("example", ExampleSection)]
-        if any(not fault.warning for fault in self.faults):
-            raise ConfigurationError(in_order(self.faults))
-        return plan.Plan(
+        built = plan.Plan(
             users=self.users,
             own=self.own.own,
             endpoints=self.own.endpoints,
@@ -190,6 +187,12 @@ class _Loader:
             limits=limits,
             anonymous_prefix=prefix,
         )
+        # A rule with a fault does not say what it means.
+        self._unreached(coverage.unreached(built), built.routes, sound)
+        self._unreached(coverage.unreached_inbound(built), built.inbound, sound_inbound)
+        if any(not fault.warning for fault in self.faults):
+            raise ConfigurationError(in_order(self.faults))
+        return built
 
     def _region(self, table: _Table, keys: Place, region: str | None) -> str | None:
         if region is None or region in numbers.REGIONS:
@@ -297,16 +300,16 @@ class _Loader:
                 patterns, section.group, section.trunk, section.concurrent, section.per_minute, section.longest
             )
 
-    def _routes(self) -> tuple[list[plan.Rule], list[tuple[_Table, plan.Rule]]]:
-        """All rules, and those without a fault."""
-        routes, sound = [], []
-        for table, section in self.sections("route", RouteSection):
+    def _routes(self) -> tuple[list[plan.Rule], dict[int, _Table]]:
+        """All rules, and the tables of those without a fault by their numbers."""
+        rules: list[plan.Rule] = []
+        sound: dict[int, _Table] = {}
+        for number, (table, section) in enumerate(self.sections("route", RouteSection)):
             before = len(self.faults)
-            rule = self._route(table, section)
-            routes.append(rule)
+            rules.append(self._route(table, section))
             if table.sound and all(fault.warning for fault in self.faults[before:]):
-                sound.append((table, rule))
-        return routes, sound
+                sound[number] = table
+        return rules, sound
 
     def _emergency(self, table: _Table, section: EmergencySection) -> plan.Emergency:
         if section.action == "route" and not section.via:
@@ -464,12 +467,14 @@ class _Loader:
 
     def _contradiction(self, table: _Table, section: MatchSection) -> None:
         """Numbers that are of none of the rule's countries."""
+        if not section.country:
+            return
         countries = {code for country in section.country for code in _codes(country)}
         codes = [_calling_code(head_of(pattern)) for pattern in section.number]
-        if countries and codes and all(code and code not in countries for code in codes):
+        if codes and all(code and code not in countries for code in codes):
             where = "/".join(section.country)
             self.fault(table, ("match", "number"), f"never matches: none of these numbers is of {where}")
-        if section.type == ("satellite",) and section.country and not any(c.startswith("+") for c in section.country):
+        if section.type == ("satellite",) and not any(country.startswith("+") for country in section.country):
             self.fault(table, ("match", "type"), "never matches: satellite networks are of no country")
 
     def _impossible(self, table: _Table, section: MatchSection, kinds: Collection[Kind]) -> None:
@@ -516,26 +521,27 @@ class _Loader:
                     message = f"{meant} lets others than users of [xmpp] users call out, at your expense"
                     self.fault(table, place, message, warning=True)
 
-    def _unreached(self, routes: Sequence[tuple[_Table, plan.Rule]]) -> None:
-        matches = [rule.match for _, rule in routes]
-        for later, earlier in coverage.unreached(matches, self.groups, self.users):
-            table, rule = routes[later]
-            first = routes[earlier][1].name
-            self.fault(table, (), f"rule {rule.name!r} is never reached: {first!r} before it matches all that it does")
+    def _unreached(
+        self,
+        pairs: Iterator[tuple[int, int]],
+        rules: Sequence[plan.Rule | plan.InboundRule],
+        sound: Mapping[int, _Table],
+    ) -> None:
+        for later, earlier in pairs:
+            if later in sound and earlier in sound:
+                name, first = rules[later].name, rules[earlier].name
+                message = f"rule {name!r} is never reached: {first!r} before it matches all that it does"
+                self.fault(sound[later], (), message)
 
-    def _inbounds(self) -> list[plan.InboundRule]:
-        rules, sound = [], []
-        for number, (table, section) in enumerate(self.sections("inbound", InboundSection), 1):
+    def _inbounds(self) -> tuple[list[plan.InboundRule], dict[int, _Table]]:
+        rules: list[plan.InboundRule] = []
+        sound: dict[int, _Table] = {}
+        for number, (table, section) in enumerate(self.sections("inbound", InboundSection)):
             before = len(self.faults)
-            rule = self._inbound(table, section, number, self.region)
-            rules.append(rule)
+            rules.append(self._inbound(table, section, number + 1, self.region))
             if table.sound and len(self.faults) == before:
-                sound.append((table, rule))
-        for later, earlier in coverage.unreached_inbound([rule.match for _, rule in sound]):
-            table, rule = sound[later]
-            first = sound[earlier][1].name
-            self.fault(table, (), f"{rule.name!r} is never reached: {first!r} before it matches all that it does")
-        return rules
+                sound[number] = table
+        return rules, sound
 
     def _inbound(self, table: _Table, section: InboundSection, number: int, region: str | None) -> plan.InboundRule:
         match = section.match

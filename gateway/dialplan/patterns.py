@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-__all__ = ["Globs", "Heads", "head_of", "stands_for"]
+__all__ = ["NONE", "Globs", "Heads", "head_of", "stands_for"]
 
 
 def stands_for(pattern: str, text: str) -> str | None:
@@ -46,22 +46,28 @@ class Heads:
     __slots__ = ("_lengths", "_table")
 
     def __init__(self) -> None:
-        self._table: dict[str, list[int]] = {}
-        self._lengths: tuple[int, ...] = ()
+        self._table: dict[str, int | list[int]] = {}  # hardly a beginning has two, and 200,000 lists would be many
+        self._lengths: set[int] = set()
 
-    def add(self, head: str, number: int) -> None:
-        wanted = self._table.get(head)
-        if wanted is None:
-            self._table[head] = [number]
-            if len(head) not in self._lengths:
-                self._lengths = (*self._lengths, len(head))
-        else:
-            wanted.append(number)
+    def add(self, heads: Iterable[str], number: int) -> None:
+        """Someone wants texts that begin with one of these."""
+        table = self._table
+        for head in heads:
+            known = table.setdefault(head, number)
+            if known is number:
+                self._lengths.add(len(head))
+            elif isinstance(known, list):
+                known.append(number)
+            else:
+                table[head] = [known, number]
 
     def find(self, text: str, into: set[int]) -> None:
         """Adds the numbers of those whose beginning the text has."""
         for length in self._lengths:
-            if found := self._table.get(text[:length]):
+            found = self._table.get(text[:length])
+            if isinstance(found, int):
+                into.add(found)
+            elif found:
                 into.update(found)
 
 
@@ -71,7 +77,9 @@ class Globs:
     __slots__ = ("_heads", "_lengths", "_others", "_whole")
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        whole, heads, others = [], [], []
+        whole: list[str] = []
+        heads: list[str] = []
+        others: list[str] = []
         for pattern in patterns:
             star = pattern.find("*")
             if star < 0:
@@ -95,3 +103,6 @@ class Globs:
     def cover(self, patterns: Collection[str]) -> bool:
         """Whether what these patterns match is certain to be matched: each, star and all, is matched as a text."""
         return all(map(self.match, patterns))
+
+
+NONE = Globs(())

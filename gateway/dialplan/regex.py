@@ -234,7 +234,18 @@ class _Part:
 class Regex:
     """A compiled pattern. Two of the same pattern are equal. Raises RegexError."""
 
-    __slots__ = ("_explicit", "_first", "_follow", "_last", "_nullable", "_others", "_sets", "_steps", "pattern")
+    __slots__ = (
+        "_explicit",
+        "_first",
+        "_follow",
+        "_heads",
+        "_last",
+        "_nullable",
+        "_others",
+        "_sets",
+        "_steps",
+        "pattern",
+    )
 
     def __init__(self, pattern: str) -> None:
         if len(pattern) > MAX_PATTERN:
@@ -252,6 +263,7 @@ class Regex:
         self._explicit = {character: self._taking(character) for character in named}
         self._others = sum(1 << number for number, characters in enumerate(self._sets) if characters.negated)
         self._steps: dict[tuple[int, str], int] = {}
+        self._heads: tuple[str, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Regex) and other.pattern == self.pattern
@@ -278,6 +290,11 @@ class Regex:
 
     def heads(self) -> tuple[str, ...]:
         """Texts of which every match begins with one; ("",) when nothing better is known."""
+        if self._heads is None:
+            self._heads = self._find_heads()
+        return self._heads
+
+    def _find_heads(self) -> tuple[str, ...]:
         open_ = [("", -1)]
         closed: list[str] = []
         while open_:

@@ -11,7 +11,7 @@ from typing import Literal
 from gateway.addresses import SipUri
 from gateway.dialplan.hours import Hours
 from gateway.dialplan.numbers import Kind
-from gateway.dialplan.patterns import Globs
+from gateway.dialplan.patterns import NONE, Globs
 from gateway.dialplan.regex import Regex
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -81,10 +81,14 @@ class Match:
     callers: Globs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        named = {"numbers": self.number, "hosts": self.host, "users": self.user, "names": self.name}
-        for name, patterns in named.items():
-            object.__setattr__(self, name, Globs(patterns))
-        object.__setattr__(self, "callers", Globs(text for text in self.from_ if not text.startswith("@")))
+        for name, patterns in (
+            ("numbers", self.number),
+            ("hosts", self.host),
+            ("users", self.user),
+            ("names", self.name),
+            ("callers", [text for text in self.from_ if not text.startswith("@")]),
+        ):
+            object.__setattr__(self, name, Globs(patterns) if patterns else NONE)
 
 
 @dataclass(frozen=True, slots=True)

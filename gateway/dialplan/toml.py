@@ -24,10 +24,12 @@ Key = str | int
 Place = tuple[Key, ...]
 
 ENVIRONMENT = "environment"  # what stands in a fault's place of a file
-MAX_FILE = 4 * 1024 * 1024  # bytes
+MAX_FILE = 16 * 1024 * 1024  # bytes
 
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_PLAIN_LINE = re.compile(r'\[(?:[ \t]*+"[^"\\\n]*+"[ \t]*+,?+)*+[ \t]*+\]')  # an array of plain strings on one line
+_PLAIN = re.compile(r'([ \t\r\n]*+)"[^"\\\n]++"[ \t]*+,?+')  # an element, the empty string left out: it may begin \"""
 _SCALAR = re.compile(r"[^,\]}#\n\r]+")
 _STRINGS = {
     '"""': re.compile(r'"""(?:[^"\\]|\\[\s\S]|"(?!""))*"{3,5}'),
@@ -252,8 +254,18 @@ class _Index:
         start = self._next()
         self.lines.setdefault(place, self._line)
         if start in ("[", "{"):
+            # Lists of prefixes have thousands of elements: on one line they need no entries (line() finds the array's),
+            # and plain ones are followed at the speed of one expression.
+            if start == "[" and (line := _PLAIN_LINE.match(self._text, self._at)):
+                self._at = line.end()
+                return
             self._move(self._at + 1)
             number = 0
+            while start == "[" and (plain := _PLAIN.match(self._text, self._at)):
+                self._line += plain[1].count("\n")
+                self._at = plain.end()
+                self.lines[(*place, number)] = self._line
+                number += 1
             while self._next() not in ("]", "}", ""):
                 if start == "[":
                     self._value((*place, number))
