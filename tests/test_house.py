@@ -287,7 +287,8 @@ def run(copy: Path, *command: str, limit: float = 120) -> tuple[int, str]:
 
 def run_tests(copy: Path, *selection: str) -> tuple[int, str, set[str]]:
     """What pytest says of these tests: exit status, output, and those that failed (all parameters under one name)."""
-    options = ("-p", "no:cacheprovider", "--tb=short")
+    # Hypothesis works without its plugin, which would import it for tests that do without.
+    options = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--tb=short")
     status, output = run(copy, "-m", "pytest", *options, *selection)
     return status, output, set(re.findall(r"^FAILED ([^\s:]+(?:::\w+)+)", output, re.MULTILINE))
 
