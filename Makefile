@@ -3,11 +3,12 @@
 #   make test            everything, the tests with real peers included
 #   make unit            the pure tests alone, in seconds
 #   make lint            style and types
+#   make bench-dialplan  what a decision costs among ten thousand rules
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint venv packages test-packages clean
+.PHONY: demo test unit lint bench-dialplan venv packages test-packages clean
 .DEFAULT_GOAL := demo
 
 demo: packages venv
@@ -25,6 +26,9 @@ lint: venv
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy --strict --explicit-package-bases tests/interop deploy
+
+bench-dialplan: venv
+	$(BIN)/python tests/dialplan/bench.py
 
 packages:
 	deploy/install-packages.sh
