@@ -25,7 +25,7 @@ from gateway.sip.layer import Address, Flow
 log = structlog.get_logger()
 
 RECEIVE_BUFFER = 4 * 1024 * 1024  # bursts: the buffer overflows before the CPU does
-BATCH = 64  # datagrams read in one turn of the loop
+BATCH = 8  # datagrams read in one turn of the loop: in a flood each turn of everybody else waits for as many
 MAX_STREAMS = 2000
 MAX_STREAMS_PER_SOURCE = 64
 MAX_UNSENT = 1024 * 1024  # octets that a peer may leave unread

@@ -62,6 +62,16 @@ async def test_a_datagram_comes_with_the_flow_that_answers_it(ends: Ends) -> Non
         assert await peer.receive() == "answer"
 
 
+async def test_a_flood_leaves_others_their_turn(ends: Ends) -> None:
+    _, port = await ends.transports.listen("UDP", "127.0.0.1", 0)
+    async with Datagrams(port) as peer:
+        for _ in range(100):
+            peer.send(MESSAGE)
+        for turn in range(3):
+            await ends.receive()
+            assert ends.got.qsize() <= (turn + 1) * 10
+
+
 async def test_no_address_costs_the_socket(ends: Ends) -> None:
     bound = await ends.transports.listen("UDP", "127.0.0.1", 0)
     for remote in (("127.0.0.1", 99_999), ("127.0.0.1", 0), ("no.such.host.example", 5060), ("::1", 5060)):
