@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out for hosts (RFC 4291 §2.4, IANA)
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # IETF's own; some Pythons call parts of it global
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
@@ -42,7 +44,9 @@ class Reach:
 
 def _public(ip: Address) -> bool:
     # is_global follows IANA's special-purpose registries; multicast can be "global" and is still nobody's phone.
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv6Address):
+        return ip.is_global and (ip in _UNICAST or ip in _NAT64)
+    return ip.is_global and not ip.is_multicast and ip not in _PROTOCOLS
 
 
 def _carried(ip: Address) -> tuple[ipaddress.IPv4Address, ...]:

@@ -7,7 +7,9 @@ import pytest
 from gateway.reach import Reach
 
 
-@pytest.mark.parametrize("address", ["203.0.114.7", "8.8.8.8", "2a00:1450:4001::1", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["203.0.114.7", "8.8.8.8", "2a00:1450:4001::1", "64:ff9b::808:808", "::ffff:8.8.8.8"]
+)
 def test_public_addresses_may_be_named(address: str) -> None:
     assert Reach().permits(address)
 
@@ -23,6 +25,7 @@ def test_public_addresses_may_be_named(address: str) -> None:
         "100.64.0.1",  # carrier-grade NAT
         "0.0.0.0",
         "255.255.255.255",
+        "192.0.0.8",
         "224.0.0.1",
         "::1",
         "::",
@@ -34,6 +37,10 @@ def test_public_addresses_may_be_named(address: str) -> None:
         "::ffff:10.0.0.1",
         "2002:0a00:0001::",  # 6to4 of 10.0.0.1
         "64:ff9b::a00:1",  # NAT64 of 10.0.0.1
+        "64:ff9b:1::808:808",  # NAT64 of a local network (RFC 8215)
+        "::127.0.0.2",
+        "::8.8.8.8",  # IPv4-compatible, deprecated (RFC 4291 §2.5.5.1)
+        "4000::1",  # not given out
         "2001:0:a00:1:0:0:3fff:fdd2",  # Teredo by a server at 10.0.0.1
     ],
 )
