@@ -35,7 +35,7 @@ _PUBLISHED: dict[str, frozenset[str]] = {
     region: frozenset(found.split())
     for region, found in {
         "AM": "112 911",  # joined to 101-103
-        "AT": "128 140 141 147",  # RTR, KEM-V § 18: gas, mountain rescue, doctors, children
+        "AT": "128 140 141 142 147",  # RTR, KEM-V: gas, mountain rescue, doctors, counselling, children
         "CI": "185",  # ARTCI: ambulance
         "CM": "118",  # ART: fire
         "CN": "122",  # MIIT: road accidents

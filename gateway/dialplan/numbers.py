@@ -63,6 +63,15 @@ _TYPES: dict[int, tuple[str, ...]] = {
     PhoneNumberType.VOICEMAIL: ("voicemail",),
     PhoneNumberType.UNKNOWN: ("unknown",),
 }
+# Where a published plan says another type than the library (9.0), and it matters to who pays.
+_PUBLISHED: dict[str, tuple[str, ...]] = {
+    "+3640": ("shared_cost",),  # NMHH: blue numbers; the library has them as free
+    "+54810": ("shared_cost",),  # ENACOM: 0810
+    "+601300": ("shared_cost",),  # MCMC: 1300, charged as a local call; the library has them as free
+    "+6114": ("satellite",),  # ACMA: 014
+    "+7954": ("satellite",),  # Russia's own satellite network
+}
+_PUBLISHED_LENGTHS = sorted({len(prefix) for prefix in _PUBLISHED})
 TYPES = frozenset(name for names in _TYPES.values() for name in names) | {"satellite"}
 
 REGIONS = frozenset(phonenumbers.SUPPORTED_REGIONS)
@@ -187,13 +196,14 @@ def _number(parsed: PhoneNumber, types: tuple[str, ...], *, assigned: bool) -> R
     number = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
     code = parsed.country_code or 0
     country = phonenumbers.region_code_for_number(parsed)
+    published = next((found for n in _PUBLISHED_LENGTHS if (found := _PUBLISHED.get(number[:n]))), None)
     return Reading(
         Kind.NUMBER,
         number,
         number=number,
         country=country if country in REGIONS else None,  # "001" is the library's word for networks of no country
         calling_code=code,
-        types=("satellite",) if code in SATELLITE else types,
+        types=("satellite",) if code in SATELLITE else published or types,
         assigned=assigned,
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.addresses import Dialled
+from gateway.addresses import MAX_DIALLED, Dialled
 from gateway.dialplan import numbers
 from gateway.dialplan.numbers import (
     Kind,
@@ -273,6 +277,47 @@ def test_reading_is_idempotent(text: str, region: str | None) -> None:
     if reading.number:
         assert read(Dialled(reading.number), region) == reading
         assert read(Dialled(reading.number), None) == reading
+
+
+@given(
+    st.from_regex(r"\+[1-9][0-9]{2,14}", fullmatch=True),
+    st.lists(st.sampled_from(sorted(numbers.REGIONS)), min_size=2, max_size=4),
+)
+def test_an_international_number_is_the_same_in_every_region(text: str, regions: list[str]) -> None:
+    readings = [read(Dialled(text), region) for region in regions]
+    if Kind.EMERGENCY in {reading.kind for reading in readings}:
+        assert all(reading.kind is Kind.EMERGENCY for reading in readings)  # ours or of another country
+    else:
+        assert len(set(readings)) == 1
+
+
+def test_a_published_type_goes_before_the_librarys() -> None:
+    assert read(Dialled("+79541234567"), None).types == ("satellite",)
+    assert read(Dialled("+79121234567"), None).types == ("mobile",)
+    assert read(Dialled("+601300881234"), None).types == ("shared_cost",)
+    assert read(Dialled("+601800881234"), None).types == ("toll_free",)
+
+
+def test_a_long_string_costs_no_more_steps_than_a_bounded_one() -> None:
+    def steps(text: str) -> int:
+        count = 0
+
+        def tracer(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal count
+            count += 1
+            return tracer
+
+        before = sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            read(Dialled(text), "DE")
+        finally:
+            sys.settrace(before)
+        return count
+
+    read(Dialled("0" * 33), "DE")
+    for digits in ("1", "0", "49", "*", "110"):
+        assert steps(digits * 10_240) <= steps(digits * MAX_DIALLED) <= 3_000
 
 
 def test_the_names_of_types_and_regions_are_those_of_the_contract() -> None:
