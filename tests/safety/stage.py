@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import Emergency, InboundMatch, InboundRule, Match, Plan, Rule, Trunk
 from gateway.reach import Reach
 from gateway.storage.records import CallRecord
-from tests.scenarios.scene import DOMAIN, JULIET, Device, Scene
+from gateway.xmpp import stanzas
+from tests.scenarios.scene import DOMAIN, JULIET, PATIENCE, Device, Scene
 
 PREMIUM = "+19005550123"
 CARRIER = "sbc.carrier.example"
@@ -67,6 +69,12 @@ class Stage(Scene):
 
     def permit(self, address: str) -> bool:
         return self._reach.permits(address) and not self.switchboard.is_trunk(address)
+
+    async def until_sent(self, name: str) -> None:
+        """Until a stanza of this name was sent to the XMPP server."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(stanza.tag == f"{{{stanzas.STREAM}}}{name}" for stanza in self.sent):
+                await asyncio.sleep(0.001)
 
     async def calls(self, local: str, caller: str = f"{JULIET}/balcony") -> CallRecord:
         """The record of a call that is over by itself, because it was refused."""

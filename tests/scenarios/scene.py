@@ -146,6 +146,10 @@ class Device(Person):
         self._send(request)
 
 
+def _same(response: Response, request: Request) -> bool:
+    return all(response.headers.get(name) == request.headers.get(name) for name in ("Call-ID", "CSeq"))
+
+
 class Phone(Person, asyncio.DatagramProtocol):
     """A SIP phone that is also the trunk's proxy: it acknowledges what has to be, the rest a scene tells it to say."""
 
@@ -200,6 +204,18 @@ class Phone(Person, asyncio.DatagramProtocol):
         if not isinstance(message, Response):
             raise TypeError(label)
         return message
+
+    async def answer_to(self, request: Request) -> Response:
+        """The next final response to a request of this Call-ID and CSeq."""
+        label = ""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for label, message in self._unread:
+                    if isinstance(message, Response) and message.status_code >= 200 and _same(message, request):
+                        del self._unread[: self._unread.index((label, message)) + 1]
+                        return message
+                self._news.clear()
+                await self._news.wait()
 
     def answers(
         self, request: Request, status: int, session: Session | None = None, *, contact: str = "", route: str = ""
