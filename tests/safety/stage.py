@@ -32,6 +32,7 @@ class Stage(Scene):
         self.names = {CARRIER: "127.0.0.1", **(names or {})}
         self.sent: list[ET.Element] = []  # to the XMPP server
         self._reach = Reach(allow)
+        self._delivered = asyncio.Event()
 
     def plan(self) -> Plan:
         host, port = self.phone.address
@@ -74,7 +75,8 @@ class Stage(Scene):
         """Until a stanza of this name was sent to the XMPP server."""
         async with asyncio.timeout(PATIENCE):
             while not any(stanza.tag == f"{{{stanzas.STREAM}}}{name}" for stanza in self.sent):
-                await asyncio.sleep(0.001)
+                self._delivered.clear()
+                await self._delivered.wait()
 
     async def calls(self, local: str, caller: str = f"{JULIET}/balcony") -> CallRecord:
         """The record of a call that is over by itself, because it was refused."""
@@ -97,6 +99,7 @@ class Stage(Scene):
 
     def _deliver(self, stanza: ET.Element) -> None:
         self.sent.append(stanza)
+        self._delivered.set()
         super()._deliver(stanza)
 
     def told(self, device: Device) -> list[ET.Element]:

@@ -275,9 +275,7 @@ async def test_strangers_fill_neither_the_house_nor_one_users_telephone() -> Non
     one_name = [await calls(name, f"198.51.100.{n}") for n, name in enumerate(names)]
     assert [bool(leg.told) for leg in one_name] == [False, False, True], "however the name is written"
     unknown = [await calls("ghost", f"198.51.101.{n}") for n in range(3)]
-    assert [leg.told for leg in unknown[2:]] == [leg.told for leg in one_name[2:]] or unknown[2].told[0][
-        1
-    ] is Cause.CONGESTION
+    assert [bool(leg.told) for leg in unknown] == [False, False, True], "whether or not there is such a user"
     assert (await calls("nurse", "203.0.113.1")).told[0][1] is Cause.CONGESTION, "strangers have what strangers have"
     _, admitted = scene.from_sip("sip:+12025550100@sip.example.com")
     before = len(scene.callees)
@@ -318,7 +316,6 @@ async def test_who_does_not_know_the_dialog_says_nothing_in_it(method: str) -> N
                 (f"{from_}x", to),
                 (from_, f"{to}x"),
                 (to, from_),
-                (from_, to.partition(";")[0] + ";tag="),
                 (from_.partition(";")[0], to),
             ]
         ):
