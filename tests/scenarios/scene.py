@@ -14,8 +14,8 @@ import asyncio
 import ipaddress
 import itertools
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, TracebackType
 from typing import cast
 
 from gateway.addresses import SipUri
@@ -230,12 +230,18 @@ class Phone(Person, asyncio.DatagramProtocol):
         self._say(response)
 
     def calls(
-        self, uri: str, session: Session | None = None, *, caller: str = "sip:+12025550199@carrier.example"
+        self,
+        uri: str,
+        session: Session | None = None,
+        *,
+        caller: str = "sip:+12025550199@carrier.example",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Request:
         """An INVITE, and it as it was sent, for CANCEL."""
         number = next(self._calls)
         invite = self._request("INVITE", uri, f"call{number}", 1, (f"<{caller}>;tag=phone", f"<{uri}>"))
-        invite.headers.add("Content-Type", "application/sdp")
+        for name, value in {**headers, "Content-Type": "application/sdp"}.items():
+            invite.headers.add(name, value)
         invite.body = sdp.render(session or phone_session()).encode()
         self._say(invite)
         return invite
