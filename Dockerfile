@@ -12,7 +12,7 @@ RUN python3 -m venv /opt/gateway \
  && /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
-RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps .
+RUN /opt/gateway/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
 
 FROM base AS gateway
 RUN useradd --system --home-dir /var/lib/gateway --create-home gateway
