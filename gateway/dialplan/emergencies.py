@@ -37,10 +37,10 @@ _PUBLISHED: dict[str, frozenset[str]] = {
         "AM": "112 911",  # joined to 101-103
         "AT": "128 140 141 142 147",  # RTR, KEM-V: gas, mountain rescue, doctors, counselling, children
         "CI": "185",  # ARTCI: ambulance
-        "CM": "118",  # ART: fire
+        "CM": "118 119",  # ART: fire, ambulance
         "CN": "122",  # MIIT: road accidents
-        "ES": "061 062 080 091 092",  # Plan nacional de numeración: ambulance, Guardia Civil, fire, police
-        "FR": "114 115 119 191 196 197",  # ARCEP, list of emergency numbers
+        "ES": "061 062 080 091 092",  # CNMC, report on emergency telephones: ambulance, Guardia Civil, fire, police
+        "FR": "114 115 119 191 196 197 116000 116117",  # ARCEP, list of emergency numbers
         "GH": "112",  # NCA
         "GR": "108",  # EETT: coast guard
         "ID": "115",  # Kominfo FTP Nasional: search and rescue
@@ -51,6 +51,7 @@ _PUBLISHED: dict[str, frozenset[str]] = {
         "NG": "112",  # NCC
         "PE": "106",  # MTC: ambulance
         "RS": "192 193 194",  # RATEL: police, fire, ambulance; the metadata has them as before 2010, 92 to 94
+        "RU": "104",  # federal law 126, article 52: gas
         "SA": "998",  # CST: civil defence
         "TT": "811",  # ambulance
         "UA": "104",  # NKEK: gas

@@ -324,11 +324,13 @@ def _formatted(number: str, style: int) -> str:
 def digits_from(number: str, region: str) -> str:
     """What a telephone in `region` dials for an E.164 number: `02079460018` in GB, `011442079460018` in the US.
 
-    With the + where the region has several exit codes, and for what is no number.
+    With the + where the region has several exit codes, where the digits would be read as another number, and for what
+    is no number.
     """
     parsed = _parsed(number, None)
     if isinstance(parsed, str):
         return number
     written = phonenumbers.format_out_of_country_calling_number(parsed, region)
     digits = str(phonenumbers.normalize_digits_only(written))
-    return f"+{digits}" if written.startswith("+") else digits
+    # The library writes 00 for Hong Kong, where 001 is an exit code: 0012025550123 is a telephone in Egypt there.
+    return number if written.startswith("+") or _parsed(digits, region) != parsed else digits

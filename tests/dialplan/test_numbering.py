@@ -110,3 +110,13 @@ def test_a_published_number_reads_the_same_in_every_region(row: Row) -> None:
     readings = {numbers.read(Dialled(number), region) for region in (None, "US", "GB", "DE", "IT", "RU", "BR", "JP")}
     assert len(readings) == 1
     assert readings.pop().number == number
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.expected[0] == "+" and not row.deviation], ids=lambda row: f"{row.dialled}"
+)
+def test_what_a_telephone_dials_for_a_published_number_leads_there(row: Row) -> None:
+    number = row.expected.split()[0]
+    for region in {row.region or "DE", "US", "DE", "RU"}:
+        digits = numbers.digits_from(number, region)
+        assert numbers.read(Dialled(digits), region).number == number, (digits, region)

@@ -252,6 +252,7 @@ def test_a_number_is_written_as_people_there_write_it() -> None:
         ("+12025550123", "DE", "0012025550123"),
         ("+390212345678", "IT", "0212345678"),
         ("+12025550123", "BR", "+12025550123"),  # one exit code for each carrier
+        ("+12025550123", "HK", "+12025550123"),  # 00 1202… would be 001 202…, Egypt
         ("100", "GB", "100"),
     ],
 )
