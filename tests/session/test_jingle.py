@@ -166,6 +166,31 @@ def test_dinos_offer_is_read_field_by_field() -> None:
     assert video.codecs[1].feedback == ("goog-remb", "ccm fir", "nack", "nack pli")
 
 
+@pytest.mark.parametrize("action", ["session_initiate", "session_accept", "video_session_initiate"])
+def test_dino_as_it_ran_says_of_its_voice_what_its_source_had_said(action: str) -> None:
+    """G.722 apart: it was not installed where Dino ran."""
+
+    def told(name: str) -> tuple[object, ...]:
+        said = audio(vector(name))
+        assert said.transport.ice is not None
+        assert said.transport.fingerprint is not None
+        codecs = tuple(codec for codec in said.codecs if codec.name != "G722")
+        components = {candidate.component for candidate in said.transport.ice.candidates}
+        return said.name, said.profile, said.direction, codecs, said.transport.fingerprint.setup, components
+
+    assert told(f"dino_0.4_{action}") == told(f"dino_{action}")
+
+
+def test_an_older_dino_shows_one_kind_of_video() -> None:
+    _, video = jingle.parse_session(vector("dino_0.4_video_session_initiate")).media
+    assert [(codec.pt, codec.name) for codec in video.codecs] == [(98, "VP8")]
+    assert video.extensions == (HeaderExtension(1, "urn:3gpp:video-orientation"),)
+
+
+def test_dino_says_why_it_hangs_up() -> None:
+    assert jingle.parse_reason(vector("dino_0.4_terminate")) == jingle.Reason("success")
+
+
 def test_gajims_unencrypted_offer_is_read() -> None:
     said = audio(vector("gajim_session_initiate"))
     assert said.name == "voice"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
 from gateway.session.jingle import Reason
 from gateway.xmpp import stanzas
+
+SAID = Path(__file__).parents[1] / "vectors" / "jingle_message"
 
 
 def parse(text: str) -> ET.Element:
@@ -66,6 +69,23 @@ def test_a_propose_names_its_media_and_asks_for_a_receipt() -> None:
 def test_proceed_says_nothing_of_devices() -> None:
     (element, _) = stanzas.jmi("proceed", "s1", "a@b/c", "d@e/sip")
     assert len(element) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "media"),
+    [
+        ("dino_0.4_propose", "propose", ("audio",)),
+        ("dino_0.4_video_propose", "propose", ("audio", "video")),
+        ("dino_0.4_retract", "retract", ()),
+        ("dino_0.4_proceed", "proceed", ()),  # it names an OMEMO device, which is passed over
+        ("dino_0.4_reject", "reject", ()),
+    ],
+)
+def test_jingle_messages_of_programs_are_read(name: str, kind: str, media: tuple[str, ...]) -> None:
+    spoken = stanzas.jmi_of(parse((SAID / f"{name}.xml").read_text()))
+    assert spoken is not None
+    assert (spoken.kind, spoken.media, spoken.reason, spoken.receipt) == (kind, media, None, False)
+    assert spoken.sid
 
 
 @pytest.mark.parametrize(
