@@ -245,7 +245,8 @@ class Switchboard:
         self, line: _Line, incoming: xmpp.IncomingCall, caller: str, resolved: frozenset[str]
     ) -> ev.Event:
         trunk_hosts = frozenset(address for found in self._trunk_addresses.values() for address in found)
-        request = dialplan.Request(caller, incoming.local, resolved=resolved, trunk_hosts=trunk_hosts)
+        at = datetime.fromtimestamp(self._unix_now(), UTC)  # rules may have hours
+        request = dialplan.Request(caller, incoming.local, at=at, resolved=resolved, trunk_hosts=trunk_hosts)
         outcome = dialplan.route(self._plan, request)
         log.info("routed", call=line.id, caller=caller, to=incoming.local, steps=list(outcome.steps))
         line.facts.rule = outcome.rule or ""

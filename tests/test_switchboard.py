@@ -8,15 +8,30 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.addresses import SipUri
 from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Leg
 from gateway.call.leg import Admitted, LegControl, Sink
+from gateway.call.machine import State
 from gateway.call.trace import Traced
+from gateway.dialplan.hours import Hours, zone_of
 from gateway.dialplan.numbers import Kind
-from gateway.dialplan.plan import InboundMatch, InboundRule, Match, Plan, Rule, Trunk
+from gateway.dialplan.plan import (
+    CallerSettings,
+    Emergency,
+    Format,
+    InboundMatch,
+    InboundRule,
+    LimitRule,
+    Match,
+    Plan,
+    Policy,
+    Rule,
+    Trunk,
+)
 from gateway.media import engine as media
 from gateway.session.model import Codec, Session, Setup
 from gateway.sip.leg import IncomingCall as SipCall
@@ -473,6 +488,163 @@ async def test_stopping_ends_every_call_with_its_cause_and_writes_every_record()
 )
 async def test_an_address_maps_whatever_the_dialplan_says_about_calling_it(local: str, mapped: bool) -> None:
     assert Scene().board.mappable(local) is mapped
+
+
+# Limits, emergencies, who calls
+
+
+def limited(*limits: LimitRule, **more: Any) -> Plan:
+    return replace(PLAN, limits=limits, groups={"staff": (JULIET, NURSE)}, **more)
+
+
+async def refusal(scene: Scene, number: int = 0, user: str = f"{JULIET}/phone") -> str:
+    """What a call to a number is refused with, "" when it is placed."""
+    before = len(scene.callees)
+    caller, _ = scene.from_xmpp(f"+1202555{number:04}", webrtc_session(), user)
+    await scene.until(lambda: bool(caller.told) or len(scene.callees) > before)
+    if not caller.told:
+        return ""
+    assert caller.told[0][1] is Cause.CONGESTION
+    return str(caller.told[0][2])
+
+
+async def test_a_users_limit_is_his_own_and_his_groups_is_for_all_of_it() -> None:
+    scene = Scene(
+        plan=limited(LimitRule(user=("*@shakespeare.lit",), concurrent=2), LimitRule(group="staff", concurrent=3))
+    )
+    assert [await refusal(scene) for _ in range(3)] == ["", "", f"user {JULIET}: no more than 2 calls at a time"]
+    nurse = f"{NURSE}/phone"
+    assert [await refusal(scene, 0, nurse) for _ in range(2)] == ["", "group staff: no more than 3 calls at a time"]
+    assert await refusal(scene, 0, "romeo@shakespeare.lit/x") == ""
+    scene.callees[0].sink(ev.HungUp(Leg.CALLEE, Cause.BUSY, 1))
+    await scene.until(lambda: any(record.cause == "busy" for record in scene.records))
+    assert await refusal(scene, 0, nurse) == "", "what is over is given back"
+
+
+async def test_set_ups_are_counted_by_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(plan=limited(LimitRule(user=("*",), per_minute=2)))
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    assert [await refusal(scene) for _ in range(3)] == ["", "", f"user {JULIET}: no more than 2 calls a minute"]
+    now += 60
+    assert await refusal(scene) == ""
+
+
+async def test_a_trunk_over_its_limit_leads_to_the_next_and_two_of_them_to_a_refusal() -> None:
+    scene = Scene(plan=limited(LimitRule(trunk="carrier", concurrent=1), LimitRule(trunk="backup", per_minute=1)))
+    assert [await refusal(scene) for _ in range(3)] == ["", "", "trunk carrier: no more than 1 calls at a time"]
+    assert [leg.made_for[0].proxy.host for leg in scene.callees] == ["192.0.2.5", "sbc.backup.example"]
+
+
+async def test_a_call_that_came_by_a_trunk_counts_for_it_too() -> None:
+    scene = Scene(plan=limited(LimitRule(trunk="carrier", concurrent=1)))
+    scene.from_sip("sip:desk@sip.example.com")
+    await scene.dialled()
+    leg, _ = scene.from_sip("sip:desk@sip.example.com")
+    await scene.until(lambda: leg.told != [])
+    assert leg.told == [("hang_up", Cause.CONGESTION, "trunk carrier: no more than 1 calls at a time")]
+
+
+async def test_the_longest_conversation_is_the_shortest_of_its_limits() -> None:
+    limits = (
+        LimitRule(user=("*",), longest=600.0),
+        LimitRule(group="staff", longest=900.0),
+        LimitRule(trunk="carrier", longest=60.0),
+    )
+    scene = Scene(plan=limited(*limits))
+    _, admitted = scene.from_xmpp("+12025550123", webrtc_session(PCMU))
+    first = await scene.dialled()
+    first.sink(ev.HungUp(Leg.CALLEE, Cause.CONGESTION, 1))
+    second = await scene.dialled(2)
+    second.sink(ev.Answered(2, phone_session(PCMU)))
+    machine = scene.board._lines[admitted.call].machine
+    await scene.until(lambda: machine.state is State.TALKING)
+    deadline = (machine.deadline or 0.0) - asyncio.get_running_loop().time()
+    assert 590 < deadline <= 600, "the other trunk's limit is not this call's"
+
+
+EMERGENCY = Emergency("route", ("carrier", "backup"), callback="+12025550111", location=(("A3", "Verona"),))
+
+
+async def test_an_emergency_call_goes_above_every_limit_and_is_logged_loudly() -> None:
+    none = LimitRule(user=("*",), concurrent=0, per_minute=0)
+    trunks = {name: replace(trunk, max_calls=0) for name, trunk in PLAN.trunks.items()}
+    limits = Limits(calls=0, per_user=0)
+    scene = Scene(limits, limited(none, LimitRule(trunk="carrier", concurrent=0), trunks=trunks, emergency=EMERGENCY))
+    assert await refusal(scene) != ""
+    with capture_logs() as logs:
+        scene.from_xmpp("911", webrtc_session())
+        outgoing = (await scene.dialled()).made_for[0]
+    assert str(outgoing.target).startswith("sip:911@192.0.2.5")
+    assert outgoing.from_uri.user == "+12025550111"
+    assert "<ca:A3>Verona</ca:A3>" in outgoing.place
+    assert not outgoing.anonymous
+    (line,) = [line for line in logs if line["event"] == "emergency call"]
+    assert line["log_level"] == "warning"
+    assert (line["caller"], line["number"], line["trunk"]) == (JULIET, "911", "carrier, backup")
+    assert (line["callback"], line["place"]) == ("+12025550111", True)
+
+
+@pytest.mark.parametrize(
+    "cause", [Cause.CONGESTION, Cause.FORBIDDEN, Cause.NOT_FOUND, Cause.BUSY, Cause.NO_COMMON_CODEC]
+)
+async def test_an_emergency_call_tries_the_next_trunk_whatever_the_first_says(cause: Cause) -> None:
+    scene = Scene(plan=limited(emergency=EMERGENCY))
+    scene.from_xmpp("911", webrtc_session())
+    (await scene.dialled()).sink(ev.HungUp(Leg.CALLEE, cause, 1))
+    assert (await scene.dialled(2)).made_for[0].proxy.host == "sbc.backup.example"
+
+
+async def test_a_refused_emergency_call_is_logged_loudly_and_refused_at_once() -> None:
+    scene = Scene(plan=limited(emergency=Emergency("refuse")))
+    with capture_logs() as logs:
+        caller, _ = scene.from_xmpp("911", webrtc_session())
+        await scene.ended()
+    assert caller.told[0][1] is Cause.FORBIDDEN
+    assert "telephone" in str(caller.told[0][2])
+    assert [line["log_level"] for line in logs if line["event"] == "emergency call refused"] == ["warning"]
+
+
+async def test_an_emergency_caller_is_never_anonymous() -> None:
+    scene = Scene(plan=limited(emergency=EMERGENCY, callers={JULIET: CallerSettings(anonymous=True)}))
+    scene.from_xmpp("911", webrtc_session())
+    outgoing = (await scene.dialled()).made_for[0]
+    assert (outgoing.anonymous, outgoing.from_uri.user) == (False, "+12025550111")
+
+
+async def test_who_calls_is_shown_as_the_dialplan_says_and_asserted_to_trunks_alone() -> None:
+    policy = Policy("plus", asserted=Format())
+    trunks = {**PLAN.trunks, "carrier": replace(PLAN.trunks["carrier"], policy="plus")}
+    juliet = CallerSettings(caller_id="+12025550144", display="Juliet Capulet")
+    scene = Scene(plan=limited(trunks=trunks, policies={"plus": policy}, callers={JULIET: juliet}))
+    scene.from_xmpp("+12025550123", webrtc_session())
+    outgoing = (await scene.dialled()).made_for[0]
+    assert (str(outgoing.from_uri), outgoing.from_name) == (f"sip:+12025550144@{DOMAIN}", "Juliet Capulet")
+    assert str(outgoing.asserted) == f"sip:+12025550144@{DOMAIN}"
+    assert not outgoing.anonymous
+    scene.from_xmpp("romeo%montague.lit", webrtc_session())
+    outgoing = (await scene.dialled(2)).made_for[0]
+    assert (outgoing.asserted, outgoing.from_uri.user) == (None, JULIET)
+
+
+async def test_who_wants_no_name_has_none_and_his_trunk_alone_knows_him() -> None:
+    scene = Scene(plan=limited(callers={JULIET: CallerSettings(anonymous=True, display="Juliet")}))
+    scene.from_xmpp("+12025550123", webrtc_session())
+    outgoing = (await scene.dialled()).made_for[0]
+    assert (outgoing.anonymous, outgoing.from_name, outgoing.asserted.user) == (True, "", "+12025550100")
+    scene.from_xmpp("romeo%montague.lit", webrtc_session())
+    outgoing = (await scene.dialled(2)).made_for[0]
+    assert (outgoing.anonymous, outgoing.asserted) == (True, None)
+
+
+@pytest.mark.parametrize(("hours", "placed"), [("Mon 13:00-14:00", True), ("Mon 14:00-15:00", False)])
+async def test_a_rule_with_hours_is_asked_at_the_time_that_it_is(hours: str, placed: bool) -> None:
+    office = Match(kind=(Kind.NUMBER,), hours=Hours.parse([hours], zone_of("UTC")))
+    scene = Scene(plan=replace(PLAN, routes=(Rule("office", office, ("carrier",)),)))
+    caller, _ = scene.from_xmpp("+12025550123", webrtc_session())  # 1,000,000 s: Monday, 12 January 1970, 13:46
+    await scene.until(lambda: bool(caller.told or scene.callees))
+    assert bool(scene.callees) is placed
 
 
 async def test_a_bug_in_routing_ends_the_call_and_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
