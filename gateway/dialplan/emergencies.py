@@ -44,21 +44,27 @@ _PUBLISHED: dict[str, frozenset[str]] = {
         "GH": "112",  # NCA
         "GR": "108",  # EETT: coast guard
         "ID": "115",  # Kominfo FTP Nasional: search and rescue
+        "IT": "114",  # MIMIT, list of emergency services: children
         "JP": "118",  # MIC: coast guard
         "KE": "911",  # CA
         "LB": "125",  # civil defence
         "LK": "1990",  # TRCSL: ambulance
         "NG": "112",  # NCC
         "PE": "106",  # MTC: ambulance
+        "PT": "117",  # ANEPC: forest fires
         "RS": "192 193 194",  # RATEL: police, fire, ambulance; the metadata has them as before 2010, 92 to 94
         "RU": "104",  # federal law 126, article 52: gas
         "SA": "998",  # CST: civil defence
+        "TR": "156 158 177",  # Ministry of the Interior: gendarmerie, coast guard, forests; joined to 112
         "TT": "811",  # ambulance
         "UA": "104",  # NKEK: gas
         "UG": "112",  # UCC
         "VN": "112",  # MIC: search and rescue
     }.items()
 }
+
+
+_LONGEST = 6  # digits of an emergency number: 116000 in France
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def recognise(dialled: Dialled, region: str | None, listed: Collection[str] = ()
 
 def is_emergency(text: str, region: str | None) -> bool:
     """Whether these digits, and no others, call for help in a region."""
-    if region is None or not text.isdigit():
+    if region is None or len(text) > _LONGEST or not text.isdigit():
         return False
     return text in _PUBLISHED.get(region, ()) or bool(phonenumbers.is_emergency_number(text, region))
 

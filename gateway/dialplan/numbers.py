@@ -152,18 +152,18 @@ def _service(text: str) -> Reading | None:
 
 
 def _read(text: str, region: str | None) -> Reading:
+    abroad = bool(emergencies.international(text, region))
     parsed = _parsed(text, region)
     if isinstance(parsed, str):
-        short = not text.startswith("+") and len(text) <= _SHORT
-        return Reading(Kind.SHORT, text, types=_cost(text, region)) if short else _none(text, parsed)
-    abroad = bool(emergencies.international(text, region))
+        code = not abroad and len(text) <= _SHORT
+        return Reading(Kind.SHORT, text, types=_cost(text, region)) if code else _none(text, parsed)
     type_ = phonenumbers.number_type(parsed)
     assigned = type_ != PhoneNumberType.UNKNOWN
     local = None if abroad else _could_be_local(text, parsed, region, assigned=assigned)
     if assigned:
         return _none(text, local) if local else _number(parsed, _TYPES.get(type_, ("unknown",)), assigned=True)
     possible = phonenumbers.is_possible_number_with_reason(parsed)
-    if not abroad and (_known_short(text, region) or (len(text) <= _SHORT and possible in _NO_LENGTH)):
+    if not abroad and (_known_short(text, region) or _like_short(text, possible)):
         return Reading(Kind.SHORT, text, types=_cost(text, region))
     if possible != ValidationResult.IS_POSSIBLE:
         return _none(text, f"{text} is {_WHY.get(possible, 'not a number')}")
@@ -239,6 +239,12 @@ def _prefix_left(text: str, parsed: PhoneNumber, *, abroad: bool) -> str | None:
     if abroad and prefix != "0":  # elsewhere a number may well begin with the digit of the prefix: +7 800
         return None
     return f"{text} is not a number with the national prefix {prefix} in front"
+
+
+def _like_short(text: str, possible: int) -> bool:
+    # 01 12 is the beginning of a number where numbers begin with 0, and 0 alone an operator.
+    begun = text.startswith("0") and len(text) > 2
+    return len(text) <= _SHORT and possible in _NO_LENGTH and not begun
 
 
 def _short_number(text: str, region: str) -> PhoneNumber | None:

@@ -158,6 +158,9 @@ def test_short_and_service_codes_are_dialled_as_they_are(dialled: str, region: s
         ("+112025550123", None, "too long"),
         ("112025550123", "US", "too long"),
         ("1" * 33, "US", "more than 32 digits"),
+        ("0112", "FR", "too short"),
+        ("011911", "US", "cannot be read"),
+        ("00911", "IN", "cannot be read"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_with_its_reason(dialled: str, region: str | None, problem: str) -> None:
