@@ -123,9 +123,7 @@ class Plan:
 
     def named(self, name: str) -> bool:
         """Whether a rule leads somewhere for a local part of kind `name`."""
-        return any(not rule.match.name or rule.match.names.match(name) for rule in self.names) or (
-            self.withheld(name) is not None
-        )
+        return any(not rule.match.name or rule.match.names.match(name) for rule in self.names)
 
     def withheld(self, text: str) -> str | None:
         """What is dialled behind the prefix of anonymous calls; None when it does not begin with it."""
@@ -173,7 +171,8 @@ class Plan:
 
 def mappable(plan: Plan, local: str) -> bool:
     """Whether the local part of a contact names anything, whoever asks and whether or not he may call it."""
-    return addresses.mappable(local, plan.named)
+    withheld = plan.withheld(addresses.unescape(local))
+    return addresses.mappable(local if withheld is None else withheld, plan.named)
 
 
 # XMPP to SIP ----------------------------------------------------------------------------------------------------------
@@ -313,11 +312,11 @@ def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[st
     region = known.code
     listed = plan.emergency.numbers if plan.emergency else ()
     try:
-        contact = addresses.contact(request.local)
-        withheld = plan.withheld(contact.text) if isinstance(contact, (Name, Dialled)) else None
-        if withheld is not None:
-            behind = addresses.dialled(withheld)
-            contact = dataclasses.replace(contact, text=behind.text) if isinstance(contact, Dialled) else behind
+        withheld = plan.withheld(addresses.unescape(request.local))
+        contact = addresses.contact(request.local) if withheld is None else addresses.dialled(withheld)
+        if isinstance(contact, Dialled) and withheld is None:  # a tel URI
+            withheld = plan.withheld(contact.text)
+            contact = contact if withheld is None else dataclasses.replace(contact, text=withheld)
     except AddressError as error:
         steps.append(f"refused: {error}")
         return Refusal(None, None, None, str(error), tuple(steps))

@@ -120,7 +120,7 @@ def write(path: Path, prefixes: int, seed: int) -> list[tuple[str, str]]:
 
 
 def loaded(path: Path) -> tuple[Plan, float, float]:
-    """The plan, and the seconds until it was read, checked and its examples proved: by the clock and of this process."""
+    """The plan, and the seconds until it was read and checked, by the clock and of this process."""
     gc.collect()
     began, worked = time.perf_counter(), time.process_time()
     plan, _ = load.load([path], users=["shakespeare.lit"], own=["sip.example.com"])

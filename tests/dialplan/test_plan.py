@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -11,15 +13,22 @@ from hypothesis import strategies as st
 
 from gateway.addresses import SipUri
 from gateway.dialplan import plan as dialplan
+from gateway.dialplan.hours import Hours
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import (
+    CallerSettings,
     Emergency,
+    Format,
+    Identity,
     Inbound,
     InboundMatch,
     InboundRoute,
     InboundRule,
+    Limit,
+    LimitRule,
     Match,
     Plan,
+    Policy,
     Refusal,
     Request,
     Route,
@@ -31,6 +40,8 @@ from gateway.dialplan.plan import (
     route,
     stands_for,
 )
+from gateway.dialplan.regex import Regex
+from tests.dialplan.made import CALLS, EMERGENCIES, LONDON, MATCHES, PLANS
 
 JULIET = "juliet@shakespeare.lit"
 CARRIER = Trunk(
@@ -550,3 +561,236 @@ def test_a_password_is_in_no_repr() -> None:
 
 def test_the_rooms_find_everything_in_one_place() -> None:
     assert set(dialplan.__all__) <= set(dir(dialplan))
+
+
+# First match wins ----------------------------------------------------------------------------------------------------
+
+
+@given(PLANS, CALLS)
+def test_the_index_and_a_look_at_every_rule_decide_alike(plan: Plan, call: Request) -> None:
+    found, explained = route(plan, call), route(plan, call, explain=True)
+    assert replace(found, steps=()) == replace(explained, steps=())
+
+
+# What a few calls are, by hand: kind, number, text for a regex, user, host, name, types, countries.
+BY_HAND = {
+    "+12025550123": ("number", "+12025550123", "+12025550123", None, None, None, "fixed_line mobile", "US +1"),
+    "2025550123": ("number", "+12025550123", "+12025550123", None, None, None, "fixed_line mobile", "US +1"),
+    "+18005550199": ("number", "+18005550199", "+18005550199", None, None, None, "toll_free", "US +1"),
+    "411": ("short", "411", "411", None, None, None, "", ""),
+    "echo": ("name", None, "echo", None, None, "echo", "", ""),
+    "romeo%montague.example": ("uri", None, "romeo@montague.example", "romeo", "montague.example", None, "", ""),
+}
+
+
+@given(st.lists(MATCHES, max_size=6), st.sampled_from(sorted(BY_HAND)), st.sampled_from([JULIET, "x@verona.example"]))
+def test_the_first_rule_that_matches_decides_whatever_stands_around_it(
+    matches: list[Match], local: str, caller: str
+) -> None:
+    kind, number, text, user, host, name, types, countries = BY_HAND[local]
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)  # a Monday
+
+    def glob(patterns: tuple[str, ...], value: str | None) -> bool:
+        stars = (".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
+        return not patterns or (value is not None and any(re.fullmatch(pattern, value) for pattern in stars))
+
+    def matched(match: Match) -> bool:
+        callers = tuple(p for f in match.from_ for p in (PLAN.groups.get(f[1:], ()) if f[0] == "@" else (f,)))
+        return (
+            (not match.kind or kind in match.kind)
+            and glob(match.number, number)
+            and glob(match.user, user)
+            and glob(match.host, host)
+            and glob(match.name, name)
+            and (not match.regex or any(re.fullmatch(regex.pattern, text) for regex in match.regex))
+            and (not match.type or bool(set(match.type) & set(types.split())))
+            and (not match.country or bool(set(match.country) & set(countries.split())))
+            and (not match.hours or match.hours.contain(noon))
+            and (glob(callers, caller) and bool(callers) if match.from_ else caller.endswith("@shakespeare.lit"))
+        )
+
+    rules = [Rule(str(position), match, refuse="no") for position, match in enumerate(matches)]
+    first = next((rule.name for rule in rules if matched(rule.match)), None)
+    assert refused(local, with_rules(*rules), caller, at=noon).rule == first
+
+
+@given(PLANS, CALLS, st.sampled_from(EMERGENCIES), st.sampled_from(["", "%montague.example", "%198.51.100.9"]))
+def test_no_emergency_call_ever_goes_another_way(plan: Plan, call: Request, number: str, host: str) -> None:
+    found = route(replace(plan, region="US"), replace(call, local=number + host))
+    assert found.kind is Kind.EMERGENCY
+    if isinstance(found, Route):
+        assert (found.via, found.emergency, found.limits) == (("carrier",), True, ())
+        assert not any(identity.anonymous for identity in found.identities)
+
+
+def test_a_decision_that_nobody_asked_to_explain_is_short() -> None:
+    blocks = [Rule(f"b{n}", Match(number=(f"+1303{n:04}*",)), ("backup",)) for n in range(1000)]
+    plan = with_rules(*blocks, AMERICA)
+    request = Request(JULIET, "+12025550123")
+    assert len(route(plan, request).steps) == 3
+    assert len(route(plan, request, explain=True).steps) == 1003
+
+
+# Hours and regular expressions ---------------------------------------------------------------------------------------
+
+
+def test_hours_open_and_close_a_rule() -> None:
+    day = Match(hours=Hours.parse(["Mon-Fri 08:00-18:00"], LONDON))
+    plan = with_rules(Rule("day", day, ("echo",)), Rule("night", Match(), refuse="closed"))
+    assert routed("echo", plan, at=datetime(2026, 11, 23, 9, tzinfo=UTC)).rule == "day"
+    assert refused("echo", plan, at=datetime(2026, 11, 23, 19, tzinfo=UTC)).rule == "night"
+    explained = route(plan, Request(JULIET, "echo", at=datetime(2026, 11, 23, 19, tzinfo=UTC)), explain=True)
+    assert "rule day: no, it is for Mon-Fri 08:00-18:00" in explained.steps
+
+
+def test_without_a_clock_what_may_be_closed_is_closed() -> None:
+    day = Match(hours=Hours.parse(["Mon-Fri 08:00-18:00"], LONDON))
+    assert refused("echo", with_rules(Rule("day", day, ("echo",)))).rule is None
+    closed = with_rules(Rule("day", day, refuse="closed"), Rule("else", Match(), ("echo",)))
+    assert refused("echo", closed).rule == "day"
+
+
+@pytest.mark.parametrize(
+    ("regex", "local"),
+    [
+        (r"\+1202\d{7}", "(202) 555-0123"),
+        ("411", "411"),
+        (r"(romeo|nurse)@.*\.example", "Romeo%Montague.example"),
+        ("e?cho", "Echo"),
+    ],
+)
+def test_an_expression_is_for_the_whole_of_what_is_called(regex: str, local: str) -> None:
+    assert routed(local, with_rules(Rule("it", Match(regex=(Regex(regex),)), ("echo",)))).rule == "it"
+    assert refused(local, with_rules(Rule("it", Match(regex=(Regex(regex + "x"),)), ("echo",)))).rule is None
+
+
+# Who is said to call -------------------------------------------------------------------------------------------------
+
+NATIONAL = Policy("national", "US", Format("national"), Format("international"), Format("e164"))
+SPELLED = replace(
+    PLAN,
+    trunks={
+        "carrier": replace(CARRIER, from_="+12025550100", policy="national"),
+        "backup": replace(BACKUP, from_="+12025550101"),
+    },
+    policies={"national": NATIONAL, "nine": Policy("nine", None, Format(prefix="9"))},
+    callers={
+        JULIET: CallerSettings("+12025550199", "Juliet"),
+        "@office": CallerSettings("+12025550150", "Capulet", anonymous=True),
+    },
+)
+
+
+def test_each_trunk_is_sent_numbers_as_its_policy_says() -> None:
+    found = routed("+12025550123", SPELLED)
+    assert [target and target.split("@")[0] for target in found.targets] == ["sip:12025550123", "sip:+12025550123"]
+    assert found.number == "+12025550123"
+    assert found.identities == (
+        Identity("12025550199", "Juliet", "+12025550199"),
+        Identity("+12025550199", "Juliet"),
+    )
+
+
+def test_a_rules_policy_wins_over_the_trunks() -> None:
+    plan = replace(SPELLED, routes=(replace(AMERICA, policy="nine"),))
+    assert (routed("+12025550123", plan).target or "").startswith("sip:9+12025550123@")
+
+
+def test_an_extension_stays_behind_the_number() -> None:
+    assert (routed("+12025550123;ext=55", SPELLED).target or "").startswith("sip:12025550123;ext=55@")
+
+
+def test_a_trunks_number_shows_where_the_caller_has_none() -> None:
+    plan = replace(SPELLED, callers={})
+    assert [who.from_user for who in routed("+12025550123", plan).identities] == ["12025550100", "+12025550101"]
+    other = replace(plan, trunks={**plan.trunks, "carrier": replace(CARRIER, from_="account7", policy="national")})
+    assert routed("+12025550123", other).identities[0].from_user == "account7"
+
+
+def test_anonymous_callers_are_told_to_trunks_in_confidence_alone() -> None:
+    plan = replace(SPELLED, routes=(AMERICA, FRIENDS))
+    found = routed("+12025550123", plan, "nurse@shakespeare.lit")
+    assert found.identities == (
+        Identity(asserted="+12025550150", anonymous=True),
+        Identity(asserted="+12025550150", anonymous=True),
+    )
+    assert routed("romeo%montague.example", plan, "nurse@shakespeare.lit").rule == "friends"
+    direct = replace(plan, callers={**plan.callers, JULIET: CallerSettings(anonymous=True)})
+    assert routed("romeo%montague.example", direct).identities == (Identity(anonymous=True),)
+    assert routed("romeo%montague.example", plan).identities == (Identity(display="Juliet"),)
+
+
+def test_a_rule_decides_about_privacy_before_what_is_set_for_the_caller() -> None:
+    shown = replace(SPELLED, routes=(replace(AMERICA, anonymous=False),))
+    assert not routed("+12025550123", shown, "nurse@shakespeare.lit").identities[0].anonymous
+    hidden = replace(SPELLED, routes=(replace(AMERICA, anonymous=True),))
+    assert routed("+12025550123", hidden).identities[0].anonymous
+
+
+ANONYMOUS = ["*672025550123", "*67+12025550123", "*67 (202) 555-0123", "*672025550123%198.51.100.9"]
+
+
+@pytest.mark.parametrize("local", ANONYMOUS)
+def test_a_prefix_withholds_the_caller_of_one_call(local: str) -> None:
+    plan = replace(SPELLED, anonymous_prefix="*67")
+    found = routed(local, plan)
+    assert (found.number, found.rule, found.identities[0].anonymous) == ("+12025550123", "america", True)
+    assert mappable(plan, local)
+    assert not routed("+12025550123", plan).identities[0].anonymous
+
+
+def test_the_prefix_leads_around_no_rule() -> None:
+    plan = replace(SPELLED, anonymous_prefix="*67")
+    assert refused("*67+19005550123", plan).rule == "premium"
+    assert routed("*67911", plan).kind is Kind.EMERGENCY
+    assert refused("*67+" + "1" * 40, plan).kind is None
+
+
+def test_a_users_region_reads_what_he_dials() -> None:
+    plan = replace(PLAN, callers={JULIET: CallerSettings(region="GB"), "@office": CallerSettings("+442079460018")})
+    assert routed("020 7946 0018", plan).number == "+442079460018"
+    assert routed("020 7946 0018", plan, "nurse@shakespeare.lit").number == "+442079460018", "by his own number"
+    assert routed("202 555 0123", plan, region="US").number == "+12025550123"
+
+
+# Limits --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_has_the_limits_of_its_user_his_groups_and_its_trunks() -> None:
+    plan = replace(
+        PLAN,
+        trunks={"carrier": replace(CARRIER, max_calls=30), "backup": BACKUP},
+        limits=(
+            LimitRule(user=("@office",), concurrent=5),
+            LimitRule(user=("*@shakespeare.lit",), concurrent=2, per_minute=10, longest=3600),
+            LimitRule(group="office", concurrent=8),
+            LimitRule(trunk="carrier", concurrent=40, per_minute=60),
+        ),
+    )
+    trunk = Limit("trunk carrier", 30, 60)
+    assert routed("+12025550123", plan).limits == (Limit(f"user {JULIET}", 2, 10, 3600), trunk)
+    nurse = "nurse@shakespeare.lit"
+    assert routed("+12025550123", plan, nurse).limits == (Limit(f"user {nurse}", 5), Limit("group office", 8), trunk)
+    assert routed("911", plan).limits == ()
+    came = inbound(
+        replace(INBOUND, trunks=plan.trunks, limits=plan.limits),
+        Inbound(SipUri.parse("sip:+12025550100@x.example"), "carrier"),
+    )
+    assert isinstance(came, InboundRoute)
+    assert came.limits == (trunk,)
+
+
+# What goes along with an emergency call ------------------------------------------------------------------------------
+
+
+def test_an_emergency_call_says_who_and_where() -> None:
+    policy = Emergency("route", ("carrier", "backup"), callback="+12025550177", location=(("country", "US"),))
+    plan = replace(SPELLED, emergency=policy)
+    found = routed("911", plan)
+    assert (found.emergency, found.callback) == (True, "+12025550199")
+    assert found.identities[0] == Identity("12025550199", "Juliet", "+12025550199")
+    assert "<ca:country>US</ca:country>" in (found.geolocation or "")
+    assert f"pres:{JULIET}" in (found.geolocation or "")
+    nurse = routed("911", plan, "nurse@shakespeare.lit")
+    assert (nurse.callback, nurse.identities[0].anonymous) == ("+12025550150", False)
+    assert routed("911", replace(plan, callers={})).callback == "+12025550177"

@@ -1,0 +1,72 @@
+"""Plans and calls made up at random, small enough to meet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+
+from gateway.addresses import SipUri
+from gateway.dialplan.hours import Hours, zone_of
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.plan import Emergency, Match, Plan, Request, Rule, Trunk
+from gateway.dialplan.regex import Regex
+
+LONDON = zone_of("Europe/London")
+GROUPS = {"office": ("nurse@shakespeare.lit", "*@verona.example"), "nobody": ()}
+
+
+def some(*values: object) -> st.SearchStrategy[tuple[object, ...]]:
+    """Mostly no condition, as in most rules."""
+    return st.one_of(st.just(()), st.lists(st.sampled_from(values), min_size=1, max_size=3, unique=True).map(tuple))
+
+
+MATCHES = st.builds(
+    Match,
+    kind=some(Kind.NUMBER, Kind.SHORT, Kind.URI, Kind.NAME),
+    country=some("US", "GB", "+1", "+44"),
+    type=some("mobile", "fixed_line", "premium_rate", "toll_free"),
+    number=some("+1*", "+1202*", "+12025550123", "*23", "4*", "+44*18", "*"),
+    host=some("montague.example", "*.example", "*"),
+    user=some("romeo", "r*", "*o", "*m*", "+1*"),
+    name=some("echo", "e*", "*o"),
+    from_=some("*", "@office", "@nobody", "juliet@shakespeare.lit", "*@shakespeare.lit"),
+    regex=some(Regex(r"\+1202\d*"), Regex(r"(r|ech)o.*"), Regex(".*3"), Regex(r"[^+].*")),
+    hours=st.sampled_from([None, None, Hours.parse(["Mon-Fri 08:00-18:00"], LONDON), Hours.parse(["Sun"], LONDON)]),
+)
+WAYS = st.sampled_from([("backup",), ("backup", "other"), ("direct",), ("echo",)])
+RULES = st.lists(
+    st.tuples(MATCHES, WAYS, st.booleans()).map(
+        lambda x: Rule("", x[0], () if x[2] else x[1], "refused by a rule" if x[2] else None)
+    ),
+    max_size=8,
+).map(lambda rules: tuple(Rule(f"rule {n}", r.match, r.via, r.refuse) for n, r in enumerate(rules)))
+PLANS = st.builds(
+    lambda routes, region: Plan(
+        users=("shakespeare.lit",),
+        own=frozenset({"sip.example.com"}),
+        region=region,
+        emergency=Emergency("route", ("carrier",)),
+        groups=GROUPS,
+        trunks={
+            name: Trunk(name, SipUri.parse(f"sip:{name}.carrier.example")) for name in ("carrier", "backup", "other")
+        },
+        routes=routes,
+        anonymous_prefix="*67",
+    ),
+    RULES,
+    st.sampled_from(["US", "GB", None]),
+)
+EMERGENCIES = ("911", "112", "+1911", "9-1-1", "*67911", "+44999")
+CALLS = st.builds(
+    lambda caller, local, host, at: Request(caller, local + host, at=at),
+    st.sampled_from(["juliet@shakespeare.lit", "nurse@shakespeare.lit", "romeo@verona.example", "x@elsewhere.example"]),
+    st.sampled_from(
+        [
+            *("+12025550123", "2025550123", "*672025550123", "+19005550123", "+442079460018", "+18005550199"),
+            *("411", "romeo", "echo", "123", "+12", *EMERGENCIES),
+        ]
+    ),
+    st.sampled_from(["", "", "%montague.example", "%backup.carrier.example"]),
+    st.sampled_from([None, datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 22, 20, tzinfo=UTC)]),
+)
