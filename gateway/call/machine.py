@@ -95,7 +95,7 @@ class Call:
                 # Its media may be lost after it was asked, and then somebody's telephone is ringing.
                 rings = attempt in self._dialled
                 stop: list[Effect] = [do.HangUp(Leg.CALLEE, Cause.CANCELLED, attempt)] if rings else []
-                return [*stop, *self._attempt_failed(attempt, cause, text, now)]
+                return [*stop, *self._attempt_failed(attempt, None, cause, text, now)]
             case ev.Ringing(attempt) if attempt in self._hunt.live:
                 return self._rings(now)
             case ev.Answered(attempt, session):
@@ -111,7 +111,7 @@ class Call:
             case ev.HungUp(Leg.CALLEE, cause, attempt, text):
                 if attempt == self.attempt and self.state in _TAKEN:
                     return self._end(cause, Leg.CALLEE, text, now)
-                return self._attempt_failed(attempt, cause, text, now)
+                return self._attempt_failed(attempt, Leg.CALLEE, cause, text, now)
             case ev.HungUp(Leg.CALLER, cause, _, text) if self._alive:
                 return self._end(cause, Leg.CALLER, text, now)
             case ev.MediaLost(cause, text) | ev.Stopped(cause, text) if self._alive:
@@ -184,14 +184,15 @@ class Call:
         self._enter(State.ANSWERED, now + self._patience.answer)
         return [do.PrepareAnswer(self.attempt, callee, caller)]
 
-    def _attempt_failed(self, attempt: int, cause: Cause, text: str, now: float) -> list[Effect]:
+    def _attempt_failed(self, attempt: int, by: Leg | None, cause: Cause, text: str, now: float) -> list[Effect]:
         if attempt not in self._hunt.live:
             return []
         over = self._hunt.failed(attempt, cause, text)
         self._dialled.discard(attempt)
         if over:
             verdict = self._hunt.verdict
-            return self._end(verdict.cause, Leg.CALLEE, verdict.text, now)
+            # An earlier attempt's word may say more than the failure of this one.
+            return self._end(verdict.cause, by if verdict.cause is cause else Leg.CALLEE, verdict.text, now)
         todo: list[Effect] = [do.ReleaseAttempt(attempt)]
         if not self._hunt.live:
             todo += self._next_stage(now)

@@ -42,7 +42,7 @@ _MISSED = 3  # pings in a row; a machine that is busy for a moment must not cost
 _FAREWELL = 3.0  # s, until a worker that was told to end is killed
 _HEALTHY = 10.0  # s; a process that lived shorter is started again with growing delay
 _MAX_DELAY = 5.0
-_WAIT = 3.0  # s, how long a new call waits for a worker
+_WAIT = 6.0  # s, how long a new call waits for a worker
 MIN_PORTS = 4  # of each worker
 
 

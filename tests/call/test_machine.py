@@ -207,6 +207,13 @@ def test_a_telephone_that_rings_stops_when_its_media_is_lost() -> None:
     )
 
 
+def test_our_own_trouble_is_not_recorded_as_the_callees() -> None:
+    call = call_in(State.RINGING)
+    (*_, record) = call.handle(ev.OfferFailed(1, Cause.INTERNAL, "the worker died"), 3.0)
+    assert isinstance(record, do.Record)
+    assert (record.cause, record.by) == (Cause.INTERNAL, None)
+
+
 def test_the_second_stage_does_not_get_more_time_than_the_call_has() -> None:
     call = Call(Patience(setup=30.0, stage=20.0))
     call.handle(FAILOVER, 0.0)
