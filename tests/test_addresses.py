@@ -165,6 +165,14 @@ def test_whatever_could_be_dialled_is_mappable_without_asking_the_dialplan(local
     assert mappable(local)
 
 
+def test_a_number_behind_a_service_code_is_dialled() -> None:
+    assert contact("*67+1 (202) 555-0123") == Dialled("*67+12025550123")
+    assert contact("*31#12025550123") == Dialled("*31#12025550123")
+    for text in ("12+34", "*67++12025550123", "*67+", "+12025550123#", "*67+1*2"):
+        with pytest.raises(AddressError):
+            contact(text)
+
+
 def test_a_name_is_mappable_when_there_is_one() -> None:
     assert contact("echo") == Name("echo")
     assert mappable("echo", lambda name: name == "echo")

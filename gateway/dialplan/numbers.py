@@ -18,6 +18,7 @@ What is not guessed
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -148,7 +149,14 @@ def read(dialled: Dialled, region: str | None, emergency: Collection[str] = (), 
 
 
 def _service(text: str) -> Reading | None:
-    return Reading(Kind.SHORT, text) if "*" in text or "#" in text else None
+    """A code with `*` or `#`. With a number inside (*67…, *21*…#) somebody down the line would call that number, or
+    divert calls to it, and no rule would have seen it.
+    """
+    if "*" not in text and "#" not in text:
+        return None
+    inside = max(re.split(r"[*#]", text), key=len)
+    problem = f"{text} is a service code with a number inside" if len(inside) > _SHORT or "+" in text else None
+    return Reading(Kind.SHORT, text, problem=problem)
 
 
 def _read(text: str, region: str | None) -> Reading:

@@ -204,6 +204,13 @@ def test_a_phone_context_says_whose_national_number_it_is() -> None:
     assert private.problem == "100 is of the numbering plan of example.com, which nobody here knows"
 
 
+@pytest.mark.parametrize("dialled", ["*6719005550123", "*67+19005550123", "*21*19005550123#", "#31#+44", "**1234567"])
+def test_no_number_is_dialled_inside_a_service_code(dialled: str) -> None:
+    reading = read(Dialled(dialled), "US")
+    assert (reading.kind, reading.number) == (Kind.SHORT, None)
+    assert reading.problem == f"{dialled} is a service code with a number inside"
+
+
 def test_a_short_code_has_a_type_where_its_price_is_known() -> None:
     assert read(Dialled("118218"), "FR").types == ("premium_rate",)  # ARCEP: 118 XYZ
     assert read(Dialled("116117"), "DE").types == ("toll_free",)  # BNetzA: 116 xxx is free
