@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,7 @@ from gateway.xmpp.session import (
 )
 
 JULIET = "juliet@shakespeare.lit/balcony"
+SAID = Path(__file__).parents[1] / "vectors" / "jingle"
 VOICE = "romeo%shakespeare.lit@sip.example.com/sip"
 ICE = "urn:xmpp:jingle:transports:ice-udp:1"
 CONTENT = (
@@ -233,6 +235,24 @@ def test_a_content_that_is_added_is_rejected_as_it_came() -> None:
     assert dict(content.attrib) == {"creator": "initiator", "name": "v", "senders": "initiator"}
     assert [dict(child.attrib) for child in content] == [{"media": "video"}, {"ufrag": "u", "pwd": "p"}]
     assert says(asks(), "content-add") == []
+
+
+def test_the_call_goes_on_when_dino_adds_video_and_knows_no_rejection(our_offer: Session) -> None:
+    session = asks()
+    session.initiate(our_offer)
+    says(session, "session-accept", CONTENT)
+    added = ET.parse(SAID / "dino_0.4_content_add.xml").getroot()[0]
+    result, rejection = session.receive(request("content-add")[0], added)
+    assert sent([result]).get("type") == "result"
+    assert jingle([rejection])[0].get("name") == "video"
+    assert reply(session, sent([rejection]), "feature-not-implemented") == []
+    assert session.state is State.ACTIVE
+
+
+def test_dinos_mute_is_acknowledged_and_that_is_all() -> None:
+    muted = ET.parse(SAID / "dino_0.4_mute.xml").getroot()[0]
+    (result,) = asks(Leg.CALLER).receive(request("session-info")[0], muted)
+    assert sent([result]).get("type") == "result"
 
 
 def test_a_transport_that_is_replaced_is_rejected() -> None:
