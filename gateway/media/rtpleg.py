@@ -7,7 +7,8 @@
 
 Armed, we send to the address that the SDP names, if policy permits it, and take the first packet from anywhere: behind
 NAT the SDP names another address than packets come from. But it may be a stranger's who tries every port, so that
-source is on trial for some seconds, in which the first packet from the address that was named takes its place.
+source is on trial for some seconds, in which the first packet from the address that was named takes its place. An end
+that is known and says where it was before (a refresh, a hold) is waited for as long, and nobody is heard instead.
 Latched, the socket is connected to its source, and the kernel keeps everyone else's packets out (RTP bleed: nobody can
 inject sound, or have it sent to himself).
 """
@@ -59,6 +60,9 @@ class RtpLeg(Leg):
         self._latched: Address | None = None
         self._target: Address | None = None  # where to send while nothing is latched
         self._expected: frozenset[Address | None] = frozenset()  # sources that latch at once
+        self._found: Address | None = None  # where this end was latched last
+        self._said: tuple[str | None, int] = (None, 0)  # what SDP named, permitted or not
+        self._stays = False  # it was latched, and names the same again
         self._tried: Address | None = None  # the source on trial
         self._tried_until = 0.0
         self._payloads: frozenset[int] = frozenset()
@@ -73,19 +77,22 @@ class RtpLeg(Leg):
     def connect(self, remote: Transport, stream: Stream) -> None:
         """Offer and answer are done, for the first time or again: send to what was named, and latch anew."""
         self.agree(stream)
-        previous, before = self._named, self._latched
+        previous, before = self._named, self._found
         self._named = None
         if remote.address is not None:
             if self._reach.permits(remote.address, remote.port):
                 self._named = (plain(remote.address), remote.port)
             elif stream.direction is not Direction.INACTIVE:
                 self.log.info("named address not used", address=remote.address, port=remote.port)
+        self._stays = before is not None and (remote.address, remote.port) == self._said
+        self._said = (remote.address, remote.port)
         # An end that names the same address again may still sit behind the NAT that it was found behind.
         self._target = before if before is not None and self._named in (None, previous) else self._named
+        self._found = before if self._target == before else None
         self._expected = frozenset((self._named, self._target)) - {None}
         self._tried = None
         self._payloads = frozenset(codec.pt for codec in (*stream.receive, *stream.receive_dtmf))
-        if before is not None:
+        if self._latched is not None:
             _disconnect(self._rtp)
             self._latched = None
         self._read(self._armed)
@@ -154,6 +161,9 @@ class RtpLeg(Leg):
         if self._tried is None:
             self._tried, self._tried_until = address, now + _TRIAL
         if self._expected and address not in self._expected and now < self._tried_until:
+            if self._stays:
+                self.dropped["stranger"] += 1
+                return
             self._target = address
             self._take()
             self.tell_connected()
@@ -170,7 +180,7 @@ class RtpLeg(Leg):
         except OSError:
             self.dropped["stranger"] += 1  # nobody can be answered there
             return
-        self._latched = address
+        self._latched = self._found = address
         self._read(self._latch_reader())
         self._take()
         self._drain(address)

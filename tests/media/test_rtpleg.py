@@ -208,6 +208,35 @@ async def test_a_reoffer_latches_anew_and_the_stream_goes_on(make_leg: MakeLeg, 
     assert events(leg).all == [Connected("call", "leg")]
 
 
+async def test_a_refresh_of_the_session_opens_no_door_to_a_stranger(
+    make_leg: MakeLeg, phone: Phone, stranger: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leg = make_leg(phone=phone)
+    stranger.far = phone.far
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA))
+    phone.say(PCMA, b"one", 160)
+    await phone.hear()
+    for _ in range(2):
+        leg.connect(phone.transport, stream(PCMA))
+        stranger.say(PCMA, b"not mine", 160)
+        await settled()
+        leg.packet.fill(packet(8, 1, 160, 7, b"for the phone"))
+        leg.send()
+        assert (await phone.hear())[12:] == b"for the phone"
+    phone.say(PCMA, b"two", 160)
+    assert (await phone.hear())[12:] == b"two"
+    assert dict(leg.statistics().dropped) == {"stranger": 2}
+    assert stranger.heard.empty()
+    leg.connect(phone.transport, stream(PCMA))
+    stranger.say(PCMA, b"I am the phone behind another NAT now", 160)
+    await settled()
+    later = asyncio.get_running_loop().time() + 6
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: later)
+    stranger.say(PCMA, b"still here", 160)
+    assert (await stranger.hear())[12:] == b"still here"
+
+
 async def test_until_a_reoffered_end_speaks_we_send_where_it_was_heard_unless_it_names_another(
     make_leg: MakeLeg, phone: Phone, stranger: Phone
 ) -> None:
