@@ -277,9 +277,9 @@ class _Loader:
         users: list[str] = []
         for table, section in self.sections("limit", LimitSection):
             subjects = [bool(section.user), section.group is not None, section.trunk is not None]
-            if sum(subjects) != 1:
+            if table.sound and sum(subjects) != 1:
                 self.fault(table, (), "a limit has one of user, group and trunk")
-            if section.concurrent is section.per_minute is section.longest is None:
+            if table.sound and section.concurrent is section.per_minute is section.longest is None:
                 self.fault(table, (), "a limit has concurrent, per_minute or longest")
             self._named(table, "group", section.group)
             self._named(table, "trunk", section.trunk)
@@ -328,6 +328,8 @@ class _Loader:
             message = "no callback, and no trunk of it has a from: whoever takes the call may not be able to ring back"
             self.fault(table, (), message, warning=True)
         location = _civic(section.location) if section.location else ()
+        if section.location:
+            self._region(table, ("location", "country"), section.location.country)
         return plan.Emergency(
             section.action, section.via, section.foreign, frozenset(section.numbers), callback, location
         )
@@ -446,7 +448,7 @@ class _Loader:
             try:
                 yield Regex(pattern)
             except RegexError as error:
-                self.fault(table, ("match", "regex", number), f"regex: {error}")
+                self.fault(table, ("match", "regex", number), f"regex {pattern!r}: {error}")
 
     def _hours(self, table: _Table, section: MatchSection) -> Hours | None:
         if not section.hours:

@@ -41,7 +41,7 @@ class NumbersSection(Section):
 class LocationSection(Section):
     """A civic address that goes along with emergency calls as PIDF-LO (RFC 5139, RFC 6442)."""
 
-    country: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    country: Text
     """Two letters of ISO 3166."""
     state: Text | None = None
     """State or province (A1)."""

@@ -151,6 +151,8 @@ def _fault(document: Document, model: type[BaseModel], place: Place, detail: Err
             message = f"{name}: may not be empty"
         case "model_type":
             message = f"{where[-1]!r} must be a table" if where else "not a table"
+        case "tuple_type":
+            message = f"{name}: a word or a list of words"
         case _:
             message = f"{name}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
     return document.fault(where, message)

@@ -30,6 +30,7 @@ def plan_of(*matches: Match) -> Plan:
         (Match(), Match(), True),
         (Match(kind=(Kind.NUMBER, Kind.SHORT)), Match(kind=(Kind.NUMBER,)), True),
         (Match(kind=(Kind.NUMBER,)), Match(), False),
+        (Match(kind=(Kind.NUMBER,)), Match(kind=(Kind.NUMBER, Kind.SHORT)), False),
         (Match(number=("+1*",)), Match(number=("+1202*", "+13")), True),
         (Match(number=("+1202*",)), Match(number=("+1*",)), False),
         (Match(number=("+1*", "+4*")), Match(number=("+44*", "+1*")), True),

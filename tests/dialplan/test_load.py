@@ -45,7 +45,7 @@ def password(folder: Path, name: str = "carrier.password", text: str | bytes = "
 
 
 def test_there_are_enough_broken_files() -> None:
-    assert len(BROKEN) >= 20
+    assert len(BROKEN) >= 40
 
 
 @pytest.mark.parametrize("file", BROKEN, ids=lambda file: file.stem)
