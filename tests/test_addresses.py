@@ -541,3 +541,20 @@ def test_nothing_that_a_peer_sends_is_worse_than_an_address_error(text: str) -> 
 @given(TEXT)
 def test_unescaping_undoes_escaping(text: str) -> None:
     assert unescape(escape(text)) == text
+
+
+WRITTEN = st.text(
+    st.sampled_from("0123456789+*# -.()/\u00a0\u202a０１９；;ext=phone-context=+1example.com:urn:service:sos"),
+    max_size=40,
+)
+
+
+@given(st.one_of(WRITTEN, st.builds("{};ext={};phone-context={}".format, WRITTEN, WRITTEN, WRITTEN)))
+def test_reading_what_was_written_as_it_was_read_changes_nothing(text: str) -> None:
+    try:
+        found = dialled(text)
+    except AddressError:
+        return
+    assert dialled(str(found)) == found
+    assert contact(local_of(found)) == found
+    assert is_dialled(text)
