@@ -275,7 +275,8 @@ _ALL_CODES = frozenset(_CHARACTERS)
 _VISUAL = " -.()[]/\u00a0\u00ad\u00b7\u2010\u2011\u2012\u2013\u2014\u2212\u200b\u200e\u200f\u2060\ufeff"
 _DIRECTION = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _SEPARATORS = str.maketrans("", "", _VISUAL + _DIRECTION)
-_DIALLED = re.compile(r"\+?[0-9*#]+|[*#][0-9*#]*\+[0-9]+", re.ASCII)  # *67+12025550123: a service code and a number
+# Digits and service codes; at least one digit; and *67+12025550123, a service code with a number behind it.
+_DIALLED = re.compile(r"\+?(?=[*#]*[0-9])[0-9*#]+|[*#][0-9*#]*\+[0-9]+", re.ASCII)
 _ALIKE = re.compile(r"(?=[+*#]*\d)[+\d*#]+")  # digits of any script, and a + anywhere
 _SOS = re.compile(r"urn:service:sos(?:\.[a-z-]{1,32})*")
 
