@@ -7,12 +7,17 @@ RUN apt-get update \
 FROM base AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3-venv
 WORKDIR /src
+# One environment builds, with every tool of the lock; the other runs, with what running needs of it.
 COPY requirements.lock ./
+RUN python3 -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY deploy/requirements.lock deploy/
 RUN python3 -m venv /opt/gateway \
- && /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+ && /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r deploy/requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
-RUN /opt/gateway/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
+RUN /opt/build/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /opt/wheel . \
+ && /opt/gateway/bin/pip install --no-cache-dir --no-deps /opt/wheel/*.whl
 
 FROM base AS gateway
 RUN useradd --system --home-dir /var/lib/gateway --create-home gateway
