@@ -135,17 +135,25 @@ def read(dialled: Dialled, region: str | None, emergency: Collection[str] = (), 
         return Reading(Kind.EMERGENCY, found.dial, foreign=found.foreign)
     if text in FOREIGN and not at_a_host and not _known_short(text, region):
         return Reading(Kind.EMERGENCY, text, foreign=True)
+    there = region
     if dialled.context.startswith("+"):
-        region = next(iter(emergencies.regions(emergencies.calling_code(dialled.context[1:]))), None)
+        there = next(iter(emergencies.regions(emergencies.calling_code(dialled.context[1:]))), None)
     elif dialled.context:
         problem = f"{text} is of the numbering plan of {dialled.context}, which nobody here knows"
         return Reading(Kind.NUMBER, text, problem=problem)
-    reading = _service(text) or _read(text, region)
-    if not dialled.extension or reading.problem:
-        return reading
-    if reading.kind is Kind.SHORT:
-        return dataclasses.replace(reading, problem=f"{text} is a short code, and those have no extensions")
-    return dataclasses.replace(reading, extension=dialled.extension)
+    reading = _service(text) or _read(text, there)
+    if reading.problem or reading.kind is Kind.NUMBER:
+        return dataclasses.replace(reading, extension="" if reading.problem else dialled.extension)
+    problem = None
+    if dialled.extension:
+        problem = f"{text} is a short code, and those have no extensions"
+    elif dialled.context and _code_of(region) != _code_of(there):
+        problem = f"{text} is a short code of another country, {dialled.context}"
+    return dataclasses.replace(reading, problem=problem)
+
+
+def _code_of(region: str | None) -> int:
+    return phonenumbers.country_code_for_region(region or "ZZ")
 
 
 def _service(text: str) -> Reading | None:

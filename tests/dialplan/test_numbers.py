@@ -200,6 +200,8 @@ def test_a_phone_context_says_whose_national_number_it_is() -> None:
     assert read(Dialled("02079460018", context="+4420"), None).number == "+442079460018"
     assert "without its area code" in (read(Dialled("5550123", context="+1202"), "GB").problem or "")
     assert "no region is set" in (read(Dialled("02079460018", context="+999"), "GB").problem or "")
+    assert read(Dialled("411", context="+1"), "CA").problem is None
+    assert read(Dialled("411", context="+1"), "GB").problem == "411 is a short code of another country, +1"
     private = read(Dialled("100", context="example.com"), "US")
     assert private.problem == "100 is of the numbering plan of example.com, which nobody here knows"
 
