@@ -262,14 +262,23 @@ class ExpectSection(Section):
     """What must become of an example: `outcome`, and whatever else matters."""
 
     outcome: Literal["route", "refuse"]
+    """Whether anybody is called."""
     kind: str | None = None
+    """`number`, `emergency`, `short`, `uri` or `name`."""
     number: str | None = None
+    """The number in E.164."""
     target: str | None = None
+    """The SIP URI that the first via is asked for."""
     via: Words | None = None
+    """The ways, in their order."""
     rule: str | None = None
+    """The rule that decides."""
     reason: str | None = None
+    """The text of a refusal."""
     to: Words | None = None
+    """Who is rung by a call from SIP."""
     ring: Literal["parallel", "sequence"] | None = None
+    """How."""
     caller: Words | None = None
     """The user part of From towards each via, `"anonymous"` where it is withheld and `""` where it is our own form."""
 
