@@ -142,14 +142,16 @@ def read(dialled: Dialled, region: str | None, emergency: Collection[str] = (), 
         problem = f"{text} is of the numbering plan of {dialled.context}, which nobody here knows"
         return Reading(Kind.NUMBER, text, problem=problem)
     reading = _service(text) or _read(text, there)
-    if reading.problem or reading.kind is Kind.NUMBER:
-        return dataclasses.replace(reading, extension="" if reading.problem else dialled.extension)
-    problem = None
+    if reading.problem:
+        return reading
+    if reading.kind is Kind.NUMBER:
+        return dataclasses.replace(reading, extension=dialled.extension) if dialled.extension else reading
+    wrong = None
     if dialled.extension:
-        problem = f"{text} is a short code, and those have no extensions"
+        wrong = f"{text} is a short code, and those have no extensions"
     elif dialled.context and _code_of(region) != _code_of(there):
-        problem = f"{text} is a short code of another country, {dialled.context}"
-    return dataclasses.replace(reading, problem=problem)
+        wrong = f"{text} is a short code of another country, {dialled.context}"
+    return dataclasses.replace(reading, problem=wrong) if wrong else reading
 
 
 def _code_of(region: str | None) -> int:
