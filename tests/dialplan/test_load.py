@@ -13,8 +13,10 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.dialplan import load
+from gateway.dialplan.hours import Hours, zone_of
 from gateway.dialplan.numbers import Kind
-from gateway.dialplan.plan import Emergency, InboundMatch, Match, Plan
+from gateway.dialplan.plan import CallerSettings, Emergency, Format, InboundMatch, LimitRule, Match, Plan, Policy
+from gateway.dialplan.regex import Regex
 from gateway.errors import ConfigurationError, Fault
 
 BROKEN = sorted((Path(__file__).parent / "broken").glob("*.toml"))
@@ -193,3 +195,85 @@ def test_a_file_elsewhere_is_shown_with_its_whole_path(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("x = 1\n")
     with pytest.raises(ConfigurationError, match=str(tmp_path)):
         load.load([tmp_path / "a.toml"], users=["shakespeare.lit"], base=tmp_path / "elsewhere")
+
+
+def test_policies_limits_and_what_is_set_for_users_are_read(tmp_path: Path) -> None:
+    text = """
+[numbers]
+region = "GB"
+zone = "Europe/London"
+anonymous_prefix = "*67"
+[groups]
+office = ["juliet@shakespeare.lit"]
+[[policy]]
+name = "national"
+to = { format = "national", prefix = "9", exceptions = { "+1*" = "international" } }
+asserted = {}
+[[trunk]]
+name = "a"
+proxy = "sip:a.example"
+policy = "national"
+[users."Juliet@shakespeare.lit"]
+caller_id = "+44 20 7946 0018"
+display = "Juliet"
+region = "US"
+[users."@office"]
+anonymous = true
+[[limit]]
+user = ["@office", "*@shakespeare.lit"]
+per_minute = 3
+[[limit]]
+trunk = "a"
+concurrent = 2
+longest = 60
+[[route]]
+name = "r"
+match = { regex = '[+]44[0-9]+', hours = ["Mon-Fri 08:00-18:00"], kind = "uri" }
+via = "a"
+policy = "national"
+anonymous = false
+"""
+    plan, warnings = loaded(tmp_path, a=text)
+    assert not warnings
+    to = Format("national", "9", (("+1*", "international"),))
+    assert plan.policies["national"] == Policy("national", None, to, Format(), Format())
+    assert plan.trunks["a"].policy == "national"
+    assert plan.callers == {
+        "juliet@shakespeare.lit": CallerSettings("+442079460018", "Juliet", "US"),
+        "@office": CallerSettings(anonymous=True),
+    }
+    assert plan.limits == (
+        LimitRule(user=("@office", "*@shakespeare.lit"), per_minute=3),
+        LimitRule(trunk="a", concurrent=2, longest=60),
+    )
+    rule = plan.routes[0]
+    assert (rule.policy, rule.anonymous, plan.anonymous_prefix) == ("national", False, "*67")
+    assert rule.match.regex == (Regex("[+]44[0-9]+"),)
+    assert rule.match.hours == Hours.parse(["Mon-Fri 08:00-18:00"], zone_of("Europe/London"))
+
+
+def test_an_emergency_has_a_callback_and_a_place(tmp_path: Path) -> None:
+    text = """
+[[trunk]]
+name = "a"
+proxy = "sip:a.example"
+[emergency]
+action = "route"
+via = "a"
+callback = "+12025550100"
+[emergency.location]
+street = "Independence Avenue"
+country = "US"
+city = "Washington"
+"""
+    plan, warnings = loaded(tmp_path, a=text)
+    assert not warnings
+    assert plan.emergency
+    assert plan.emergency.callback == "+12025550100"
+    assert plan.emergency.location == (("country", "US"), ("A3", "Washington"), ("RD", "Independence Avenue"))
+
+
+def test_an_emergency_call_that_nobody_can_call_back_is_warned_of(tmp_path: Path) -> None:
+    text = '[[trunk]]\nname = "a"\nproxy = "sip:a.example"\n[emergency]\naction = "route"\nvia = "a"\n'
+    _, warnings = loaded(tmp_path, a=text)
+    assert [(fault.line, fault.warning) for fault in warnings] == [(4, True)]
