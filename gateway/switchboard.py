@@ -170,6 +170,7 @@ class Switchboard:
         self._look_up = look_up
         self._unix_now = unix_now
         self._trunk_addresses: dict[str, frozenset[str]] = {}
+        self._searched = False
         self._lines: dict[str, _Line] = {}
         self._book = Book()
         self._component: xmpp.Component | None = None
@@ -189,6 +190,7 @@ class Switchboard:
         """Keep what the trunks' names resolve to fresh, until cancelled: their calls are known by it, both ways."""
         while True:
             await self._find(self._plan.trunks.values())
+            self._searched = True
             await asyncio.sleep(TRUNK_RETRY if self._unfound() else TRUNK_REFRESH)
 
     async def _find(self, trunks: Iterable[dialplan.Trunk]) -> None:
@@ -238,7 +240,8 @@ class Switchboard:
             return frozenset()
         if not isinstance(uri, SipUri) or uri.scheme == "tel":
             return frozenset()
-        await self._find(self._unfound())  # no trunk may be taken for just another host because it was looked for late
+        if not self._searched:  # no trunk may be taken for just another host because it was looked for late
+            await self._find(self._unfound())
         return await self._look_up(uri)
 
     def _offer_from_xmpp(

@@ -16,7 +16,7 @@ import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
-from typing import cast
+from typing import Self, cast
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
@@ -360,7 +360,7 @@ class Scene:
         self.stranger = Phone(lambda: self._sip, first=1001)  # 127.0.0.2; no Call-ID is the other one's
         self._sip = ("127.0.0.1", 0)
 
-    async def __aenter__(self) -> Scene:
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self.phone, local_addr=("127.0.0.1", 0))
         await loop.create_datagram_endpoint(lambda: self.stranger, local_addr=("127.0.0.2", 0))
