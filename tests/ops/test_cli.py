@@ -24,6 +24,7 @@ via = "carrier"
 [[trunk]]
 name = "carrier"
 proxy = "sip:sbc.carrier.example;transport=tcp"
+from = "+12025550100"
 [[route]]
 name = "premium"
 match = { kind = "number", type = "premium_rate" }
