@@ -20,7 +20,7 @@ import ipaddress
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -225,12 +225,24 @@ class Switchboard:
 
     async def _route_from_xmpp(self, line: _Line, incoming: xmpp.IncomingCall, caller: str) -> None:
         try:
-            resolved = await self._host_of(incoming.local)
-            offered = self._offer_from_xmpp(line, incoming, caller, resolved)
+            outcome = await self._decide(caller, incoming.local)
+            offered = self._offer_from_xmpp(line, incoming, caller, outcome)
         except Exception:  # a bug of ours: he is told, and no call stays behind that nobody ends
             log.exception("a call could not be routed", call=line.id)
             offered = ev.Refused(Cause.INTERNAL)
         self._begin(line, offered)
+
+    async def _decide(self, caller: str, local: str) -> dialplan.Route | dialplan.Refusal:
+        """What the dialplan says. A name can only turn out to lead where nobody may call: it is looked up for those who
+        may call it at all, so that no stranger has us ask for names, and for help nobody waits.
+        """
+        at = datetime.fromtimestamp(self._unix_now(), UTC)  # rules may have hours
+        request = dialplan.Request(caller, local, at=at)
+        outcome = dialplan.route(self._plan, request)
+        if isinstance(outcome, dialplan.Refusal) or outcome.emergency or not (found := await self._host_of(local)):
+            return outcome
+        trunk_hosts = frozenset(address for theirs in self._trunk_addresses.values() for address in theirs)
+        return dialplan.route(self._plan, replace(request, resolved=found, trunk_hosts=trunk_hosts))
 
     async def _host_of(self, local: str) -> frozenset[str]:
         """What the host of a contact's SIP URI resolves to: a name for a trunk is that trunk (safety rule 2)."""
@@ -245,12 +257,8 @@ class Switchboard:
         return await self._look_up(uri)
 
     def _offer_from_xmpp(
-        self, line: _Line, incoming: xmpp.IncomingCall, caller: str, resolved: frozenset[str]
+        self, line: _Line, incoming: xmpp.IncomingCall, caller: str, outcome: dialplan.Route | dialplan.Refusal
     ) -> ev.Event:
-        trunk_hosts = frozenset(address for found in self._trunk_addresses.values() for address in found)
-        at = datetime.fromtimestamp(self._unix_now(), UTC)  # rules may have hours
-        request = dialplan.Request(caller, incoming.local, at=at, resolved=resolved, trunk_hosts=trunk_hosts)
-        outcome = dialplan.route(self._plan, request)
         log.info("routed", call=line.id, caller=caller, to=incoming.local, steps=list(outcome.steps))
         line.facts.rule = outcome.rule or ""
         if isinstance(outcome, dialplan.Refusal):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import structlog
 
 from gateway.addresses import SipUri
 from gateway.config import read
+from gateway.dialplan.plan import Trunk
 from gateway.ops import serve
 from gateway.ops.serve import Gateway
 
@@ -127,3 +130,21 @@ async def test_a_server_that_is_down_is_waited_for(tmp_path: Path) -> None:
 
 async def test_an_address_is_its_own_look_up() -> None:
     assert await serve.look_up(SipUri.parse("sip:a@192.0.2.7")) == {"192.0.2.7"}
+
+
+def test_what_somebody_names_passes_the_policy_and_is_no_trunk(tmp_path: Path) -> None:
+    made = gateway(tmp_path, 1)
+    trunk = Trunk("carrier", SipUri.parse("sip:203.0.113.5"), allow=(ipaddress.ip_network("8.8.4.0/24"),))
+    made._board._plan = replace(made._board._plan, trunks={"carrier": trunk})
+    permit = made._telephony.app.permit
+    assert permit("8.8.8.8")
+    for address in (
+        "8.8.4.4",
+        "::ffff:8.8.4.4",
+        "10.0.0.1",
+        "127.0.0.1",
+        "::ffff:10.0.0.1",
+        "169.254.169.254",
+        "phone",
+    ):
+        assert not permit(address)

@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
 from gateway.addresses import SipUri
+from gateway.call.trace import Traced
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import Emergency, InboundMatch, InboundRule, Match, Plan, Rule, Trunk
 from gateway.reach import Reach
@@ -30,6 +31,7 @@ class Stage(Scene):
     def __init__(self, names: Mapping[str, str] | None = None, allow: tuple[str, ...] = ("127.0.0.0/8",)) -> None:
         super().__init__()
         self.names = {CARRIER: "127.0.0.1", **(names or {})}
+        self.asked: list[str] = []  # hosts that were looked up
         self.sent: list[ET.Element] = []  # to the XMPP server
         self._reach = Reach(allow)
         self._delivered = asyncio.Event()
@@ -64,6 +66,7 @@ class Stage(Scene):
         )
 
     async def look_up(self, uri: SipUri) -> frozenset[str]:
+        self.asked.append(uri.host)
         if uri.host in self.names:
             return frozenset({self.names[uri.host]})
         return await super().look_up(uri)
@@ -95,7 +98,12 @@ class Stage(Scene):
     @property
     def said(self) -> list[str]:
         """Labels of all SIP messages of calls that went out."""
-        return [rung.what.label for rung in self.traced if getattr(rung.what, "peer", "") == "sip" and rung.what.sent]
+        return [what.label for what in self.wire if what.sent]
+
+    @property
+    def wire(self) -> list[Traced]:
+        """All SIP messages of calls."""
+        return [rung.what for rung in self.traced if isinstance(rung.what, Traced) and rung.what.peer == "sip"]
 
     def _deliver(self, stanza: ET.Element) -> None:
         self.sent.append(stanza)

@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from gateway.addresses import SipUri
 from gateway.errors import JingleError, SdpError
 from gateway.reach import Reach
 from gateway.session import jingle, sdp
@@ -104,7 +105,7 @@ async def test_a_name_that_leads_to_private_ranges_is_not_dialled(
         for name in (*names, r"rebound.example\3a5080"):
             assert (await stage.calls(f"romeo%{name}")).cause == "congestion"
         assert stage.said == []
-        uri = resolver.SipUri.parse("sip:romeo@public.example")
+        uri = SipUri.parse("sip:romeo@public.example")
         assert [target.host for target in await resolver.resolve(uri, stage.permit)] == ["8.8.8.8"]
 
 
@@ -124,7 +125,7 @@ async def test_a_callee_cannot_send_what_follows_into_private_ranges(named: str)
         juliet.terminates(contact, "s1")
         await stage.stranger.hears("BYE")
         await stage.over()
-        reached = {rung.what.text.split(";")[0] for rung in stage.traced if getattr(rung.what, "peer", "") == "sip"}
+        reached = {what.text.split(";")[0] for what in stage.wire}
         assert reached == {f"UDP to {address}:{port}", f"UDP from {address}:{port}"}
 
 
@@ -165,3 +166,20 @@ async def test_an_answer_goes_to_where_the_question_came_from(received: str) -> 
         stage.stranger.sends(bytes(options))
         assert host != received
         await stage.stranger.hears_back("200 OK")
+
+
+@pytest.mark.parametrize("caller", ["eve@evil.example/x", "shakespeare.lit", "juliet@shakespeare.lit.evil.example/x"])
+async def test_a_stranger_has_us_ask_dns_for_nothing(caller: str) -> None:
+    async with Stage() as stage:
+        for local in ("romeo%secret.evil.example", "+12025550123%secret.evil.example", "911%secret.evil.example"):
+            assert (await stage.calls(local, caller)).cause == "forbidden"
+        assert stage.asked == []
+
+
+async def test_who_calls_for_help_waits_for_no_name() -> None:
+    async with Stage() as stage:
+        juliet = stage.device()
+        juliet.initiates(f"911%slow.example@{DOMAIN}", "s1")
+        stage.phone.answers(await stage.phone.hears("INVITE"), 486)
+        await stage.over()
+        assert stage.asked == []

@@ -260,7 +260,7 @@ async def test_no_other_question_tells_who_is_there(method: str) -> None:
             answer = await stage.stranger.answer_to(request)
             answers.add((answer.label, tuple(shape(answer))))
         assert len(answers) == 1
-        assert stage.sent == juliet.heard == []
+        assert (stage.sent, juliet.heard) == ([], [])
 
 
 async def test_strangers_fill_neither_the_house_nor_one_users_telephone() -> None:
