@@ -7,6 +7,7 @@ another, so that one mistyped key hides no other fault. Warnings are for what wo
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -469,7 +470,7 @@ class _Loader:
 
     def _contradiction(self, table: _Table, section: MatchSection) -> None:
         """Numbers that are of none of the rule's countries."""
-        if not section.country:
+        if not section.country or not (section.number or section.type):
             return
         countries = {code for country in section.country for code in _codes(country)}
         codes = [_calling_code(head_of(pattern)) for pattern in section.number]
@@ -621,6 +622,7 @@ def _civic(section: LocationSection) -> tuple[tuple[str, str], ...]:
     return tuple((element, values[key]) for key, element in ELEMENTS.items() if key in values)
 
 
+@functools.cache
 def _codes(country: str) -> Collection[str]:
     """The calling code of a region, or the one that is written."""
     if country.startswith("+"):

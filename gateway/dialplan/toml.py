@@ -28,6 +28,7 @@ MAX_FILE = 16 * 1024 * 1024  # bytes
 
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_PLAIN_KEY = re.compile(r"([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+")  # what most pairs begin with
 _PLAIN_LINE = re.compile(r'\[(?:[ \t]*+"[^"\\\n]*+"[ \t]*+,?+)*+[ \t]*+\]')  # an array of plain strings on one line
 _PLAIN = re.compile(r'([ \t\r\n]*+)"[^"\\\n]++"[ \t]*+,?+')  # an element, the empty string left out: it may begin \"""
 _SCALAR = re.compile(r"[^,\]}#\n\r]+")
@@ -197,6 +198,9 @@ class _Index:
         self._move(found.end() if found else self._at + 1)
 
     def _next(self) -> str:
+        character = self._text[self._at : self._at + 1]
+        if character not in " \t\r\n#":
+            return character
         self._skip()
         return self._text[self._at : self._at + 1]
 
@@ -232,6 +236,10 @@ class _Index:
         return place
 
     def _pair(self, table: Place) -> None:
+        if plain := _PLAIN_KEY.match(self._text, self._at):
+            self._at = plain.end()
+            self._value((*table, plain[1]))
+            return
         line = self._line
         names = self._key()
         for length in range(1, len(names) + 1):
