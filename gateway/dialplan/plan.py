@@ -93,6 +93,8 @@ class Plan:
     inbound_index: Index = field(init=False, repr=False, compare=False)
     members: Mapping[str, Globs] = field(init=False, repr=False, compare=False)
     names: tuple[Rule, ...] = field(init=False, repr=False, compare=False)
+    group_settings: tuple[tuple[str, CallerSettings], ...] = field(init=False, repr=False, compare=False)
+    limited: tuple[Globs, ...] = field(init=False, repr=False, compare=False)  # whom each of `limits` is for
 
     def __post_init__(self) -> None:
         dialled = [Match(number=rule.match.number, user=rule.match.user) for rule in self.inbound]
@@ -102,6 +104,10 @@ class Plan:
             "inbound_index": Index(dialled, {}),
             "members": {name: Globs(members) for name, members in self.groups.items()},
             "names": tuple(rule for rule in named if rule.refuse is None),
+            "group_settings": tuple((name[1:], each) for name, each in self.callers.items() if name.startswith("@")),
+            "limited": tuple(
+                Globs(expanded((f"@{rule.group}",) if rule.group else rule.user, self.groups)) for rule in self.limits
+            ),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -126,19 +132,23 @@ class Plan:
         return any(not rule.match.name or rule.match.names.match(name) for rule in self.names)
 
     def withheld(self, text: str) -> str | None:
-        """What is dialled behind the prefix of anonymous calls; None when it does not begin with it."""
-        rest = text.removeprefix(self.anonymous_prefix) if self.anonymous_prefix else text
-        return rest if len(rest) < len(text) and addresses.is_dialled(rest) else None
+        """What is dialled behind the prefix of anonymous calls; None when it does not begin with it.
+
+        Text may be escaped as a local part is.
+        """
+        prefix = self.anonymous_prefix
+        if not prefix or not text.startswith(prefix) or len(text) > addresses.MAX_LOCAL:
+            return None
+        rest = addresses.unescape(text.removeprefix(prefix))
+        return rest if addresses.is_dialled(rest) else None
 
     def settings(self, caller: str) -> CallerSettings:
         """What is set for a bare JID: his own, and where that is silent his groups', in the order of the files."""
         if not self.callers:
             return CallerSettings()
-        of_groups = (
-            settings for name, settings in self.callers.items() if name.startswith("@") and self._in(name[1:], caller)
-        )
         own = self.callers.get(caller)
-        layers = [*([own] if own else []), *of_groups]
+        layers = [own] if own else []
+        layers.extend(settings for group, settings in self.group_settings if self._in(group, caller))
 
         def first(name: str) -> Any:
             return next((value for layer in layers if (value := getattr(layer, name)) is not None), None)
@@ -171,7 +181,7 @@ class Plan:
 
 def mappable(plan: Plan, local: str) -> bool:
     """Whether the local part of a contact names anything, whoever asks and whether or not he may call it."""
-    withheld = plan.withheld(addresses.unescape(local))
+    withheld = plan.withheld(local)
     return addresses.mappable(local if withheld is None else withheld, plan.named)
 
 
@@ -312,7 +322,7 @@ def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[st
     region = known.code
     listed = plan.emergency.numbers if plan.emergency else ()
     try:
-        withheld = plan.withheld(addresses.unescape(request.local))
+        withheld = plan.withheld(request.local)
         contact = addresses.contact(request.local) if withheld is None else addresses.dialled(withheld)
         if isinstance(contact, Dialled) and withheld is None:  # a tel URI
             withheld = plan.withheld(contact.text)
@@ -460,13 +470,13 @@ def _spelled(plan: Plan, number: str | None, how: Format, policy: Policy) -> str
 def _limits(plan: Plan, caller: str | None, ways: Collection[str]) -> tuple[Limit, ...]:
     """Whatever limits a call: its user's, the first [[limit]] that is for him, his groups' and its trunks'."""
     found: list[Limit] = []
-    seen_user = caller is None
-    for rule in plan.limits:
-        if rule.user and not seen_user and caller and _among(plan, rule.user, caller):
-            seen_user = True
-            found.append(Limit(f"user {caller}", rule.concurrent, rule.per_minute, rule.longest))
-        elif rule.group and caller and _among(plan, (f"@{rule.group}",), caller):
-            found.append(Limit(f"group {rule.group}", rule.concurrent, rule.per_minute, rule.longest))
+    seen_user = False
+    for rule, whom in zip(plan.limits, plan.limited, strict=True):
+        if caller is None or (rule.user and seen_user) or not whom.match(caller):
+            continue
+        seen_user = seen_user or bool(rule.user)
+        key = f"group {rule.group}" if rule.group else f"user {caller}"
+        found.append(Limit(key, rule.concurrent, rule.per_minute, rule.longest))
     for via in dict.fromkeys(ways):
         trunk = plan.trunks.get(via)
         rules = [rule for rule in plan.limits if rule.trunk == via]
@@ -480,10 +490,6 @@ def _limits(plan: Plan, caller: str | None, ways: Collection[str]) -> tuple[Limi
                 )
             )
     return tuple(found)
-
-
-def _among(plan: Plan, patterns: Collection[str], caller: str) -> bool:
-    return any(stands_for(pattern, caller) is not None for pattern in expanded(patterns, plan.groups))
 
 
 _Number = TypeVar("_Number", int, float)

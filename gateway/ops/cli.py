@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -59,7 +59,7 @@ def route(
     config: ConfigFile = Path("gateway.toml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome for programs.")] = False,
     region: Annotated[str | None, typer.Option(help="Read numbers as dialled in this region, as GB.")] = None,
-    at: Annotated[datetime | None, typer.Option(help="Decide as at this time.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="Decide as at this time; without it, as now.")] = None,
 ) -> None:
     """Tell what would become of a call, step by step, and why. Nobody is called."""
     from gateway.dialplan import examples, numbers, plan
@@ -67,7 +67,7 @@ def route(
     settings = _configuration(config, fault=2)
     if region is not None and region not in numbers.REGIONS:
         _wrong(f"--region: {region!r} is no region")
-    request = plan.Request(_bare(caller), _local(address, settings.xmpp_domain), region, at)
+    request = plan.Request(_bare(caller), _local(address, settings.xmpp_domain), region, at or datetime.now(UTC))
     outcome = plan.route(settings.plan, request, explain=True)
     if as_json:
         typer.echo(json.dumps(examples.as_row(outcome)))
