@@ -194,5 +194,9 @@ def _explain(outcome: Route | Refusal) -> None:
     if isinstance(outcome, Refusal):
         console.print(Text(f"refused: {outcome.reason}", "bold red"))
         return
-    for via, target in zip(outcome.via, outcome.targets, strict=True):
-        console.print(Text(f"via {via}: {target or 'the test line'}", "bold green"))
+    for via, target, who in zip(outcome.via, outcome.targets, outcome.identities, strict=True):
+        shown = "without name and number" if who.anonymous else f"as {who.from_user}" if who.from_user else ""
+        console.print(Text(f"via {via}: {target or 'the test line'} {shown}".rstrip(), "bold green"))
+    for limit in outcome.limits:
+        parts = ((limit.concurrent, "at a time"), (limit.per_minute, "a minute"), (limit.longest, "seconds long"))
+        console.print(Text(f"limit of {limit.key}: {', '.join(f'{n:g} {what}' for n, what in parts if n is not None)}"))

@@ -134,6 +134,18 @@ def test_route_explains_itself_to_people(monkeypatch: pytest.MonkeyPatch, capsys
     assert printed.endswith("via direct: sip:%5Bbold%5D@montague.example\n")
 
 
+def test_route_tells_people_who_is_said_to_call_and_what_is_limited(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = '[[limit]]\nuser = "*@shakespeare.lit"\nconcurrent = 2\nlongest = 3600\n'
+    (folder / "dialplan" / "b.toml").write_text(more)
+    assert gateway(monkeypatch, "route", *JULIET, "+12025550123") == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "via carrier: sip:+12025550123@sbc.carrier.example;transport=tcp as +12025550100",
+        "limit of user juliet@shakespeare.lit: 2 at a time, 3600 seconds long",
+    ]
+
+
 def test_route_tells_people_why_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert gateway(monkeypatch, "route", "--from", "eve@elsewhere.example/x", "echo") == 1
     assert capsys.readouterr().out.endswith("refused: no rule allows this call\n")
