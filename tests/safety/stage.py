@@ -53,6 +53,7 @@ class Stage(Scene):
             routes=(
                 Rule("premium", Match(kind=(Kind.NUMBER,), type=("premium_rate",)), refuse="no premium numbers"),
                 Rule("test line", Match(kind=(Kind.NAME,), name=("echo",)), via=("echo",)),
+                Rule("open line", Match(kind=(Kind.NAME,), name=("open",), from_=("*",)), via=("echo",)),
                 Rule("desk", Match(kind=(Kind.NAME,), name=("desk",)), via=("carrier",)),
                 Rule("friends", Match(kind=(Kind.URI,)), via=("direct",)),
                 Rule("numbers", Match(kind=(Kind.NUMBER,)), via=("carrier",)),

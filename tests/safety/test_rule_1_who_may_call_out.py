@@ -44,6 +44,19 @@ async def test_a_federated_stranger_calls_nobody_whatever_he_dials(stranger: str
         assert stage.engine.names() == [("release", None)] * 2 * len(PLACES), "and no media was made for him"
 
 
+async def test_a_rule_for_everybody_opens_what_it_names_and_nothing_else() -> None:
+    async with Stage() as stage:
+        eve = stage.device("eve@evil.example/x")
+        eve.initiates(f"open@{DOMAIN}", "s1")
+        await eve.hears("session-accept")
+        for number, place in enumerate(PLACES):
+            eve.initiates(f"{place}@{DOMAIN}", f"i{number}")
+            assert (await stage.over()).cause == "forbidden"
+        eve.terminates(f"open@{DOMAIN}", "s1")
+        assert (await stage.over()).cause == "normal"
+        assert not stage.invited
+
+
 async def test_a_strangers_presence_is_answered_and_his_call_is_not() -> None:
     """An address that maps is answered whoever asks (XEP-0276): that says nothing of who may call."""
     async with Stage() as stage:
