@@ -74,13 +74,14 @@ SEQUENCE_SECONDS = 25.0  # one user of a sequence
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What may be at a time: in the whole gateway, of one user or source, of all strangers from SIP together, and of
-    strangers who ask for one and the same name.
+    strangers who ask for one and the same name. `per_minute` is how often one stranger, or any for one name, may begin.
     """
 
     calls: int = 1000
     per_user: int = 20
     strangers: int = 200
     per_name: int = 5
+    per_minute: int = 60
 
 
 @dataclass(slots=True)
@@ -325,9 +326,12 @@ class Switchboard:
         own = [Limit("gateway", self._limits.calls)]
         if trunk is None:
             # Strangers together may not fill the house, and one of them not what strangers have.
-            source = f"source {_network_of(incoming.source[0])}"
-            own += [Limit("strangers", self._limits.strangers), Limit(source, self._limits.per_user)]
-            own += [Limit(f"name {_name_in(incoming.uri)}", self._limits.per_name)]  # whether or not somebody has it
+            source, name = _network_of(incoming.source[0]), _name_in(incoming.uri)
+            own += [
+                Limit("strangers", self._limits.strangers),
+                Limit(f"source {source}", self._limits.per_user, self._limits.per_minute),
+                Limit(f"name {name}", self._limits.per_name, self._limits.per_minute),  # whether or not anybody has it
+            ]
         if refused := self._book.take(line.id, own, _now()):
             return ev.Refused(Cause.CONGESTION, refused)
         outcome = dialplan.inbound(self._plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))

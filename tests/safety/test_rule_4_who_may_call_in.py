@@ -285,6 +285,19 @@ async def test_strangers_fill_neither_the_house_nor_one_users_telephone() -> Non
     assert admitted.call in scene.board._lines
 
 
+@pytest.mark.parametrize("whom", ["nurse", "ghost"])
+async def test_a_stranger_who_rings_and_runs_does_not_ring_all_day(whom: str) -> None:
+    scene = Scene(plan=rules(), limits=Limits(per_minute=3))
+    told = []
+    for n in range(5):
+        leg, admitted = scene.from_sip(f"sip:{whom}@{BOARD_DOMAIN}", f"198.51.100.{n}")
+        await scene.settled()
+        admitted.sink(ev.HungUp(Leg.CALLER, Cause.CANCELLED))
+        await scene.settled()
+        told.append(leg.names())
+    assert told == [[], [], [], ["hang_up"], ["hang_up"]]
+
+
 async def test_a_network_of_ipv6_is_one_stranger() -> None:
     scene = Scene(plan=rules(), limits=Limits(per_user=2))
     legs = []
