@@ -708,8 +708,8 @@ def _network_of(source: str) -> str:
 
 
 def _name_in(uri: SipUri) -> str:
-    """Whom a URI of ours asks for, however it is written."""
-    return addresses.jid_of(uri) or addresses.folded(uri.user or "")
+    """Whom a URI of ours asks for, however it is written; of long ones, which are remembered too, the beginning."""
+    return (addresses.jid_of(uri) or addresses.folded(uri.user or ""))[:100]
 
 
 def _longest(whole: Iterable[Limit], trunk: Limit | None = None) -> float | None:
