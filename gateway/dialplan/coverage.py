@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from gateway.dialplan.compiled import Plan
 from gateway.dialplan.index import Facts, expanded
 from gateway.dialplan.patterns import Globs
-from gateway.dialplan.plan import Plan
 from gateway.dialplan.rules import InboundMatch, Match
 
 Groups = Mapping[str, Collection[str]]

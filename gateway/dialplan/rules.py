@@ -170,35 +170,3 @@ class Example:
     region: str | None
     at: datetime | None
     expect: Mapping[str, object]
-
-
-# What a decision says of the caller ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who calls, as one via is to show him; numbers are spelled as its number policy wants them.
-
-    `from_user` is the user part of From, None for our own form (the JID at our SIP domain). `asserted` is the user part
-    of P-Asserted-Identity, None for no such header; only trunks get one (RFC 3325 §5). `anonymous`: From is
-    "Anonymous" <sip:anonymous@anonymous.invalid> with `Privacy: id` (RFC 3323 §4.1.1.3, RFC 3325 §9.3).
-    """
-
-    from_user: str | None = None
-    display: str = ""
-    asserted: str | None = None
-    anonymous: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """What may run at a time, begin within a minute, and last, counted under `key`; None: no limit.
-
-    Keys are "user JID", "group NAME" and "trunk NAME". A trunk's counts for the attempt through it, the others for the
-    whole call. `longest` is in seconds.
-    """
-
-    key: str
-    concurrent: int | None = None
-    per_minute: int | None = None
-    longest: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,24 +15,16 @@ from gateway.dialplan import plan as dialplan
 from gateway.dialplan.hours import Hours
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import (
-    CallerSettings,
     Emergency,
-    Format,
     Identity,
     Inbound,
-    InboundMatch,
     InboundRoute,
-    InboundRule,
-    Limit,
-    LimitRule,
     Match,
     Plan,
-    Policy,
     Refusal,
     Request,
     Route,
     Rule,
-    Trunk,
     caller_local,
     inbound,
     mappable,
@@ -42,45 +33,18 @@ from gateway.dialplan.plan import (
 )
 from gateway.dialplan.regex import Regex
 from tests.dialplan.made import CALLS, EMERGENCIES, LONDON, MATCHES, PLANS
-
-JULIET = "juliet@shakespeare.lit"
-CARRIER = Trunk(
-    "carrier",
-    SipUri.parse("sip:sbc.carrier.example;transport=tls;lr"),
-    allow=(ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/64")),
+from tests.dialplan.verona import (
+    AMERICA,
+    CARRIER,
+    INBOUND,
+    JULIET,
+    PLAN,
+    PREMIUM,
+    SPELLED,
+    refused,
+    routed,
+    with_rules,
 )
-BACKUP = Trunk("backup", SipUri.parse("sip:198.51.100.9:5080"))
-PREMIUM = Rule("premium", Match(kind=(Kind.NUMBER,), type=("premium_rate",)), refuse="too dear")
-AMERICA = Rule("america", Match(kind=(Kind.NUMBER,), country=("US", "+44")), via=("carrier", "backup"))
-FRIENDS = Rule("friends", Match(kind=(Kind.URI,), host=("montague.example", "*.montague.example")), via=("direct",))
-ECHO = Rule("test line", Match(kind=(Kind.NAME,), name=("echo",)), via=("echo",))
-PLAN = Plan(
-    users=("shakespeare.lit",),
-    own=frozenset({"sip.example.com"}),
-    endpoints=frozenset({("203.0.113.7", 5060), ("127.0.0.1", 5060)}),
-    region="US",
-    emergency=Emergency("route", ("carrier",)),
-    groups={"office": ("nurse@shakespeare.lit", "*@verona.example")},
-    trunks={"carrier": CARRIER, "backup": BACKUP},
-    routes=(PREMIUM, AMERICA, FRIENDS, ECHO),
-)
-
-
-def with_rules(*rules: Rule, **changes: object) -> Plan:
-    return replace(PLAN, routes=rules, **changes)
-
-
-def routed(local: str, plan: Plan = PLAN, caller: str = JULIET, **more: object) -> Route:
-    outcome = route(plan, Request(caller, local, **more))
-    assert isinstance(outcome, Route), outcome
-    return outcome
-
-
-def refused(local: str, plan: Plan = PLAN, caller: str = JULIET, **more: object) -> Refusal:
-    outcome = route(plan, Request(caller, local, **more))
-    assert isinstance(outcome, Refusal), outcome
-    return outcome
-
 
 # Where calls go ------------------------------------------------------------------------------------------------------
 
@@ -426,114 +390,6 @@ def test_a_hostile_pattern_costs_no_more_than_its_length() -> None:
     assert stands_for("*a" * 500 + "b", "a" * 100_000) is None
 
 
-# SIP to XMPP ---------------------------------------------------------------------------------------------------------
-
-INBOUND = replace(
-    PLAN,
-    inbound=(
-        InboundRule("number", InboundMatch(number=("+12025550100", "+1303*")), (JULIET,)),
-        InboundRule(
-            "by address", InboundMatch(trunk=("carrier",), user=("*%shakespeare.lit",)), ("{user}@shakespeare.lit",)
-        ),
-        InboundRule(
-            "nurse", InboundMatch(any_source=True, user=("nurse",)), ("nurse@shakespeare.lit", JULIET), "sequence"
-        ),
-        InboundRule("anything", InboundMatch(trunk=("backup",), user=("x*",)), ("{user}@elsewhere.example",)),
-    ),
-)
-
-
-@pytest.mark.parametrize(
-    ("uri", "trunk", "to"),
-    [
-        ("sip:+12025550100@sip.example.com", "carrier", [JULIET]),
-        ("sip:2025550100@sip.example.com", "backup", [JULIET]),
-        ("sip:1-202-555-0100;x=y@sip.example.com", "backup", [JULIET]),
-        ("tel:+1-202-555-0100", "backup", [JULIET]),
-        ("sip:+13035550100@sip.example.com", "backup", [JULIET]),
-        ("sip:juliet%40shakespeare.lit@sip.example.com", "carrier", [JULIET]),
-        ("sip:juliet%shakespeare.lit@sip.example.com", "carrier", [JULIET]),
-        ("sip:Juliet%40Shakespeare.lit@sip.example.com", "carrier", [JULIET]),
-        (
-            "sip:eve%40evil.example%40shakespeare.lit@sip.example.com",
-            "carrier",
-            [r"eve\40evil.example@shakespeare.lit"],
-        ),
-        ("sip:nurse@sip.example.com", None, ["nurse@shakespeare.lit", JULIET]),
-        ("sip:NURSE@sip.example.com", "carrier", ["nurse@shakespeare.lit", JULIET]),
-    ],
-)
-def test_a_call_from_sip_rings_whom_the_first_rule_says(uri: str, trunk: str | None, to: list[str]) -> None:
-    found = inbound(INBOUND, Inbound(SipUri.parse(uri), trunk))
-    assert isinstance(found, InboundRoute)
-    assert list(found.to) == to
-    assert found.ring == ("sequence" if len(to) > 1 else "parallel")
-
-
-@pytest.mark.parametrize(
-    ("uri", "trunk"),
-    [
-        ("sip:+12025550100@sip.example.com", None),
-        ("sip:juliet%40shakespeare.lit@sip.example.com", None),
-        ("sip:juliet%40shakespeare.lit@sip.example.com", "backup"),
-        ("sip:+12025550199@sip.example.com", "carrier"),
-        ("sip:%40shakespeare.lit@sip.example.com", "carrier"),
-        ("sip:sip.example.com", "carrier"),
-        ("sip:%20%40shakespeare.lit@sip.example.com", "backup"),
-        ("sip:+120255501000000000000000000000000000000@sip.example.com", "carrier"),
-    ],
-)
-def test_a_call_from_sip_that_no_rule_is_for_rings_nobody(uri: str, trunk: str | None) -> None:
-    outcome = inbound(INBOUND, Inbound(SipUri.parse(uri), trunk))
-    assert isinstance(outcome, Refusal)
-    assert outcome.rule is None
-
-
-def test_nobody_but_our_users_is_ever_rung() -> None:
-    outcome = inbound(INBOUND, Inbound(SipUri.parse("sip:xanthippe@sip.example.com"), "backup"))
-    assert isinstance(outcome, Refusal)
-    assert (outcome.rule, "not a user of this gateway" in outcome.reason) == ("anything", True)
-
-
-def test_a_captured_name_that_no_jid_carries_rings_nobody() -> None:
-    plan = replace(PLAN, inbound=(InboundRule("all", InboundMatch(user=("*",)), ("{user}@shakespeare.lit",)),))
-    outcome = inbound(plan, Inbound(SipUri.parse("sip:%E2%80%AEtilt@sip.example.com"), "carrier"))
-    assert isinstance(outcome, Refusal)
-    assert outcome.rule == "all"
-
-
-def test_an_inbound_decision_explains_itself() -> None:
-    found = inbound(INBOUND, Inbound(SipUri.parse("sip:nurse@sip.example.com"), None), explain=True)
-    assert [step.split(":")[0] for step in found.steps[1:]] == ["number", "by address", "nurse"]
-    assert "in sequence" in found.steps[-1]
-
-
-@pytest.mark.parametrize(
-    ("uri", "trunk", "local"),
-    [
-        ("sip:+12025550123@sbc.carrier.example", CARRIER, "+12025550123"),
-        ("sip:2025550123@sbc.carrier.example;user=phone", CARRIER, "+12025550123"),
-        ("tel:+1-202-555-0123", CARRIER, "+12025550123"),
-        ("sip:411@sbc.carrier.example", CARRIER, "411%sbc.carrier.example"),
-        ("sip:+12025550123@sbc.carrier.example", None, "+12025550123%sbc.carrier.example"),
-        ("tel:+1-202-555-0123", None, "+1-202-555-0123%anonymous.invalid"),
-        ("sip:Romeo@montague.example;transport=tcp", None, "romeo%montague.example"),
-        ("sip:romeo@192.0.2.1:5062", None, r"romeo%192.0.2.1\3a5062"),
-        ("sip:montague.example", None, "anonymous%montague.example"),
-        ("sip:%20@montague.example", None, "anonymous%montague.example"),
-        ("sip:" + "1" * 40 + "@montague.example", CARRIER, "1" * 40 + "%montague.example"),
-        ("tel:romeo", CARRIER, "romeo%sbc.carrier.example"),
-    ],
-)
-def test_only_a_trunks_caller_appears_as_a_number(uri: str, trunk: Trunk | None, local: str) -> None:
-    assert caller_local(PLAN, SipUri.parse(uri), trunk) == local
-
-
-def test_a_caller_without_any_usable_name_is_anonymous() -> None:
-    nameless = SipUri("sip", "romeo", "not a host" * 200)
-    assert caller_local(PLAN, nameless, None) == "anonymous%anonymous.invalid"
-
-
 PIECES = st.lists(
     st.one_of(
         st.text(max_size=8), st.sampled_from(["%", "@", ":", ";", "\\40", "\\3a", "911", "+1900", "sip:", "a.b", "*"])
@@ -552,11 +408,6 @@ def test_whatever_is_dialled_or_sent_is_decided_and_never_raised(one: str, two: 
         for trunk in (CARRIER, None):
             assert isinstance(inbound(open_to_all, Inbound(uri, trunk and trunk.name)), InboundRoute | Refusal)
             assert mappable(open_to_all, caller_local(open_to_all, uri, trunk))
-
-
-def test_a_password_is_in_no_repr() -> None:
-    plan = replace(PLAN, trunks={"a": replace(CARRIER, password="s3cret")})
-    assert "s3cret" not in repr(plan)
 
 
 def test_the_rooms_find_everything_in_one_place() -> None:
@@ -662,122 +513,6 @@ def test_without_a_clock_what_may_be_closed_is_closed() -> None:
 def test_an_expression_is_for_the_whole_of_what_is_called(regex: str, local: str) -> None:
     assert routed(local, with_rules(Rule("it", Match(regex=(Regex(regex),)), ("echo",)))).rule == "it"
     assert refused(local, with_rules(Rule("it", Match(regex=(Regex(regex + "x"),)), ("echo",)))).rule is None
-
-
-# Who is said to call -------------------------------------------------------------------------------------------------
-
-NATIONAL = Policy("national", "US", Format("national"), Format("international"), Format("e164"))
-SPELLED = replace(
-    PLAN,
-    trunks={
-        "carrier": replace(CARRIER, from_="+12025550100", policy="national"),
-        "backup": replace(BACKUP, from_="+12025550101"),
-    },
-    policies={"national": NATIONAL, "nine": Policy("nine", None, Format(prefix="9"))},
-    callers={
-        JULIET: CallerSettings("+12025550199", "Juliet"),
-        "@office": CallerSettings("+12025550150", "Capulet", anonymous=True),
-    },
-)
-
-
-def test_each_trunk_is_sent_numbers_as_its_policy_says() -> None:
-    found = routed("+12025550123", SPELLED)
-    assert [target and target.split("@")[0] for target in found.targets] == ["sip:12025550123", "sip:+12025550123"]
-    assert found.number == "+12025550123"
-    assert found.identities == (
-        Identity("12025550199", "Juliet", "+12025550199"),
-        Identity("+12025550199", "Juliet"),
-    )
-
-
-def test_a_rules_policy_wins_over_the_trunks() -> None:
-    plan = replace(SPELLED, routes=(replace(AMERICA, policy="nine"),))
-    assert (routed("+12025550123", plan).target or "").startswith("sip:9+12025550123@")
-
-
-def test_an_extension_stays_behind_the_number() -> None:
-    assert (routed("+12025550123;ext=55", SPELLED).target or "").startswith("sip:12025550123;ext=55@")
-
-
-def test_a_trunks_number_shows_where_the_caller_has_none() -> None:
-    plan = replace(SPELLED, callers={})
-    assert [who.from_user for who in routed("+12025550123", plan).identities] == ["12025550100", "+12025550101"]
-    other = replace(plan, trunks={**plan.trunks, "carrier": replace(CARRIER, from_="account7", policy="national")})
-    assert routed("+12025550123", other).identities[0].from_user == "account7"
-
-
-def test_anonymous_callers_are_told_to_trunks_in_confidence_alone() -> None:
-    plan = replace(SPELLED, routes=(AMERICA, FRIENDS))
-    found = routed("+12025550123", plan, "nurse@shakespeare.lit")
-    assert found.identities == (
-        Identity(asserted="+12025550150", anonymous=True),
-        Identity(asserted="+12025550150", anonymous=True),
-    )
-    assert routed("romeo%montague.example", plan, "nurse@shakespeare.lit").rule == "friends"
-    direct = replace(plan, callers={**plan.callers, JULIET: CallerSettings(anonymous=True)})
-    assert routed("romeo%montague.example", direct).identities == (Identity(anonymous=True),)
-    assert routed("romeo%montague.example", plan).identities == (Identity(display="Juliet"),)
-
-
-def test_a_rule_decides_about_privacy_before_what_is_set_for_the_caller() -> None:
-    shown = replace(SPELLED, routes=(replace(AMERICA, anonymous=False),))
-    assert not routed("+12025550123", shown, "nurse@shakespeare.lit").identities[0].anonymous
-    hidden = replace(SPELLED, routes=(replace(AMERICA, anonymous=True),))
-    assert routed("+12025550123", hidden).identities[0].anonymous
-
-
-ANONYMOUS = ["*672025550123", "*67+12025550123", "*67 (202) 555-0123", "*672025550123%198.51.100.9"]
-
-
-@pytest.mark.parametrize("local", ANONYMOUS)
-def test_a_prefix_withholds_the_caller_of_one_call(local: str) -> None:
-    plan = replace(SPELLED, anonymous_prefix="*67")
-    found = routed(local, plan)
-    assert (found.number, found.rule, found.identities[0].anonymous) == ("+12025550123", "america", True)
-    assert mappable(plan, local)
-    assert not routed("+12025550123", plan).identities[0].anonymous
-
-
-def test_the_prefix_leads_around_no_rule() -> None:
-    plan = replace(SPELLED, anonymous_prefix="*67")
-    assert refused("*67+19005550123", plan).rule == "premium"
-    assert routed("*67911", plan).kind is Kind.EMERGENCY
-    assert refused("*67+" + "1" * 40, plan).kind is None
-
-
-def test_a_users_region_reads_what_he_dials() -> None:
-    plan = replace(PLAN, callers={JULIET: CallerSettings(region="GB"), "@office": CallerSettings("+442079460018")})
-    assert routed("020 7946 0018", plan).number == "+442079460018"
-    assert routed("020 7946 0018", plan, "nurse@shakespeare.lit").number == "+442079460018", "by his own number"
-    assert routed("202 555 0123", plan, region="US").number == "+12025550123"
-
-
-# Limits --------------------------------------------------------------------------------------------------------------
-
-
-def test_a_call_has_the_limits_of_its_user_his_groups_and_its_trunks() -> None:
-    plan = replace(
-        PLAN,
-        trunks={"carrier": replace(CARRIER, max_calls=30), "backup": BACKUP},
-        limits=(
-            LimitRule(user=("@office",), concurrent=5),
-            LimitRule(user=("*@shakespeare.lit",), concurrent=2, per_minute=10, longest=3600),
-            LimitRule(group="office", concurrent=8),
-            LimitRule(trunk="carrier", concurrent=40, per_minute=60),
-        ),
-    )
-    trunk = Limit("trunk carrier", 30, 60)
-    assert routed("+12025550123", plan).limits == (Limit(f"user {JULIET}", 2, 10, 3600), trunk)
-    nurse = "nurse@shakespeare.lit"
-    assert routed("+12025550123", plan, nurse).limits == (Limit(f"user {nurse}", 5), Limit("group office", 8), trunk)
-    assert routed("911", plan).limits == ()
-    came = inbound(
-        replace(INBOUND, trunks=plan.trunks, limits=plan.limits),
-        Inbound(SipUri.parse("sip:+12025550100@x.example"), "carrier"),
-    )
-    assert isinstance(came, InboundRoute)
-    assert came.limits == (trunk,)
 
 
 # What goes along with an emergency call ------------------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""Where a call from SIP goes, and under what name its caller appears (rule 4 of plan.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway import addresses
+from gateway.addresses import SipUri
+from gateway.dialplan import numbers
+from gateway.dialplan.callers import limits
+from gateway.dialplan.compiled import Plan
+from gateway.dialplan.index import Facts
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.outcomes import InboundRoute, Refusal
+from gateway.dialplan.patterns import stands_for
+from gateway.dialplan.rules import InboundMatch, Trunk
+from gateway.errors import AddressError
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """An INVITE for this Request-URI; `trunk` is the name of the trunk that it came from, None for anybody else."""
+
+    uri: SipUri
+    trunk: str | None = None
+    region: str | None = None
+
+
+def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute | Refusal:
+    """Decides about a call from SIP; never raises for what a peer sent. `explain` as in route()."""
+    # juliet%40shakespeare.lit and juliet%shakespeare.lit are one user to a rule.
+    jid = addresses.jid_of(call.uri)
+    user = addresses.folded(call.uri.user or "")
+    shown = "%".join(jid.rsplit("@", 1)) if jid else user
+    number = _e164(call.uri, call.region or plan.region)
+    kind = Kind.NUMBER if number else Kind.URI
+    source = f"trunk {call.trunk}" if call.trunk else "a stranger"
+    steps = [f"{call.uri} from {source}, user {shown or 'empty'}" + (f", number {number}" if number else "")]
+
+    def refuse(reason: str, rule: str | None = None) -> Refusal:
+        steps.append(f"refused: {reason}")
+        return Refusal(kind, number, rule, reason, tuple(steps))
+
+    looked_at: Sequence[int] = range(len(plan.inbound))
+    if not explain:
+        looked_at = plan.inbound_index.find(Facts(number=number, user=shown))
+    for rule in (plan.inbound[index] for index in looked_at):
+        why_not, captured = _inbound_mismatch(rule.match, call.trunk, shown, number)
+        if why_not:
+            if explain:
+                steps.append(f"{rule.name}: no, {why_not}")
+            continue
+        try:
+            # Names were prepared when the rule was read; what was captured is a peer's word.
+            to = tuple(
+                target.replace("{user}", addresses.prepared_local(captured)) if "{user}" in target else target
+                for target in rule.to
+            )
+        except AddressError as error:
+            return refuse(str(error), rule.name)
+        if stranger := next((target for target in to if not plan.ours(target)), None):
+            return refuse(f"{stranger} is not a user of this gateway", rule.name)
+        steps.append(f"{rule.name}: matches, rings {', '.join(to)}" + (f" in {rule.ring}" if len(to) > 1 else ""))
+        counted = limits(plan, None, (call.trunk,) if call.trunk else ())
+        return InboundRoute(to, rule.ring, rule.name, tuple(steps), number, counted)
+    return refuse("nobody is called by this name or number")
+
+
+def _inbound_mismatch(match: InboundMatch, trunk: str | None, user: str, number: str | None) -> tuple[str, str]:
+    """Why a rule is not for this call ("" when it is), and what {user} stands for."""
+    if trunk is None and not match.any_source:
+        return "it is for calls from trunks", ""
+    if match.trunk and trunk not in match.trunk:
+        return f"it is for calls from {' or '.join(match.trunk)}", ""
+    if match.number and not (number and any(stands_for(pattern, number) is not None for pattern in match.number)):
+        return "the number differs", ""
+    if not match.user:
+        return "", user
+    for pattern in match.user:
+        captured = stands_for(pattern, user)
+        if captured is not None:
+            return "", captured
+    return "the user part differs", ""
+
+
+def _e164(uri: SipUri, region: str | None) -> str | None:
+    """The number in the user part of a SIP or tel URI in E.164, None when it is none."""
+    try:
+        dialled = addresses.dialled_in(uri)
+    except AddressError:
+        return None
+    return numbers.read(dialled, region).number if dialled else None
+
+
+def caller_local(plan: Plan, from_uri: SipUri, trunk: Trunk | None) -> str:
+    """The local part under which a caller from SIP appears: +E164 from trunks alone, anybody else as user%host."""
+    if trunk is not None and (number := _e164(from_uri, plan.region)):
+        return number
+    host = from_uri.host or (trunk.proxy.host if trunk else "anonymous.invalid")  # RFC 3323 §4.1.1.3
+    # Where to call back is the user at his host; parameters describe the way this call came.
+    for user in (from_uri.user, "anonymous"):
+        try:
+            return addresses.local_of(SipUri("sip", user, host, from_uri.port))
+        except AddressError:
+            continue
+    return "anonymous%anonymous.invalid"

@@ -1,0 +1,66 @@
+"""The plan, asked about trunks, names and callers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.dialplan.compiled import address_of, same
+from gateway.dialplan.plan import (
+    CallerSettings,
+)
+from tests.dialplan.verona import (
+    CARRIER,
+    JULIET,
+    PLAN,
+)
+
+
+def test_a_password_is_in_no_repr() -> None:
+    plan = replace(PLAN, trunks={"a": replace(CARRIER, password="s3cret")})
+    assert "s3cret" not in repr(plan)
+
+
+@pytest.mark.parametrize(
+    ("local", "behind"),
+    [
+        ("*672025550123", "2025550123"),
+        (r"*67\20(202)\20555-0123", " (202) 555-0123"),
+        ("*67echo", None),
+        ("2025550123", None),
+        ("*67", None),
+        ("*67" + "1" * 10_000, None),
+    ],
+)
+def test_what_stands_behind_the_prefix_of_anonymous_calls_is_told(local: str, behind: str | None) -> None:
+    assert replace(PLAN, anonymous_prefix="*67").withheld(local) == behind
+    assert PLAN.withheld(local) is None
+
+
+def test_what_a_user_does_not_set_his_groups_do_in_their_order() -> None:
+    nurse = "nurse@shakespeare.lit"
+    plan = replace(
+        PLAN,
+        groups={"office": (nurse,), "all": ("*@shakespeare.lit",)},
+        callers={
+            "@office": CallerSettings(display="Office"),
+            nurse: CallerSettings(region="GB"),
+            "@all": CallerSettings("+12025550100", "All", anonymous=True),
+        },
+    )
+    assert plan.settings(nurse) == CallerSettings("+12025550100", "Office", "GB", True)
+    assert plan.settings(JULIET) == CallerSettings("+12025550100", "All", None, True)
+    assert plan.settings("x@elsewhere.example") == CallerSettings()
+
+
+def test_a_changed_plan_is_compiled_anew() -> None:
+    assert PLAN.index is not replace(PLAN, routes=()).index
+
+
+def test_one_host_has_several_spellings() -> None:
+    assert same("::ffff:192.0.2.1", ("192.0.2.1",))
+    assert same("a.example", ("a.example",))
+    assert not same("a.example", ("192.0.2.1",))
+    assert str(address_of("192.0.2.1")) == "192.0.2.1"
+    assert address_of("127.1") is None

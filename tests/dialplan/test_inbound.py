@@ -1,0 +1,114 @@
+"""Calls from SIP: who is rung, and under what name the caller appears."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.addresses import SipUri
+from gateway.dialplan.inbound import Inbound, caller_local, inbound
+from gateway.dialplan.plan import (
+    InboundMatch,
+    InboundRoute,
+    InboundRule,
+    Refusal,
+    Trunk,
+)
+from tests.dialplan.verona import (
+    CARRIER,
+    INBOUND,
+    JULIET,
+    PLAN,
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "trunk", "to"),
+    [
+        ("sip:+12025550100@sip.example.com", "carrier", [JULIET]),
+        ("sip:2025550100@sip.example.com", "backup", [JULIET]),
+        ("sip:1-202-555-0100;x=y@sip.example.com", "backup", [JULIET]),
+        ("tel:+1-202-555-0100", "backup", [JULIET]),
+        ("sip:+13035550100@sip.example.com", "backup", [JULIET]),
+        ("sip:juliet%40shakespeare.lit@sip.example.com", "carrier", [JULIET]),
+        ("sip:juliet%shakespeare.lit@sip.example.com", "carrier", [JULIET]),
+        ("sip:Juliet%40Shakespeare.lit@sip.example.com", "carrier", [JULIET]),
+        (
+            "sip:eve%40evil.example%40shakespeare.lit@sip.example.com",
+            "carrier",
+            [r"eve\40evil.example@shakespeare.lit"],
+        ),
+        ("sip:nurse@sip.example.com", None, ["nurse@shakespeare.lit", JULIET]),
+        ("sip:NURSE@sip.example.com", "carrier", ["nurse@shakespeare.lit", JULIET]),
+    ],
+)
+def test_a_call_from_sip_rings_whom_the_first_rule_says(uri: str, trunk: str | None, to: list[str]) -> None:
+    found = inbound(INBOUND, Inbound(SipUri.parse(uri), trunk))
+    assert isinstance(found, InboundRoute)
+    assert list(found.to) == to
+    assert found.ring == ("sequence" if len(to) > 1 else "parallel")
+
+
+@pytest.mark.parametrize(
+    ("uri", "trunk"),
+    [
+        ("sip:+12025550100@sip.example.com", None),
+        ("sip:juliet%40shakespeare.lit@sip.example.com", None),
+        ("sip:juliet%40shakespeare.lit@sip.example.com", "backup"),
+        ("sip:+12025550199@sip.example.com", "carrier"),
+        ("sip:%40shakespeare.lit@sip.example.com", "carrier"),
+        ("sip:sip.example.com", "carrier"),
+        ("sip:%20%40shakespeare.lit@sip.example.com", "backup"),
+        ("sip:+120255501000000000000000000000000000000@sip.example.com", "carrier"),
+    ],
+)
+def test_a_call_from_sip_that_no_rule_is_for_rings_nobody(uri: str, trunk: str | None) -> None:
+    outcome = inbound(INBOUND, Inbound(SipUri.parse(uri), trunk))
+    assert isinstance(outcome, Refusal)
+    assert outcome.rule is None
+
+
+def test_nobody_but_our_users_is_ever_rung() -> None:
+    outcome = inbound(INBOUND, Inbound(SipUri.parse("sip:xanthippe@sip.example.com"), "backup"))
+    assert isinstance(outcome, Refusal)
+    assert (outcome.rule, "not a user of this gateway" in outcome.reason) == ("anything", True)
+
+
+def test_a_captured_name_that_no_jid_carries_rings_nobody() -> None:
+    plan = replace(PLAN, inbound=(InboundRule("all", InboundMatch(user=("*",)), ("{user}@shakespeare.lit",)),))
+    outcome = inbound(plan, Inbound(SipUri.parse("sip:%E2%80%AEtilt@sip.example.com"), "carrier"))
+    assert isinstance(outcome, Refusal)
+    assert outcome.rule == "all"
+
+
+def test_an_inbound_decision_explains_itself() -> None:
+    found = inbound(INBOUND, Inbound(SipUri.parse("sip:nurse@sip.example.com"), None), explain=True)
+    assert [step.split(":")[0] for step in found.steps[1:]] == ["number", "by address", "nurse"]
+    assert "in sequence" in found.steps[-1]
+
+
+@pytest.mark.parametrize(
+    ("uri", "trunk", "local"),
+    [
+        ("sip:+12025550123@sbc.carrier.example", CARRIER, "+12025550123"),
+        ("sip:2025550123@sbc.carrier.example;user=phone", CARRIER, "+12025550123"),
+        ("tel:+1-202-555-0123", CARRIER, "+12025550123"),
+        ("sip:411@sbc.carrier.example", CARRIER, "411%sbc.carrier.example"),
+        ("sip:+12025550123@sbc.carrier.example", None, "+12025550123%sbc.carrier.example"),
+        ("tel:+1-202-555-0123", None, "+1-202-555-0123%anonymous.invalid"),
+        ("sip:Romeo@montague.example;transport=tcp", None, "romeo%montague.example"),
+        ("sip:romeo@192.0.2.1:5062", None, r"romeo%192.0.2.1\3a5062"),
+        ("sip:montague.example", None, "anonymous%montague.example"),
+        ("sip:%20@montague.example", None, "anonymous%montague.example"),
+        ("sip:" + "1" * 40 + "@montague.example", CARRIER, "1" * 40 + "%montague.example"),
+        ("tel:romeo", CARRIER, "romeo%sbc.carrier.example"),
+    ],
+)
+def test_only_a_trunks_caller_appears_as_a_number(uri: str, trunk: Trunk | None, local: str) -> None:
+    assert caller_local(PLAN, SipUri.parse(uri), trunk) == local
+
+
+def test_a_caller_without_any_usable_name_is_anonymous() -> None:
+    nameless = SipUri("sip", "romeo", "not a host" * 200)
+    assert caller_local(PLAN, nameless, None) == "anonymous%anonymous.invalid"
