@@ -64,3 +64,18 @@ def test_one_host_has_several_spellings() -> None:
     assert not same("a.example", ("192.0.2.1",))
     assert str(address_of("192.0.2.1")) == "192.0.2.1"
     assert address_of("127.1") is None
+
+
+@pytest.mark.parametrize(
+    ("callers", "caller", "may"),
+    [
+        ((), JULIET, True),
+        ((), "tybalt@elsewhere.example", False),
+        (("*",), "tybalt@elsewhere.example", True),
+        (("@office",), "nurse@shakespeare.lit", True),
+        (("@office",), JULIET, False),
+        (("@nobody",), JULIET, False),
+    ],
+)
+def test_a_rule_that_names_no_callers_is_for_our_users(callers: tuple[str, ...], caller: str, may: bool) -> None:
+    assert PLAN.may(Match(from_=callers), caller) is may
