@@ -7,29 +7,10 @@ from dataclasses import replace
 import pytest
 
 from gateway.addresses import SipUri
+from gateway.dialplan.callers import limits
 from gateway.dialplan.numbers import Kind
-from gateway.dialplan.plan import (
-    CallerSettings,
-    Identity,
-    Inbound,
-    InboundRoute,
-    Limit,
-    LimitRule,
-    inbound,
-    mappable,
-)
-from tests.dialplan.verona import (
-    AMERICA,
-    BACKUP,
-    CARRIER,
-    FRIENDS,
-    INBOUND,
-    JULIET,
-    PLAN,
-    SPELLED,
-    refused,
-    routed,
-)
+from gateway.dialplan.plan import CallerSettings, Identity, Inbound, InboundRoute, Limit, LimitRule, inbound, mappable
+from tests.dialplan.verona import AMERICA, BACKUP, CARRIER, FRIENDS, INBOUND, JULIET, PLAN, SPELLED, refused, routed
 
 # Who is said to call -------------------------------------------------------------------------------------------------
 
@@ -131,3 +112,9 @@ def test_a_call_has_the_limits_of_its_user_his_groups_and_its_trunks() -> None:
     )
     assert isinstance(came, InboundRoute)
     assert came.limits == (trunk,)
+
+
+def test_a_way_that_is_no_trunk_and_one_that_is_asked_twice_count_no_more() -> None:
+    plan = replace(PLAN, trunks={"carrier": replace(CARRIER, max_calls=3)})
+    assert limits(plan, JULIET, ("direct", "carrier", "carrier", "echo")) == (Limit("trunk carrier", 3),)
+    assert limits(plan, None, ()) == ()

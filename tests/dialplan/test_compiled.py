@@ -7,14 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.dialplan.compiled import address_of, same
-from gateway.dialplan.plan import (
-    CallerSettings,
-)
-from tests.dialplan.verona import (
-    CARRIER,
-    JULIET,
-    PLAN,
-)
+from gateway.dialplan.rules import CallerSettings, Match
+from tests.dialplan.verona import CARRIER, JULIET, PLAN
 
 
 def test_a_password_is_in_no_repr() -> None:
@@ -79,3 +73,20 @@ def test_one_host_has_several_spellings() -> None:
 )
 def test_a_rule_that_names_no_callers_is_for_our_users(callers: tuple[str, ...], caller: str, may: bool) -> None:
     assert PLAN.may(Match(from_=callers), caller) is may
+
+
+@pytest.mark.parametrize(
+    ("source", "trunk"),
+    [
+        ("192.0.2.5", "carrier"),
+        ("::ffff:192.0.2.5", "carrier"),
+        ("2001:db8::7", "carrier"),
+        ("198.51.100.9", "backup"),
+        ("198.51.100.10", None),
+        ("203.0.113.50", "carrier"),
+        ("not an address", None),
+    ],
+)
+def test_a_trunk_is_known_by_its_addresses(source: str, trunk: str | None) -> None:
+    found = PLAN.trunk_of(source, {"carrier": {"203.0.113.50"}})
+    assert (found.name if found else None) == trunk

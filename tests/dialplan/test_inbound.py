@@ -8,19 +8,8 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.dialplan.inbound import Inbound, caller_local, inbound
-from gateway.dialplan.plan import (
-    InboundMatch,
-    InboundRoute,
-    InboundRule,
-    Refusal,
-    Trunk,
-)
-from tests.dialplan.verona import (
-    CARRIER,
-    INBOUND,
-    JULIET,
-    PLAN,
-)
+from gateway.dialplan.plan import InboundMatch, InboundRoute, InboundRule, Refusal, Trunk
+from tests.dialplan.verona import CARRIER, INBOUND, JULIET, PLAN
 
 
 @pytest.mark.parametrize(

@@ -33,18 +33,7 @@ from gateway.dialplan.plan import (
 )
 from gateway.dialplan.regex import Regex
 from tests.dialplan.made import CALLS, EMERGENCIES, LONDON, MATCHES, PLANS
-from tests.dialplan.verona import (
-    AMERICA,
-    CARRIER,
-    INBOUND,
-    JULIET,
-    PLAN,
-    PREMIUM,
-    SPELLED,
-    refused,
-    routed,
-    with_rules,
-)
+from tests.dialplan.verona import AMERICA, CARRIER, INBOUND, JULIET, PLAN, PREMIUM, SPELLED, refused, routed, with_rules
 
 # Where calls go ------------------------------------------------------------------------------------------------------
 
@@ -346,23 +335,6 @@ def test_a_refused_name_and_a_rule_for_everything_name_nobody() -> None:
     plan = with_rules(Rule("no", Match(name=("tybalt",)), refuse="no"), Rule("all", Match(), via=("backup",)))
     assert not plan.named("tybalt")
     assert with_rules(Rule("all", Match(kind=(Kind.NAME,)), via=("backup",))).named("tybalt")
-
-
-@pytest.mark.parametrize(
-    ("source", "trunk"),
-    [
-        ("192.0.2.5", "carrier"),
-        ("::ffff:192.0.2.5", "carrier"),
-        ("2001:db8::7", "carrier"),
-        ("198.51.100.9", "backup"),
-        ("198.51.100.10", None),
-        ("203.0.113.50", "carrier"),
-        ("not an address", None),
-    ],
-)
-def test_a_trunk_is_known_by_its_addresses(source: str, trunk: str | None) -> None:
-    found = PLAN.trunk_of(source, {"carrier": {"203.0.113.50"}})
-    assert (found.name if found else None) == trunk
 
 
 @pytest.mark.parametrize(
