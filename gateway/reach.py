@@ -14,7 +14,9 @@ from typing import TypeAlias
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out for hosts (RFC 4291 §2.4, IANA)
-_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # IETF's own; some Pythons call parts of it global
+# Special in IANA's registries, and yet global to some or all Pythons: IETF's own protocols, the relays of 6to4
+# (deprecated by RFC 7526), documentation (RFC 9637).
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
@@ -44,9 +46,9 @@ class Reach:
 
 def _public(ip: Address) -> bool:
     # is_global follows IANA's special-purpose registries; multicast can be "global" and is still nobody's phone.
-    if isinstance(ip, ipaddress.IPv6Address):
-        return ip.is_global and (ip in _UNICAST or ip in _NAT64)
-    return ip.is_global and not ip.is_multicast and ip not in _PROTOCOLS
+    if not ip.is_global or ip.is_multicast or any(ip in network for network in _SPECIAL):
+        return False
+    return isinstance(ip, ipaddress.IPv4Address) or ip in _UNICAST or ip in _NAT64
 
 
 def _carried(ip: Address) -> tuple[ipaddress.IPv4Address, ...]:

@@ -26,6 +26,8 @@ def test_public_addresses_may_be_named(address: str) -> None:
         "0.0.0.0",
         "255.255.255.255",
         "192.0.0.8",
+        "192.88.99.1",
+        "3fff::1",
         "224.0.0.1",
         "::1",
         "::",
