@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from gateway.dialplan.compiled import Plan
 from gateway.dialplan.index import Facts, expanded
 from gateway.dialplan.patterns import Globs
+from gateway.dialplan.regex import Regex
 from gateway.dialplan.rules import InboundMatch, Match
 
 Groups = Mapping[str, Collection[str]]
@@ -23,7 +24,7 @@ def unreached(plan: Plan) -> Iterator[tuple[int, int]]:
     for later, rule in enumerate(plan.routes):
         match = rule.match
         callers = tuple(expanded(match.from_, plan.groups)) or ours
-        for earlier in plan.index.find(_probe(match, callers)):
+        for earlier in plan.index.find(_probe(match, callers, ends=plan.index.has_ends)):
             if earlier >= later:
                 break
             if _covers(plan.routes[earlier].match, match, plan.groups, ours):
@@ -49,7 +50,12 @@ def _plain(match: InboundMatch) -> Match:
     return Match(number=match.number, user=match.user)
 
 
-def _probe(match: Match, callers: Sequence[str]) -> Facts:
+def _text(regex: Regex, *, ends: bool) -> str:
+    """What begins and ends as texts do that the expression matches; ends are worth their work where they are asked."""
+    return regex.heads()[0] + (regex.tails()[0][::-1] if ends else "")
+
+
+def _probe(match: Match, callers: Sequence[str], *, ends: bool = False) -> Facts:
     """One thing that the rule matches of each condition, its stars and all: whoever covers it is found by that."""
 
     def first(patterns: Sequence[str]) -> str | None:
@@ -58,7 +64,7 @@ def _probe(match: Match, callers: Sequence[str]) -> Facts:
     return Facts(
         kind=first(match.kind),
         number=first(match.number),
-        text=match.regex[0].heads()[0] if match.regex else None,
+        text=_text(match.regex[0], ends=ends) if match.regex else None,
         user=first(match.user),
         host=first(match.host),
         name=first(match.name),

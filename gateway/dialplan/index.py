@@ -17,6 +17,8 @@ from typing import cast
 from gateway.dialplan.patterns import Heads, head_of
 from gateway.dialplan.rules import Match
 
+_TELLING = 4  # characters of a beginning that is not shared by too many: +1 and a digit are
+
 Groups = Mapping[str, Collection[str]]
 
 
@@ -60,6 +62,11 @@ class Index:
             else:
                 self._heads.setdefault(table, Heads()).add(cast(Collection[str], keys), number)
 
+    @property
+    def has_ends(self) -> bool:
+        """Whether expressions are looked up by what texts end with."""
+        return "text<" in self._heads
+
     def find(self, facts: Facts) -> list[int]:
         """The rules that this could match, in their order."""
         found = set(self._all)
@@ -96,6 +103,10 @@ def _conditions(match: Match, groups: Groups) -> Iterator[tuple[str, Collection[
         heads = {head for regex in match.regex for head in regex.heads()}
         if "" not in heads:
             yield "text", heads
+        if min(map(len, heads)) < _TELLING:
+            ends = {tail for regex in match.regex for tail in regex.tails()}
+            if "" not in ends:
+                yield "text<", ends
     if match.type or match.country:
         yield "values", list(_pairs(match.type, match.country))
     if match.kind:

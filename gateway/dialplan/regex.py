@@ -222,6 +222,19 @@ def _size(node: _Node) -> int:
             return _size(part) * max(least if most is None else most, 1)
 
 
+def _turned(node: _Node) -> _Node:
+    """The same pattern read backwards."""
+    match node:
+        case _Characters():
+            return node
+        case _Sequence(parts):
+            return _Sequence(tuple(_turned(part) for part in reversed(parts)))
+        case _Choice(parts):
+            return _Choice(tuple(map(_turned, parts)))
+        case _Repeat(part, least, most):
+            return _Repeat(_turned(part), least, most)
+
+
 @dataclass(slots=True)
 class _Part:
     """A part of the pattern in positions: where it may begin, where it may end, whether it may be empty."""
@@ -244,6 +257,8 @@ class Regex:
         "_others",
         "_sets",
         "_steps",
+        "_tails",
+        "_tree",
         "pattern",
     )
 
@@ -254,6 +269,10 @@ class Regex:
         if _size(tree) > MAX_POSITIONS:
             raise RegexError(f"more than {MAX_POSITIONS} characters when its repetitions are written out")
         self.pattern = pattern
+        self._compile(tree)
+
+    def _compile(self, tree: _Node) -> None:
+        self._tree = tree
         self._sets: list[_Characters] = []
         self._follow: list[int] = []
         whole = self._build(tree)
@@ -264,6 +283,7 @@ class Regex:
         self._others = sum(1 << number for number, characters in enumerate(self._sets) if characters.negated)
         self._steps: dict[tuple[int, str], int] = {}
         self._heads: tuple[str, ...] | None = None
+        self._tails: tuple[str, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Regex) and other.pattern == self.pattern
@@ -293,6 +313,14 @@ class Regex:
         if self._heads is None:
             self._heads = self._find_heads()
         return self._heads
+
+    def tails(self) -> tuple[str, ...]:
+        """The same from the end, each text turned round: the heads of the pattern read backwards."""
+        if self._tails is None:
+            backwards = Regex("")
+            backwards._compile(_turned(self._tree))
+            self._tails = backwards.heads()
+        return self._tails
 
     def _find_heads(self) -> tuple[str, ...]:
         open_ = [("", -1)]

@@ -71,8 +71,12 @@ def rules_of(chance: random.Random, prefixes: int) -> tuple[list[str], list[Dial
         add(f'kind = "number", number = [{listed}]', lambda own=own: (ours, chance.choice(own) + digits(1)))
     for number in range(RULES * 2 // 10):
         area, block = 200 + number % 700, number // 700
-        pattern = rf"\\+1({area})({block + 2}\\d\\d|55{block})\\d{{4}}"
-        add(f'kind = "number", regex = "{pattern}"', lambda a=area, b=block: (ours, f"+1{a}{b + 2}{digits(6)}"))
+        if number % 10:
+            pattern = rf"\\+1({area})({block + 2}\\d\\d|55{block})\\d{{4}}"
+            add(f'kind = "number", regex = "{pattern}"', lambda a=area, b=block: (ours, f"+1{a}{b + 2}{digits(6)}"))
+        else:  # known by its end alone
+            end = f"{number * 37 % 100_000:05}"
+            add(f'kind = "number", regex = ".*{end}"', lambda end=end: (ours, f"+1212{digits(2)}{end}"))
     for number in range(RULES * 2 // 10):
         match number % 3:
             case 0:

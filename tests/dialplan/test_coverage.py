@@ -39,6 +39,8 @@ def plan_of(*matches: Match) -> Plan:
         (Match(host=("*.example",)), Match(host=("a.example",), user=("x",)), True),
         (Match(regex=(Regex("a+"),)), Match(regex=(Regex("a+"),)), True),
         (Match(regex=(Regex("a+"),)), Match(regex=(Regex("aa"),)), False),
+        (Match(regex=(Regex(".*a"),)), Match(regex=(Regex(".*a"),), user=("b",)), True),
+        (Match(regex=(Regex(".*a"), Regex("b+"))), Match(regex=(Regex("b+"),)), True),
         (Match(hours=DAY), Match(hours=NOON), True),
         (Match(hours=NOON), Match(hours=DAY), False),
         (Match(hours=DAY), Match(), False),

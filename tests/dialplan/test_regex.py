@@ -39,6 +39,18 @@ def test_what_matches_begins_with_one_of_the_heads(pattern: str, text: str) -> N
         assert any(text.startswith(head) for head in regex.heads())
 
 
+@given(PATTERN, st.text("abc1. ", max_size=6))
+def test_what_matches_ends_with_one_of_the_tails(pattern: str, text: str) -> None:
+    regex = Regex(pattern)
+    if regex.match(text):
+        assert any(text[::-1].startswith(tail) for tail in regex.tails())
+
+
+def test_what_may_begin_with_anything_is_known_by_its_end() -> None:
+    assert Regex(r".*@(montague|capulet)\.example").tails() == ("elpmaxe.eugatnom@", "elpmaxe.telupac@")
+    assert Regex(".*5.*").tails() == ("",)
+
+
 @pytest.mark.parametrize(
     ("pattern", "heads"),
     [
