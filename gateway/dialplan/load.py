@@ -449,7 +449,7 @@ class _Loader:
             try:
                 yield Regex(pattern)
             except RegexError as error:
-                self.fault(table, ("match", "regex", number), f"regex {pattern!r}: {error}")
+                self.fault(table, ("match", "regex", number), f"regex '{pattern}': {error}")
 
     def _hours(self, table: _Table, section: MatchSection) -> Hours | None:
         if not section.hours:
