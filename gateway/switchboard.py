@@ -18,11 +18,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
@@ -40,12 +39,14 @@ from gateway.call.trace import Traced, Tracer
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Identity, Limit
 from gateway.errors import AddressError, MediaError, NegotiationError
+from gateway.line import Direction, EchoLine, Facts, Line, audible
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
 from gateway.session.model import Session
 from gateway.session.negotiate import Policy, Towards, Transcode, UnprotectedError
 from gateway.sip import leg as sip
 from gateway.storage.records import CallRecord
+from gateway.trunks import LookUp, Whereabouts
 from gateway.xmpp import component as xmpp
 
 log = structlog.get_logger()
@@ -55,18 +56,12 @@ TRUNK_FAILURES = frozenset({Cause.CONGESTION, Cause.TIMEOUT, Cause.INTERNAL})
 # In a ring sequence everything but success leads to the next user.
 RING_ON = frozenset(Cause) - {Cause.NORMAL, Cause.CANCELLED, Cause.SHUTDOWN}
 
-Direction = Literal["outbound", "inbound", "test"]  # XMPP to SIP, SIP to XMPP, a test line
-
 # Towards phones that are no trunk's. G722 can only be relayed, so it is for callers whose codecs are known.
 DIRECT = Policy(("opus", "PCMA", "PCMU"))
 
-# A user's own word, which a stranger may hear: he got through to somebody.
-SPOKEN = frozenset({Cause.BUSY, Cause.DECLINED})
 # Whom a stranger's call asks for when nobody here is called so.
 NOBODY = Destination("nobody", "")
 
-TRUNK_REFRESH = 300.0  # s between look-ups of the trunks' names
-TRUNK_RETRY = 10.0  # s, while one of them is not known
 RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
 SEQUENCE_SECONDS = 25.0  # one user of a sequence
 
@@ -84,65 +79,6 @@ class Limits:
     per_minute: int = 60
 
 
-@dataclass(slots=True)
-class _Facts:
-    """What a line's record will say, beside what its machine knows."""
-
-    direction: Direction
-    caller: str
-    callee: str
-    rule: str = ""
-    key: str = ""
-
-
-@dataclass(slots=True)
-class _Line:
-    """One live call: its machine, its legs, its media."""
-
-    id: str
-    machine: Call
-    caller: LegControl
-    bridge: Bridge
-    facts: _Facts
-    make_callee: Callable[[int, Destination, Sink], LegControl]
-    policy_of: Callable[[Destination], Policy]
-    towards_callee: Towards
-    callees: dict[int, LegControl] = field(default_factory=dict)
-    timer: asyncio.TimerHandle | None = None
-    reports: deque[ev.Report] = field(default_factory=deque)
-    busy: bool = False
-    media: asyncio.Lock = field(default_factory=asyncio.Lock)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    destinations: dict[int, Destination] = field(default_factory=dict)
-    identities: dict[str, Identity] = field(default_factory=dict)  # by via
-    limits: dict[str, Limit] = field(default_factory=dict)  # of trunks, by key: for the attempts through them
-    using: dict[int, str] = field(default_factory=dict)  # attempt -> the key of the trunk that it has a line of
-    emergency: dialplan.Route | None = None
-    quiet: bool = False  # a stranger's: he does not learn who is there
-    kept: list[ev.Event] = field(default_factory=list)  # from him
-
-
-class _TestLine:
-    """The callee behind `echo`: it answers at once, in the person of the media engine."""
-
-    def __init__(self, attempt: int, sink: Sink) -> None:
-        self._attempt, self._sink = attempt, sink
-
-    def dial(self, offer: Session) -> None:
-        answered = ev.Answered(self._attempt, Session(()))
-        asyncio.get_running_loop().call_soon(self._sink, answered)
-
-    def alert(self) -> None: ...
-
-    def ask(self) -> None: ...
-
-    def answer(self, session: Session) -> None: ...
-
-    def reanswer(self, session: Session | None) -> None: ...
-
-    def hang_up(self, cause: Cause, text: str = "") -> None: ...
-
-
 class Switchboard:
     """All live calls. `attach` gives it the rooms; `drain` ends it."""
 
@@ -157,7 +93,7 @@ class Switchboard:
         on_begin: Callable[[Direction], None] = lambda direction: None,
         on_end: Callable[[CallRecord, Cause], None] = lambda record, cause: None,
         limits: Limits | None = None,
-        look_up: Callable[[SipUri], Awaitable[frozenset[str]]],
+        look_up: LookUp,
         unix_now: Callable[[], float],
     ) -> None:
         self._plan = plan
@@ -168,11 +104,9 @@ class Switchboard:
         self._on_begin = on_begin
         self._on_end = on_end
         self._limits = limits or Limits()
-        self._look_up = look_up
+        self._whereabouts = Whereabouts(self._trunks, look_up)
         self._unix_now = unix_now
-        self._trunk_addresses: dict[str, frozenset[str]] = {}
-        self._searched = False
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, Line] = {}
         self._book = Book()
         self._component: xmpp.Component | None = None
         self._telephony: sip.Telephony | None = None
@@ -189,24 +123,14 @@ class Switchboard:
 
     async def watch_trunks(self) -> None:
         """Keep what the trunks' names resolve to fresh, until cancelled: their calls are known by it, both ways."""
-        while True:
-            await self._find(self._plan.trunks.values())
-            self._searched = True
-            await asyncio.sleep(TRUNK_RETRY if self._unfound() else TRUNK_REFRESH)
+        await self._whereabouts.watch()
 
-    async def _find(self, trunks: Iterable[dialplan.Trunk]) -> None:
-        async def find(trunk: dialplan.Trunk) -> None:
-            if found := await self._look_up(trunk.proxy):  # a resolver's bad hour must not forget a trunk
-                self._trunk_addresses[trunk.name] = found
-
-        await asyncio.gather(*(find(trunk) for trunk in trunks))
-
-    def _unfound(self) -> list[dialplan.Trunk]:
-        return [trunk for trunk in self._plan.trunks.values() if trunk.name not in self._trunk_addresses]
+    def _trunks(self) -> Iterable[dialplan.Trunk]:
+        return self._plan.trunks.values()
 
     def is_trunk(self, address: str) -> bool:
         """Whether an IP address is a trunk's: no SIP URI that a user names may lead there, whenever it resolves so."""
-        return self._plan.trunk_of(address, self._trunk_addresses) is not None
+        return self._plan.trunk_of(address, self._whereabouts.addresses) is not None
 
     def mappable(self, local: str) -> bool:
         """Whether this local part of a gateway address stands for anything (XEP-0276 is answered if it does)."""
@@ -217,14 +141,14 @@ class Switchboard:
     def on_xmpp_call(self, incoming: xmpp.IncomingCall, leg: LegControl) -> Admitted:
         """A user calls a contact of ours."""
         caller = incoming.user.partition("/")[0]
-        facts = _Facts("outbound", caller, incoming.local, key=incoming.key)
+        facts = Facts("outbound", caller, incoming.local, key=incoming.key)
         line = self._new_line(leg, facts, Towards.XMPP, Towards.SIP)
         line.make_callee = lambda attempt, to, sink: self._ask_sip(line, attempt, to, sink, caller)
         line.policy_of = self._policy_towards
         self._spawn(line.tasks, self._route_from_xmpp(line, incoming, caller))
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
-    async def _route_from_xmpp(self, line: _Line, incoming: xmpp.IncomingCall, caller: str) -> None:
+    async def _route_from_xmpp(self, line: Line, incoming: xmpp.IncomingCall, caller: str) -> None:
         try:
             outcome = await self._decide(caller, incoming.local)
             offered = self._offer_from_xmpp(line, incoming, caller, outcome)
@@ -242,8 +166,7 @@ class Switchboard:
         outcome = dialplan.route(self._plan, request)
         if isinstance(outcome, dialplan.Refusal) or outcome.emergency or not (found := await self._host_of(local)):
             return outcome
-        trunk_hosts = frozenset(address for theirs in self._trunk_addresses.values() for address in theirs)
-        return dialplan.route(self._plan, replace(request, resolved=found, trunk_hosts=trunk_hosts))
+        return dialplan.route(self._plan, replace(request, resolved=found, trunk_hosts=self._whereabouts.hosts))
 
     async def _host_of(self, local: str) -> frozenset[str]:
         """What the host of a contact's SIP URI resolves to: a name for a trunk is that trunk (safety rule 2)."""
@@ -253,12 +176,10 @@ class Switchboard:
             return frozenset()
         if not isinstance(uri, SipUri) or uri.scheme == "tel":
             return frozenset()
-        if not self._searched:  # no trunk may be taken for just another host because it was looked for late
-            await self._find(self._unfound())
-        return await self._look_up(uri)
+        return await self._whereabouts.resolved(uri)
 
     def _offer_from_xmpp(
-        self, line: _Line, incoming: xmpp.IncomingCall, caller: str, outcome: dialplan.Route | dialplan.Refusal
+        self, line: Line, incoming: xmpp.IncomingCall, caller: str, outcome: dialplan.Route | dialplan.Refusal
     ) -> ev.Event:
         log.info("routed", call=line.id, caller=caller, to=incoming.local, steps=list(outcome.steps))
         line.facts.rule = outcome.rule or ""
@@ -298,10 +219,10 @@ class Switchboard:
 
     def on_sip_call(self, incoming: sip.IncomingCall, leg: LegControl) -> Admitted:
         """Somebody sends an INVITE."""
-        trunk = self._plan.trunk_of(incoming.source[0], self._trunk_addresses)
+        trunk = self._plan.trunk_of(incoming.source[0], self._whereabouts.addresses)
         # P-Asserted-Identity is a trunk's word, from others it is nobody's (RFC 3325 §5).
         identity = incoming.asserted if trunk and incoming.asserted else incoming.from_uri
-        facts = _Facts(
+        facts = Facts(
             "inbound",
             str(identity),
             str(incoming.uri),
@@ -322,7 +243,7 @@ class Switchboard:
         self._begin(line, offered)
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
-    def _offer_from_sip(self, line: _Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:
+    def _offer_from_sip(self, line: Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:
         own = [Limit("gateway", self._limits.calls)]
         if trunk is None:
             # Strangers together may not fill the house, and one of them not what strangers have.
@@ -367,20 +288,20 @@ class Switchboard:
         line.machine = Call(Patience(setup=setup))
         return ev.Offered((tuple(users),), incoming.session)
 
-    def _begin(self, line: _Line, offered: ev.Event) -> None:
+    def _begin(self, line: Line, offered: ev.Event) -> None:
         """Hand the machine its first event, after the room has got its Admitted back."""
         self._on_begin(line.facts.direction)
         asyncio.get_running_loop().call_soon(self.tell, line.id, offered)
 
-    def _new_line(self, leg: LegControl, facts: _Facts, towards_caller: Towards, towards_callee: Towards) -> _Line:
+    def _new_line(self, leg: LegControl, facts: Facts, towards_caller: Towards, towards_callee: Towards) -> Line:
         call = secrets.token_hex(6)
-        line = _Line(
+        line = Line(
             id=call,
             machine=Call(),
             caller=leg,
             bridge=Bridge(self._engine, call, towards_caller),
             facts=facts,
-            make_callee=lambda attempt, to, sink: _TestLine(attempt, sink),
+            make_callee=lambda attempt, to, sink: EchoLine(attempt, sink),
             policy_of=lambda destination: Policy(),
             towards_callee=towards_callee,
         )
@@ -399,9 +320,9 @@ class Switchboard:
     def _policy_towards(self, destination: Destination) -> Policy:
         return _policy(self._plan.trunks.get(destination.via))
 
-    def _ask_sip(self, line: _Line, attempt: int, to: Destination, sink: Sink, caller: str) -> LegControl:
+    def _ask_sip(self, line: Line, attempt: int, to: Destination, sink: Sink, caller: str) -> LegControl:
         if to.via == "echo":
-            return _TestLine(attempt, sink)
+            return EchoLine(attempt, sink)
         if self._telephony is None:
             raise MediaError("SIP is not attached")
         trunk = self._plan.trunks.get(to.via)
@@ -424,7 +345,7 @@ class Switchboard:
         return self._telephony.callee(line.id, attempt, outgoing, sink)
 
     def _ask_xmpp(
-        self, line: _Line, attempt: int, to: Destination, sink: Sink, local: str, *, trusted: bool
+        self, line: Line, attempt: int, to: Destination, sink: Sink, local: str, *, trusted: bool
     ) -> LegControl:
         if self._component is None:
             raise MediaError("XMPP is not attached")
@@ -449,10 +370,10 @@ class Switchboard:
         finally:
             line.busy = False
 
-    def _handle(self, line: _Line, report: ev.Report) -> None:
+    def _handle(self, line: Line, report: ev.Report) -> None:
         match report:
             case ev.Event():
-                for event in _audible(line, report):
+                for event in audible(line, report):
                     for effect in line.machine.handle(event, _now()):
                         self._carry_out(line, effect)
                 self._arm(line)
@@ -463,7 +384,7 @@ class Switchboard:
             case ev.Reoffered():
                 self._media(line, lambda: self._reoffered(line, report))
 
-    def _carry_out(self, line: _Line, effect: do.Effect) -> None:
+    def _carry_out(self, line: Line, effect: do.Effect) -> None:
         match effect:
             case do.PrepareOffer(attempt, destination, caller):
                 line.destinations[attempt] = destination
@@ -500,7 +421,7 @@ class Switchboard:
             case do.Record():
                 self._end(line, effect)
 
-    def _leg(self, line: _Line, act: Callable[[], None]) -> None:
+    def _leg(self, line: Line, act: Callable[[], None]) -> None:
         """A leg's own trouble must not keep the other leg from being told."""
         try:
             act()
@@ -509,7 +430,7 @@ class Switchboard:
             if line.machine.state is not State.ENDED:
                 self.tell(line.id, ev.Stopped(Cause.INTERNAL))
 
-    def _media(self, line: _Line, act: Callable[[], Awaitable[None]]) -> None:
+    def _media(self, line: Line, act: Callable[[], Awaitable[None]]) -> None:
         """Media work of one call is done in order, one at a time, beside the signalling."""
 
         async def in_turn() -> None:
@@ -524,7 +445,7 @@ class Switchboard:
 
         self._spawn(line.tasks, in_turn())
 
-    async def _prepare_offer(self, line: _Line, attempt: int, to: Destination, caller: Session | None) -> None:
+    async def _prepare_offer(self, line: Line, attempt: int, to: Destination, caller: Session | None) -> None:
         if to.via == "echo":
             self.tell(line.id, ev.OfferReady(attempt, Session(())))
             return
@@ -542,7 +463,7 @@ class Switchboard:
         else:
             self.tell(line.id, ev.OfferReady(attempt, offer))
 
-    def _trunk_refuses(self, line: _Line, attempt: int, to: Destination) -> ev.OfferFailed | None:
+    def _trunk_refuses(self, line: Line, attempt: int, to: Destination) -> ev.OfferFailed | None:
         """A trunk that has no line left leads to the next one; one that demands what we do not speak gets nothing."""
         trunk = self._plan.trunks.get(to.via)
         if trunk is None:
@@ -557,7 +478,7 @@ class Switchboard:
         line.using[attempt] = limit.key
         return None
 
-    async def _prepare_answer(self, line: _Line, attempt: int, callee: Session, caller: Session) -> None:
+    async def _prepare_answer(self, line: Line, attempt: int, callee: Session, caller: Session) -> None:
         to = line.destinations[attempt]
         policy = line.policy_of(to)
         if line.machine.state is State.ENDED:
@@ -574,7 +495,7 @@ class Switchboard:
         else:
             self.tell(line.id, ev.AnswerReady(answer))
 
-    async def _reoffered(self, line: _Line, notice: ev.Reoffered) -> None:
+    async def _reoffered(self, line: Line, notice: ev.Reoffered) -> None:
         control = line.caller if notice.leg is Leg.CALLER else line.callees.get(notice.attempt)
         if control is None:
             return
@@ -586,7 +507,7 @@ class Switchboard:
         else:
             control.reanswer(answer)
 
-    def _arm(self, line: _Line) -> None:
+    def _arm(self, line: Line) -> None:
         if line.timer is not None:
             line.timer.cancel()
             line.timer = None
@@ -594,7 +515,7 @@ class Switchboard:
             loop = asyncio.get_running_loop()
             line.timer = loop.call_at(line.machine.deadline, self.tell, line.id, ev.TimedOut())
 
-    def _end(self, line: _Line, record: do.Record) -> None:
+    def _end(self, line: Line, record: do.Record) -> None:
         async def close() -> None:
             counters: dict[str, LegStatistics] = {}
             async with line.media:
@@ -619,7 +540,7 @@ class Switchboard:
 
         self._spawn(self._ending, close())
 
-    def _record(self, line: _Line, record: do.Record, counters: dict[str, LegStatistics]) -> CallRecord:
+    def _record(self, line: Line, record: do.Record, counters: dict[str, LegStatistics]) -> CallRecord:
         # The machine's times are the loop's; records want the calendar's.
         elapsed = self._unix_now() - asyncio.get_running_loop().time()
 
@@ -716,22 +637,6 @@ def _longest(whole: Iterable[Limit], trunk: Limit | None = None) -> float | None
     """Seconds that a conversation under all of these may last."""
     limits = (*whole, trunk) if trunk is not None else tuple(whole)
     return min((limit.longest for limit in limits if limit.longest is not None), default=None)
-
-
-def _audible(line: _Line, report: ev.Event) -> tuple[ev.Event, ...]:
-    """What the machine hears now. While nobody rings or speaks, a stranger's call waits for its deadline, whatever is
-    known by then: an unknown user, one who is offline and one who does not exist look alike (safety rule 4).
-    """
-    if not line.quiet or line.machine.state is not State.SEEKING:
-        return (report,)
-    match report:
-        case ev.HungUp(Leg.CALLEE, cause) | ev.OfferFailed(_, cause) if cause not in SPOKEN:
-            line.kept.append(report)
-            return ()
-        case ev.Ringing() | ev.Answered() | ev.HungUp(Leg.CALLEE):
-            kept, line.kept = line.kept, []
-            return (report, *kept)
-    return (report,)
 
 
 def _why(error: NegotiationError) -> Cause:

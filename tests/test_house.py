@@ -42,7 +42,7 @@ LEVELS = (
     ("session", "dialplan"),
     ("call",),
     ("xmpp", "sip", "media", "storage"),
-    ("switchboard bridge",),
+    ("switchboard line trunks bridge",),
     ("config",),
     ("ops __main__",),
 )
@@ -65,7 +65,9 @@ EDGES = (
     "sip/resolver.py",
     "sip/transport.py",
     "storage/",
+    "line.py",
     "switchboard.py",
+    "trunks.py",
     "xmpp/component.py",
 )
 # Pure but for this: no clock, no socket, no loop.
