@@ -6,7 +6,7 @@ One call's way, from a user who presses call to a phone that rings:
     xmpp/router.py       whose stanza is it: presence, disco, a session; limits, and what happens while the link is down
     xmpp/caller.py       is this legal now? A user who calls: JMI (XEP-0353), then a Jingle session (xmpp/session.py)
     session/jingle.py    reads what the user offers into session/model.py, the one model behind Jingle and SDP
-    switchboard.py       gives the call a line (line.py): a machine, a bridge, two legs, one timer; trunks.py knows where trunks are
+    switchboard.py       gives the call a line (line.py): a machine, a bridge, two legs, one timer
     dialplan/plan.py     may he, and where to? A number, a SIP address, a test line; every decision explains itself
     call/machine.py      what the call does next, in terms of a caller and callees; call/hunt.py says who is asked when
     bridge.py            gets media for it: allocate, negotiate (session/negotiate.py), connect
@@ -21,7 +21,7 @@ takes it from the other end; xmpp/callee.py asks all of his devices.
 
 A room may import only what stands to the right of it:
 ops → config → switchboard, bridge → xmpp | sip | media | storage → call → dialplan | session
-→ addresses, reach → errors.
+→ addresses, reach → errors. (line.py and trunks.py belong to the switchboard.)
 Siblings never meet. The pure rooms (addresses, reach, session, dialplan, call, the cores of xmpp and sip) know no clock
 and no wire. tests/test_house.py holds all this.
 """
