@@ -36,6 +36,9 @@ __all__ = [
     "digits_from", "international", "national", "read", "region_of",
 ]  # fmt: skip
 
+# Numbering plans of the world are more patterns than `re` keeps compiled; each is compiled once, for as long as we run.
+phonenumbers.enable_pattern_cache()
+
 
 class Kind(StrEnum):
     URI = "uri"
