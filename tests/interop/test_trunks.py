@@ -115,3 +115,50 @@ async def test_a_trunk_brings_a_call_under_the_callers_number(prosody: Prosody, 
             await call.voice.hears(juliet.tone)
             assert await call.ended() == "success"
             await carrier.done()
+
+
+HELP = """
+[emergency]
+action = "route"
+via = "carrier"
+callback = "+12025550111"
+
+[emergency.location]
+country = "US"
+city = "Verona"
+street = "Capulet Street"
+"""
+
+
+async def test_a_call_for_help_brings_the_number_to_call_back_and_the_place(
+    prosody: Prosody, quiet_juliet: Client
+) -> None:
+    juliet = quiet_juliet
+    async with Sipp("answer_challenged", algorithm="MD5") as carrier:
+        text = plan(carrier.host, carrier.host).replace('[emergency]\naction = "refuse"\n', HELP)
+        async with Gateway(prosody, text, passwords=PASSWORDS) as gateway:
+            await gateway.ready()
+            call = await juliet.call(gateway.contact("911"))
+            await call.answered()
+            await call.voice.hears(juliet.tone)
+            await call.hang_up()
+            await carrier.done()
+        for said in ("INVITE sip:911@", "+12025550111", "Geolocation: <cid:", "application/pidf+xml", "Capulet Street"):
+            assert said in carrier.messages
+
+
+async def test_an_anonymous_caller_is_known_to_the_trunk_alone(prosody: Prosody, quiet_juliet: Client) -> None:
+    juliet = quiet_juliet
+    async with Sipp("answer_challenged", algorithm="MD5") as carrier:
+        text = plan(carrier.host, carrier.host)
+        text += f'[users."{prosody.jid("juliet")}"]\ncaller_id = "+12025550177"\nanonymous = true\n'
+        async with Gateway(prosody, text, passwords=PASSWORDS) as gateway:
+            await gateway.ready()
+            call = await juliet.call(gateway.contact("+12025550123"))
+            await call.answered()
+            await call.hang_up()
+            await carrier.done()
+        assert "Privacy: id" in carrier.messages
+        assert "anonymous@anonymous.invalid" in carrier.messages
+        assert "P-Asserted-Identity: <sip:+12025550177@" in carrier.messages
+        assert "juliet" not in carrier.messages
