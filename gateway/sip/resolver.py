@@ -97,6 +97,8 @@ async def _addresses(name: str) -> list[str]:
     address = ip_of(name)
     if address is not None:
         return [str(address)]
+    if name.lower() == "localhost" or name.lower().endswith(".localhost"):
+        return ["127.0.0.1", "::1"]  # RFC 6761 §6.3: nobody is asked, and nobody can say otherwise
     found: list[str] = []
     for kind in (dns.rdatatype.A, dns.rdatatype.AAAA) if "." in name else ():
         try:

@@ -63,8 +63,21 @@ async def test_literal_addresses_ask_nobody() -> None:
     assert literal(SipUri.parse("sip:example.com"), lambda _: True) is None
 
 
-async def test_names_of_this_machine_are_known_without_dns() -> None:
-    assert Target("UDP", "127.0.0.1", 5060) in await targets("sip:localhost")
+async def test_names_of_this_machine_are_known_without_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hosts(name: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        if name != "pbx":
+            raise OSError("no such name")
+        return [(0, 0, 0, "", ("192.0.2.8", 0)), (0, 0, 0, "", ("192.0.2.8", 0))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hosts)
+    assert await targets("sip:pbx") == [Target("UDP", "192.0.2.8", 5060)]
+    assert await targets("sip:nobody") == []
+
+
+async def test_localhost_is_this_machine_whoever_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECORDS, ("evil.localhost", "A"), ["192.0.2.66"])
+    for name in ("localhost", "evil.localhost"):
+        assert [target.host for target in await targets(f"sip:{name}")] == ["127.0.0.1", "::1"]
 
 
 async def test_every_address_needs_a_permit() -> None:
