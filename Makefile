@@ -19,7 +19,7 @@ test: test-packages venv
 	$(BIN)/coverage report
 
 unit: venv
-	$(BIN)/python -m pytest -n auto -m "not interop and not slow" --ignore=tests/interop
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not interop and not slow" --ignore=tests/interop
 
 lint: venv
 	$(BIN)/ruff check
