@@ -60,6 +60,7 @@ def test_a_rule_is_never_reached_when_one_before_it_matches_all_that_it_does(
     assert [pair for pair in pairs if pair[0] == 2] == ([(2, 0)] if covered else [])
 
 
+@pytest.mark.slow
 @given(PLANS, CALLS)
 def test_no_call_comes_to_a_rule_that_is_never_reached(plan: Plan, call: Request) -> None:
     outcome = route(plan, replace(call, at=call.at or datetime(2026, 11, 24, 12, 30, tzinfo=UTC)))

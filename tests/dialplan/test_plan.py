@@ -389,6 +389,7 @@ def test_the_rooms_find_everything_in_one_place() -> None:
 # First match wins ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(PLANS, CALLS)
 def test_the_index_and_a_look_at_every_rule_decide_alike(plan: Plan, call: Request) -> None:
     found, explained = route(plan, call), route(plan, call, explain=True)
@@ -406,6 +407,7 @@ BY_HAND = {
 }
 
 
+@pytest.mark.slow
 @given(st.lists(MATCHES, max_size=6), st.sampled_from(sorted(BY_HAND)), st.sampled_from([JULIET, "x@verona.example"]))
 def test_the_first_rule_that_matches_decides_whatever_stands_around_it(
     matches: list[Match], local: str, caller: str
@@ -437,6 +439,7 @@ def test_the_first_rule_that_matches_decides_whatever_stands_around_it(
     assert refused(local, with_rules(*rules), caller, at=noon).rule == first
 
 
+@pytest.mark.slow
 @given(PLANS, CALLS, st.sampled_from(EMERGENCIES), st.sampled_from(["", "%montague.example", "%198.51.100.9"]))
 def test_no_emergency_call_ever_goes_another_way(plan: Plan, call: Request, number: str, host: str) -> None:
     found = route(replace(plan, region="US"), replace(call, local=number + host))

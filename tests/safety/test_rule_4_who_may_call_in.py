@@ -208,6 +208,7 @@ async def test_a_stranger_who_gets_through_talks() -> None:
     assert (await scene.ended()).cause == "normal"
 
 
+@pytest.mark.slow
 async def test_on_the_wire_an_unknown_user_and_one_who_is_offline_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switchboard, "RING_SECONDS", 0.3)
     heard: dict[str, list[str]] = {}

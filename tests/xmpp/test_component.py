@@ -374,6 +374,7 @@ async def test_a_hundred_thousand_strangers_leave_memory_flat() -> None:
         assert flood.memory() - before < 2_000
 
 
+@pytest.mark.slow
 async def test_slixmpp_remembers_no_stranger_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its roster would keep 1.5 kB of each; ours is bounded to hardly any here."""
     monkeypatch.setattr("gateway.xmpp.presence.REMEMBERED_OF_STRANGERS", 10)
