@@ -93,6 +93,14 @@ class FakeEngine:
     ) -> None:
         self._note("candidates", leg, candidates, complete)
 
+    async def restart(self, call: str, leg: str, ice: Ice) -> Transport:
+        self._note("restart", leg, ice)
+        ours = Ice("anew", "n" * 22, (candidate(self.ports, "203.0.113.7"),), complete=True)
+        return Transport("203.0.113.7", self.ports, rtcp_mux=True, ice=ours, fingerprint=fingerprint(Setup.ACTIVE))
+
+    async def stop_playing(self, call: str, leg: str) -> None:
+        self._note("stop_playing", leg)
+
     async def play(self, call: str, leg: str, prompt: str) -> None:
         self._note("play", leg, prompt)
 
@@ -140,14 +148,23 @@ class FakeLeg:
     def alert(self) -> None:
         self._note("alert")
 
-    def ask(self) -> None:
-        self._note("ask")
+    def ask(self, offer: Session | None = None) -> None:
+        self._note("ask", *(() if offer is None else (offer,)))
 
     def answer(self, session: Session) -> None:
         self._note("answer", session)
 
     def reanswer(self, session: Session | None) -> None:
         self._note("reanswer", session)
+
+    def hold(self, held: bool, offer: Session) -> None:
+        self._note("hold", held, offer)
+
+    def restart(self, session: Session) -> None:
+        self._note("restart", session)
+
+    def transferred(self, cause: Cause | None) -> None:
+        self._note("transferred", cause)
 
     def hang_up(self, cause: Cause, text: str = "") -> None:
         self._note("hang_up", cause, text)

@@ -88,6 +88,14 @@ class Ringing(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Progressed(Event):
+    """A callee that has not answered sends media already, and here is where from (a 183 with SDP)."""
+
+    attempt: int
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
 class Answered(Event):
     """A callee took the call, and this is its answer to our offer."""
 
@@ -180,6 +188,51 @@ class Reoffered(Notice):
     leg: Leg
     attempt: int
     session: Session | None  # None: it wants our offer
+
+
+@dataclass(frozen=True, slots=True)
+class Reanswered(Notice):
+    """The end of this leg answered what LegControl.hold or its like offered anew; None: it would not."""
+
+    leg: Leg
+    attempt: int
+    session: Session | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Notice):
+    """The end of this leg put the other one on hold, or took it off, by a word alone (XEP-0167 §8.2).
+
+    An end that says it by the direction of a new offer tells Reoffered.
+    """
+
+    leg: Leg
+    attempt: int
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartyChanged(Notice):
+    """Somebody else is at this leg's end now, as its own network says (P-Asserted-Identity inside a dialog)."""
+
+    leg: Leg
+    attempt: int
+    uri: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAsked(Notice):
+    """The end of this leg wants the other one connected with `target`, a SIP URI, in its own place (REFER, RFC 3515).
+
+    `replaces` is the dialog there that the new call is to replace (RFC 3891), as `call-id;to-tag=…;from-tag=…`.
+    It wants to hear LegControl.transferred.
+    """
+
+    leg: Leg
+    attempt: int
+    target: str
+    replaces: str = ""
 
 
 Report = Event | Notice

@@ -37,14 +37,31 @@ class LegControl(Protocol):
     def alert(self) -> None:
         """Caller's leg: the far side rings (180; JMI ringing; session-info ringing). Repeats are harmless."""
 
-    def ask(self) -> None:
-        """Caller's leg, when Offered carried no session: have him bring it (JMI proceed)."""
+    def ask(self, offer: Session | None = None) -> None:
+        """Caller's leg, when Offered carried no session: have him bring it, in CallerJoined.
+
+        A leg whose caller wants to be offered one gets ours (a SIP INVITE without SDP: 200 with it, the ACK answers);
+        others need none (JMI proceed).
+        """
 
     def answer(self, session: Session) -> None:
         """Caller's leg: the call is answered, with this answer to his offer."""
 
     def reanswer(self, session: Session | None) -> None:
         """Either leg: our answer to Reoffered, or our offer if it carried none; None refuses it (488)."""
+
+    def hold(self, held: bool, offer: Session) -> None:
+        """Either leg: the other end put this one on hold, or took it off. Said by a word where there is one (XEP-0167),
+        else by offering anew (re-INVITE), which Reanswered follows.
+        """
+
+    def restart(self, session: Session) -> None:
+        """Either leg: its end restarted ICE in Trickled, and these are our credentials and candidates now."""
+
+    def transferred(self, cause: Cause | None) -> None:
+        """Either leg: how the transfer that it asked for goes. None: under way; NORMAL: done, and it is hung up next;
+        else why not, and the call goes on as it was.
+        """
 
     def hang_up(self, cause: Cause, text: str = "") -> None:
         """Either leg, in any state: refuse, cancel or end it, whichever is due. Repeats are harmless."""

@@ -113,8 +113,19 @@ class MediaEngine(Protocol):
     ) -> None:
         """More candidates of the far end (trickle)."""
 
+    async def restart(self, call: str, leg: str, ice: Ice) -> Transport:
+        """The far end restarted ICE with these credentials (RFC 8445 §9): our new ones, the same ports and candidates.
+
+        The old path carries media until the new one is found. Raises MediaError for a leg that has no ICE.
+        """
+
     async def play(self, call: str, leg: str, prompt: str) -> None:
-        """Play a named prompt ("echo") to this leg."""
+        """Play a named prompt to this leg, in place of what its peer says: "echo" once; "hold" and "ringback" until
+        `stop`.
+        """
+
+    async def stop_playing(self, call: str, leg: str) -> None:
+        """End a prompt; the leg hears its peer again. Harmless where nothing plays."""
 
     async def loop(self, call: str, leg: str) -> None:
         """From now on (after a prompt that is playing) this leg hears itself."""
