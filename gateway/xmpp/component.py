@@ -142,7 +142,11 @@ class Link(ComponentXMPP):
 
 
 class Component:
-    """The XMPP room: `mappable` says which local parts are contacts, `on_call` takes calls, `trace` their messages."""
+    """The XMPP room: `mappable` says which local parts are contacts, `on_call` takes calls, `trace` their messages.
+
+    `may_call` (user's bare JID, local part) and `may_dial` (user's bare JID) say what the dialplan lets a user call, this
+    contact or any number: asked anew for each presence, so they have to be quick. `on_ignored` counts what was dropped.
+    """
 
     def __init__(
         self,
@@ -150,6 +154,10 @@ class Component:
         mappable: Callable[[str], bool],
         on_call: OnCall,
         trace: Tracer,
+        *,
+        may_call: Callable[[str, str], bool] = lambda user, local: True,
+        may_dial: Callable[[str], bool] = lambda user: True,
+        on_ignored: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._settings = settings
         self._backoff = Backoff()
@@ -172,6 +180,9 @@ class Component:
             new_sid=lambda: secrets.token_hex(10),
             grace=settings.grace,
             version=_version(),
+            may_call=may_call,
+            may_dial=may_dial,
+            on_ignored=on_ignored,
         )
 
     @property

@@ -145,6 +145,9 @@ class Router:
         new_sid: Callable[[], str],
         grace: float,
         version: str = "",
+        may_call: Callable[[str, str], bool] = lambda user, local: True,
+        may_dial: Callable[[str], bool] = lambda user: True,
+        on_ignored: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.clock = clock
         self.connected = False
@@ -160,6 +163,9 @@ class Router:
         self._new_sid = new_sid
         self._grace = grace
         self._version = version
+        self._may_call = may_call
+        self._may_dial = may_dial
+        self._on_ignored = on_ignored
         self._lost_at: float | None = None
         self._kept: list[ET.Element] = []
         self._lines: dict[str, _Line] = {}  # by tag
