@@ -1,52 +1,15 @@
-"""gateway.sip.application: programs in the shape of aiosip's published examples, and the ways to a next hop."""
+"""gateway.sip.application: programs in the shape of aiosip's published examples, and what no packet can break."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.errors import SipError
-from gateway.sip.application import TCP, UDP, Application, BaseDialplan, Contact, Dialog, Handler, IncomingRequest
+from gateway.sip.application import TCP, UDP, Application, BaseDialplan, Contact, IncomingRequest
 from gateway.sip.message import Request, Response
-from gateway.sip.transaction import Timers
-from tests.sip.wire import SDP, Datagrams, answer, field, method, status
-
-QUICK = Timers(t1=0.02, t2=0.08, t4=0.05)
-ROMEO = Contact.from_header("sip:romeo@127.0.0.1:5060")
-
-
-class Dialplan(BaseDialplan):
-    def __init__(self, **handlers: Handler) -> None:
-        super().__init__()
-        self.handlers = handlers
-
-    async def resolve(self, *args: object, **kwargs: object) -> Handler | None:  # type: ignore[override]
-        await super().resolve(*args, **kwargs)  # type: ignore[arg-type]
-        return self.handlers.get(str(kwargs["method"]))
-
-
-@contextlib.asynccontextmanager
-async def serving(protocol: str = UDP, **handlers: Handler) -> AsyncIterator[tuple[Application, tuple[str, int]]]:
-    app = Application(dialplan=Dialplan(**handlers), timers=QUICK)
-    address = await app.run(protocol=protocol, local_addr=("127.0.0.1", 0))
-    yield app, address
-    await app.close()
-
-
-@contextlib.asynccontextmanager
-async def calling(**others: object) -> AsyncIterator[Application]:
-    app = Application(timers=QUICK, **others)  # type: ignore[arg-type]
-    await app.run(local_addr=("127.0.0.1", 0))
-    yield app
-    await app.close()
-
-
-def to(address: tuple[str, int], user: str = "666") -> Contact:
-    return Contact.from_header(f"sip:{user}@{address[0]}:{address[1]}")
-
+from tests.sip.programs import ROMEO, calling, invited, serving, to
+from tests.sip.wire import Datagrams, answer, method, status
 
 # --- the shape of examples/call, examples/subscribe and examples/back_to_back/registrar -------------------------------
 
@@ -161,89 +124,6 @@ def test_an_application_keeps_things() -> None:
     assert hash(app)
 
 
-# --- dialogs ----------------------------------------------------------------------------------------------------------
-
-
-async def invited(app: Application, peer: Datagrams, **others: object) -> tuple[Dialog, str]:
-    far = await app.connect(("127.0.0.1", peer.port))
-    dialog = await far.invite(from_details=ROMEO, to_details=to(("127.0.0.1", peer.port)), payload=SDP, **others)  # type: ignore[arg-type]
-    return dialog, await peer.receive("INVITE")
-
-
-async def test_a_cancelled_call_is_not_ready_and_says_so() -> None:
-    async with calling() as app, Datagrams() as peer:
-        dialog, invite = await invited(app, peer)
-        peer.send(answer(invite, 180))
-        assert (await anext(dialog)).label == "180 Whatever"
-        await dialog.close()
-        cancel = await peer.receive("CANCEL")
-        peer.send(answer(cancel, 200))
-        peer.send(answer(invite, 487))
-        assert (await dialog.ready()).status == 487
-        assert [message.label async for message in dialog] == ["487 Whatever"]
-        with pytest.raises(SipError):
-            await dialog.request("INFO")
-
-
-async def test_a_dialog_that_ends_without_an_answer_is_not_waited_for() -> None:
-    app = Application(timers=QUICK)
-    async with Datagrams() as peer:
-        dialog, _ = await invited(app, peer)
-        waiting = asyncio.ensure_future(dialog.ready())
-        await asyncio.sleep(0)
-        await app.close()
-        with pytest.raises(SipError):
-            await waiting
-        assert dialog.ended
-
-
-async def test_requests_inside_a_call() -> None:
-    async with calling() as app, Datagrams() as peer:
-        dialog, invite = await invited(app, peer)
-        peer.send(answer(invite, 200, extra=f"Contact: <sip:juliet@127.0.0.1:{peer.port}>", content=SDP))
-        await peer.receive("ACK")
-        asking = asyncio.ensure_future(dialog.request("INFO", headers={"Content-Type": "text/plain"}, payload="hi"))
-        info = await peer.receive("INFO")
-        assert field(info, "Content-Type") == "text/plain"
-        peer.send(answer(info, 200))
-        assert (await asking).status == 200
-
-
-async def test_a_handler_that_returns_or_fails_leaves_nobody_waiting() -> None:
-    async def nothing(request: IncomingRequest, message: Request) -> None:
-        return
-
-    async def broken(request: IncomingRequest, message: Request) -> None:
-        raise RuntimeError("a bug")
-
-    async with serving(INVITE=nothing, OPTIONS=broken) as (app, address), Datagrams(address[1]) as peer:
-        peer.send(peer.caller().request("INVITE", content=SDP))
-        assert status(await peer.receive(480)) == 480
-        peer.send(peer.caller().request("OPTIONS"))
-        assert status(await peer.receive(500)) == 500
-        assert app.dialogs == []
-
-
-async def test_a_flood_that_nobody_reads_is_refused() -> None:
-    hold = asyncio.Event()
-
-    async def on_invite(request: IncomingRequest, message: Request) -> None:
-        await request.prepare(200, payload=SDP)
-        await hold.wait()
-
-    async with serving(INVITE=on_invite) as (_, address), Datagrams(address[1]) as peer:
-        caller = peer.caller()
-        peer.send(caller.request("INVITE", content=SDP))
-        caller.took(await peer.receive(200))
-        peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
-        for _ in range(20):
-            peer.send(caller.request("INFO"))
-        assert status(await peer.receive(503)) == 503
-        peer.send(caller.request("BYE"))
-        assert field(await peer.receive(200), "CSeq").endswith("BYE")
-        hold.set()
-
-
 # --- robustness -------------------------------------------------------------------------------------------------------
 
 
@@ -277,18 +157,6 @@ async def test_a_bug_in_the_agent_does_not_cost_the_socket(monkeypatch: pytest.M
         assert status(await peer.receive()) == 405
 
 
-async def test_a_header_that_would_break_the_framing_is_not_sent() -> None:
-    async with calling() as app, Datagrams() as peer:
-        far = await app.connect(("127.0.0.1", peer.port))
-        for headers in ({"Subject": "a\r\nX: y"}, {"Sub\nject": "a"}):
-            with pytest.raises(ValueError, match="line break"):
-                await far.invite(from_details=ROMEO, to_details=ROMEO, headers=headers)
-        with pytest.raises(ValueError, match="line break"):
-            await far.invite(from_details=ROMEO, to_details=ROMEO, uri="sip:a\r\nX: y")
-        assert await peer.silent()
-        assert app.dialogs == []
-
-
 async def test_an_effect_that_fails_does_not_swallow_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     async with calling() as app, Datagrams() as peer:
         with monkeypatch.context() as patch:
@@ -297,59 +165,6 @@ async def test_an_effect_that_fails_does_not_swallow_the_others(monkeypatch: pyt
             dialog = await far.invite(from_details=ROMEO, to_details=ROMEO)
         assert method(await peer.receive("INVITE")) == "INVITE"  # the next try of the transaction
         await dialog.close()
-
-
-# --- ways -------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_large_request_goes_over_a_stream_where_the_target_lets_it() -> None:
-    async with calling() as app, Datagrams() as peer:
-        accepted: asyncio.Queue[bytes] = asyncio.Queue()
-
-        async def on_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            accepted.put_nowait(await reader.readuntil(b"\r\n\r\n"))
-            writer.close()
-
-        server = await asyncio.start_server(on_stream, "127.0.0.1", peer.port)
-        far = await app.connect(("127.0.0.1", peer.port))
-        await far.invite(from_details=ROMEO, to_details=to(("127.0.0.1", peer.port)), payload=SDP * 12)
-        async with asyncio.timeout(5):
-            assert b"Via: SIP/2.0/TCP" in await accepted.get()
-        server.close()
-        await server.wait_closed()
-        named = await app.connect(("127.0.0.1", peer.port), UDP)
-        await named.invite(from_details=ROMEO, to_details=to(("127.0.0.1", peer.port)), payload=SDP * 12)
-        assert method(await peer.receive("INVITE")) == "INVITE"
-        await far.invite(from_details=ROMEO, to_details=to(("127.0.0.1", peer.port)), payload=SDP * 12)
-        assert method(await peer.receive("INVITE")) == "INVITE"  # nobody listens there any more
-
-
-async def test_an_address_without_a_permit_is_asked_nothing() -> None:
-    async with calling(permit=lambda address: address != "127.0.0.1") as app, Datagrams() as peer:
-        far = await app.connect(("127.0.0.1", peer.port))
-        dialog = await far.invite(from_details=ROMEO, to_details=ROMEO)
-        response = await dialog.ready()
-        assert (response.status, response.local) == (503, True)
-        trusted = await app.connect(("127.0.0.1", peer.port), trusted=True)
-        await trusted.invite(from_details=ROMEO, to_details=ROMEO)
-        assert method(await peer.receive("INVITE")) == "INVITE"
-
-
-@pytest.mark.parametrize("target", ["sip:x@10.9.9.9", "sip:x@[nonsense", "mailto:x@y"])
-async def test_a_contact_that_leads_nowhere_falls_back_to_where_the_call_came_from(target: str) -> None:
-    async def on_invite(request: IncomingRequest, message: Request) -> None:
-        dialog = await request.prepare(200, payload=SDP)
-        assert (await anext(dialog)).label == "ACK"
-        await dialog.close()
-
-    async with serving(INVITE=on_invite) as (app, address), Datagrams(address[1]) as peer:
-        app.permit = lambda found: found != "10.9.9.9"
-        caller = peer.caller()
-        caller.contact = f"<{target}>"
-        peer.send(caller.request("INVITE", content=SDP))
-        caller.took(await peer.receive(200))
-        peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
-        assert (await peer.receive("BYE")).startswith(f"BYE {target} ")
 
 
 async def test_everything_that_crosses_the_edge_is_shown_to_the_trace() -> None:
