@@ -398,9 +398,12 @@ def contents(session: Session, *, initiator: bool) -> list[ET.Element]:
 
 
 def transport_info(media: Media, ice: Ice) -> ET.Element:
-    """The `<content/>` of a transport-info that tells these credentials and candidates for this section."""
+    """The `<content/>` of a transport-info that tells these credentials and candidates for this section.
+
+    The fingerprint is the section's: XEP-0320 has it there too, and a client that restarts may look for it.
+    """
     content = ET.Element(f"{{{JINGLE}}}content", creator=media.creator, name=visible(media.name))
-    content.append(_transport_element(Transport(ice=ice)))
+    content.append(_transport_element(replace(media.transport, ice=ice)))
     return content
 
 

@@ -99,6 +99,12 @@ class CalleeLeg:
             sent += self.seen(device)
         return sent
 
+    def hold(self, held: bool) -> list[LegOutput]:
+        return [] if self._chosen is None else self._only_sent(self._chosen.hold(held))
+
+    def restart(self, ours: Session) -> list[LegOutput]:
+        return [] if self._chosen is None else self._only_sent(self._chosen.restart(ours))
+
     def hang_up(self, cause: Cause, text: str, now: float) -> list[LegOutput]:
         if self.state is State.ENDED:
             return []

@@ -127,6 +127,12 @@ class CallerLeg:
         self.state = State.TALKING
         return self._translated(self.session.accept(session))
 
+    def hold(self, held: bool) -> list[LegOutput]:
+        return [] if self.session is None else self._translated(self.session.hold(held))
+
+    def restart(self, ours: Session) -> list[LegOutput]:
+        return [] if self.session is None else self._translated(self.session.restart(ours))
+
     def hang_up(self, cause: Cause, text: str, now: float) -> list[LegOutput]:
         state, self.state, self._until = self.state, State.ENDED, None
         reason = spelling.Reason(cause.jingle, text)

@@ -368,13 +368,22 @@ class _Unreachable:
     def alert(self) -> None:
         pass
 
-    def ask(self) -> None:
+    def ask(self, offer: Session | None = None) -> None:
         pass
 
     def answer(self, session: Session) -> None:
         pass
 
     def reanswer(self, session: Session | None) -> None:
+        pass
+
+    def hold(self, held: bool, offer: Session) -> None:
+        pass
+
+    def restart(self, session: Session) -> None:
+        pass
+
+    def transferred(self, cause: Cause | None) -> None:
         pass
 
     def hang_up(self, cause: Cause, text: str = "") -> None:

@@ -110,7 +110,8 @@ class _Control:
         if isinstance(self._line.leg, CallerLeg):
             self._router.carry_out(self._line, self._line.leg.alert())
 
-    def ask(self) -> None:
+    def ask(self, offer: Session | None = None) -> None:
+        """Nobody here wants to be offered anything: proceed says all (XEP-0353)."""
         if isinstance(self._line.leg, CallerLeg):
             self._router.carry_out(self._line, self._line.leg.ask(self._router.clock()))
 
@@ -120,6 +121,16 @@ class _Control:
 
     def reanswer(self, session: Session | None) -> None:
         """Nothing to do: re-offers are refused in the session itself, and none is told as Reoffered."""
+
+    def hold(self, held: bool, offer: Session) -> None:
+        """By a word alone: what we send changes in the media engine."""
+        self._router.carry_out(self._line, self._line.leg.hold(held))
+
+    def restart(self, session: Session) -> None:
+        self._router.carry_out(self._line, self._line.leg.restart(session))
+
+    def transferred(self, cause: Cause | None) -> None:
+        """Nothing to do: no client asks for a transfer (XEP-0251), and none is told as TransferAsked."""
 
     def hang_up(self, cause: Cause, text: str = "") -> None:
         self._router.carry_out(self._line, self._line.leg.hang_up(cause, text, self._router.clock()))

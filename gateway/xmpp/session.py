@@ -77,7 +77,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rings:
-    """The device rings (XEP-0167 §8.5)."""
+    """The device rings (XEP-0167 §8.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,7 @@ class JingleSession:
         self._asked: dict[str, str] = {}  # ids of our requests, and their action
         self._number = 0
         self._candidates = 0
+        self._holds = False  # we said last that the device is on hold
         self._names: frozenset[str] | None = None  # the contents whose candidates are ours to take
         self._patience = 0.0  # until when pings may find nobody
         self._fate = Cause.LINK_LOST  # what it means when they do to the end
@@ -140,6 +141,27 @@ class JingleSession:
     def ring(self) -> list[Output]:
         element = stanzas.jingle("session-info", self.sid)
         ET.SubElement(element, f"{{{stanzas.RTP_INFO}}}ringing")
+        return [self._ask(element)]
+
+    def hold(self, held: bool) -> list[Output]:
+        """Say that the other end put this one on hold, or took it off (XEP-0167 §8.2); only when that is news.
+
+        Never by content-modify: it ends the call in Conversations (JingleRtpConnection.receiveContentModify).
+        """
+        if self.state is not State.ACTIVE or held is self._holds:
+            return []
+        self._holds = held
+        element = stanzas.jingle("session-info", self.sid)
+        ET.SubElement(element, f"{{{stanzas.RTP_INFO}}}{'hold' if held else 'unhold'}")
+        return [self._ask(element)]
+
+    def restart(self, ours: Session) -> list[Output]:
+        """The device restarted ICE, and these are our credentials now (XEP-0176 §5.9)."""
+        media = ours.audio
+        if self.state is State.ENDED or media is None or media.transport.ice is None:
+            return []
+        element = stanzas.jingle("transport-info", self.sid)
+        element.append(spelling.transport_info(media, media.transport.ice))
         return [self._ask(element)]
 
     def terminate(self, reason: str, text: str = "") -> list[Output]:
