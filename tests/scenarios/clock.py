@@ -1,0 +1,42 @@
+"""A clock for scenes that last longer than anybody wants to wait: whenever nobody has anything to do, time jumps to the
+next timer.
+
+What is sent over loopback is readable when sendto() returns, so that an empty selector means that nothing is under way.
+That does not hold for threads and processes: scenes with those need the real clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_SANITY = 0.05  # s; with no timer at all there is nothing to jump to: somebody outside may still wake us
+
+
+@contextmanager
+def jumping() -> Iterator[None]:
+    """The running loop's time jumps until the end of the block."""
+    loop: Any = asyncio.get_running_loop()
+    selector: selectors.BaseSelector = loop._selector
+    real_time, real_select = loop.time, selector.select
+    ahead = 0.0
+
+    def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        nonlocal ahead
+        found = real_select(0)
+        if found or timeout == 0:
+            return found
+        if timeout is None:
+            return real_select(_SANITY)
+        ahead += max(timeout, 0.0)
+        return found
+
+    loop.time = lambda: real_time() + ahead
+    loop._selector.select = select
+    try:
+        yield
+    finally:
+        del loop.time, loop._selector.select
