@@ -489,11 +489,11 @@ class Switchboard:
             else:
                 answer = await line.bridge.answer(attempt, policy, callee, caller)
         except NegotiationError as error:
-            self.tell(line.id, ev.AnswerFailed(_why(error), str(error)))
+            self.tell(line.id, ev.AnswerFailed(attempt, _why(error), str(error)))
         except MediaError as error:
-            self.tell(line.id, ev.AnswerFailed(Cause.INTERNAL, str(error)))
+            self.tell(line.id, ev.AnswerFailed(attempt, Cause.INTERNAL, str(error)))
         else:
-            self.tell(line.id, ev.AnswerReady(answer))
+            self.tell(line.id, ev.AnswerReady(attempt, answer))
 
     async def _reoffered(self, line: Line, notice: ev.Reoffered) -> None:
         control = line.caller if notice.leg is Leg.CALLER else line.callees.get(notice.attempt)

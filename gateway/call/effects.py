@@ -15,11 +15,15 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class PrepareOffer(Effect):
-    """Get media for this attempt and build its offer; tell OfferReady or OfferFailed."""
+    """Get media for this attempt and build its offer; tell OfferReady or OfferFailed.
+
+    `beside` is the number of the end that it is to talk with, when that one is in the call already (a transfer).
+    """
 
     attempt: int
     destination: Destination
     caller: Session | None
+    beside: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,48 @@ class PrepareAnswer(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Effect):
+    """Answer whoever called: the caller, or with a number the one who came in another's place."""
+
     session: Session
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Effect):
+    """Connect this attempt's media with that of the end numbered `beside`, which keeps what it agreed to; tell Paired
+    or PairFailed.
+    """
+
+    attempt: int
+    callee: Session
+    beside: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt(Effect):
+    """Get media for a newcomer who offers `session`, connect it with the end numbered `beside`, build his answer; tell
+    Adopted or PairFailed.
+    """
+
+    attempt: int
+    session: Session
+    beside: int
+
+
+@dataclass(frozen=True, slots=True)
+class Play(Effect):
+    """Let the end with this number hear a prompt ("ringback"), until None."""
+
+    attempt: int
+    prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TellTransfer(Effect):
+    """Tell the end with this number how the transfer that it asked for goes (LegControl.transferred)."""
+
+    attempt: int
+    cause: Cause | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +112,7 @@ class HangUp(Effect):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseAttempt(Effect):
-    """This attempt's media is no longer needed, the call goes on."""
+    """This attempt's media (0: the caller's) is no longer needed, the call goes on."""
 
     attempt: int
 

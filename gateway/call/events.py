@@ -31,12 +31,14 @@ class Leg(enum.StrEnum):
 class Destination:
     """One callee to try: `via` is a trunk's name, "direct", "echo" or "xmpp"; `target` a SIP URI or a bare JID.
 
-    `talk` is how many seconds a conversation with it may last, None: as long as any.
+    `talk` is how many seconds a conversation with it may last, None: as long as any. `early`: what it sends before it
+    answers is let through to the caller (announcements, a network's own ringing).
     """
 
     via: str
     target: str
     talk: float | None = None
+    early: bool = False
 
 
 class Event:
@@ -112,17 +114,67 @@ class CallerJoined(Event):
 
 @dataclass(frozen=True, slots=True)
 class AnswerReady(Event):
-    """Media is connected on our side, and here is what we answer the caller."""
+    """The caller's media is connected with this attempt's, and here is what we answer him."""
 
+    attempt: int
     session: Session
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFailed(Event):
-    """The two ends could not be brought together."""
+    """The caller and this attempt could not be brought together."""
 
+    attempt: int
     cause: Cause
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired(Event):
+    """This attempt's media is connected with that of the end that stays, which was not asked again."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairFailed(Event):
+    attempt: int
+    cause: Cause
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted(Event):
+    """The newcomer's media is connected with that of the end that stays, and here is what we answer him."""
+
+    attempt: int
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Detour(Event):
+    """This attempt pointed elsewhere (3xx), and the dialplan goes along: these are tried in its place."""
+
+    attempt: int
+    stages: tuple[tuple[Destination, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer(Event):
+    """The end with the number `by` asked that the other one be connected elsewhere, and the dialplan goes along."""
+
+    by: int
+    stages: tuple[tuple[Destination, ...], ...]
+    advance_on: frozenset[Cause] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver(Event):
+    """A newcomer, numbered `attempt`, calls in place of the end with the number `old` (Replaces), and he may."""
+
+    old: int
+    attempt: int
+    session: Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,12 @@ class Failure:
 class Hunt:
     """The attempts of one call. `live` are those that may still answer."""
 
-    def __init__(self, stages: Sequence[Sequence[Destination]], advance_on: frozenset[Cause]) -> None:
+    def __init__(self, stages: Sequence[Sequence[Destination]], advance_on: frozenset[Cause], last: int = 0) -> None:
+        """`last` is the last number that was used in this call before."""
         self._stages = [tuple(stage) for stage in stages if stage]
+        self._detours: list[tuple[Destination, ...]] = []
         self._advance_on = advance_on
-        self._count = 0
+        self._count = last
         self._failures: list[Failure] = []
         self.live: dict[int, Destination] = {}
         self.winner: Attempt | None = None
@@ -56,7 +58,17 @@ class Hunt:
     @property
     def more(self) -> bool:
         """There is another stage to go on to."""
-        return bool(self._stages)
+        return bool(self._detours or self._stages)
+
+    def reserve(self) -> int:
+        """A number for somebody who was not asked but came."""
+        self._count += 1
+        return self._count
+
+    @property
+    def last(self) -> int:
+        """The last number that was used."""
+        return self._count
 
     @property
     def verdict(self) -> Failure:
@@ -67,10 +79,10 @@ class Hunt:
 
     def next_stage(self) -> list[Attempt]:
         """Start the next stage; empty when there is none."""
-        if not self._stages:
+        if not self.more:
             return []
         started = []
-        for destination in self._stages.pop(0):
+        for destination in (self._detours or self._stages).pop(0):
             self._count += 1
             self.live[self._count] = destination
             started.append(Attempt(self._count, destination))
@@ -86,7 +98,12 @@ class Hunt:
         self._failures.append(Failure(cause, text))
         if cause not in self._advance_on:
             self._stages.clear()
-        return not self.live and not self._stages
+        return not self.live and not self.more
+
+    def detour(self, attempt: int, stages: Sequence[Sequence[Destination]]) -> None:
+        """This attempt pointed elsewhere: there comes next, before all that was planned and whatever else fails."""
+        if self.live.pop(attempt, None) is not None:
+            self._detours += [tuple(stage) for stage in stages if stage]
 
     def won(self, attempt: int) -> list[int]:
         """This attempt answered; the numbers of those that lost to it. Nothing is live afterwards."""
@@ -99,6 +116,7 @@ class Hunt:
         losers = list(self.live)
         self.live.clear()
         self._stages.clear()
+        self._detours.clear()
         return losers
 
     def give_up_stage(self, cause: Cause) -> list[int]:

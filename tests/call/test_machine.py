@@ -32,7 +32,7 @@ def call_in(state: State, offered: ev.Offered = ROMEO_CALLS) -> Call:
         State.RINGING: [ev.Ringing(1)],
         State.JOINING: [ev.Answered(1, ANSWER)] if late else [],  # a caller with a session never stops here
         State.ANSWERED: [ev.CallerJoined(OFFER)] if late else [ev.Answered(1, ANSWER)],
-        State.TALKING: [ev.AnswerReady(CALLER_ANSWER)],
+        State.TALKING: [ev.AnswerReady(1, CALLER_ANSWER)],
         State.ENDED: [ev.HungUp(Leg.CALLER, Cause.NORMAL)],
     }
     for reached, events in way.items():
@@ -54,7 +54,7 @@ def test_a_call_is_offered_dialled_rung_answered_and_recorded() -> None:
     assert call.handle(ev.OfferReady(1, CALLEE_OFFER), 0.1) == [do.Dial(1, TRUNK, CALLEE_OFFER)]
     assert call.handle(ev.Ringing(1), 1.0) == [do.Alert()]
     assert call.handle(ev.Answered(1, ANSWER), 5.0) == [do.PrepareAnswer(1, ANSWER, OFFER)]
-    assert call.handle(ev.AnswerReady(CALLER_ANSWER), 5.1) == [do.Answer(CALLER_ANSWER)]
+    assert call.handle(ev.AnswerReady(1, CALLER_ANSWER), 5.1) == [do.Answer(CALLER_ANSWER)]
     assert call.handle(ev.HungUp(Leg.CALLEE, Cause.NORMAL, 1), 65.1) == [
         do.HangUp(Leg.CALLER, Cause.NORMAL),
         do.CloseMedia(),
@@ -68,7 +68,7 @@ def test_a_late_caller_is_asked_for_his_session_only_when_the_callee_has_answere
     call.handle(ev.OfferReady(1, CALLEE_OFFER), 0.1)
     assert call.handle(ev.Answered(1, ANSWER), 5.0) == [do.AskCaller()]
     assert call.handle(ev.CallerJoined(OFFER), 5.5) == [do.PrepareAnswer(1, ANSWER, OFFER)]
-    assert call.handle(ev.AnswerReady(CALLER_ANSWER), 5.6) == [do.Answer(CALLER_ANSWER)]
+    assert call.handle(ev.AnswerReady(1, CALLER_ANSWER), 5.6) == [do.Answer(CALLER_ANSWER)]
 
 
 def test_a_late_caller_who_does_not_wait_to_be_asked_is_not_asked() -> None:
@@ -251,7 +251,7 @@ def test_one_of_two_ringing_callees_who_declines_does_not_end_the_call() -> None
 
 
 def test_media_that_cannot_be_brought_together_ends_the_call_on_both_sides() -> None:
-    todo = call_in(State.ANSWERED).handle(ev.AnswerFailed(Cause.NO_COMMON_CODEC, "opus only"), 2.0)
+    todo = call_in(State.ANSWERED).handle(ev.AnswerFailed(1, Cause.NO_COMMON_CODEC, "opus only"), 2.0)
     assert todo[:2] == [
         do.HangUp(Leg.CALLER, Cause.NO_COMMON_CODEC, 0, "opus only"),
         do.HangUp(Leg.CALLEE, Cause.NO_COMMON_CODEC, 1, "opus only"),
@@ -288,8 +288,8 @@ EVERY_EVENT: list[ev.Event] = [
     ev.OfferReady(1, CALLEE_OFFER),
     ev.OfferReady(2, CALLEE_OFFER),
     ev.OfferFailed(2, Cause.INTERNAL),
-    ev.AnswerReady(CALLER_ANSWER),
-    ev.AnswerFailed(Cause.INTERNAL),
+    ev.AnswerReady(1, CALLER_ANSWER),
+    ev.AnswerFailed(1, Cause.INTERNAL),
     ev.CallerJoined(OFFER),
     ev.Ringing(1),
     ev.Answered(1, ANSWER),
