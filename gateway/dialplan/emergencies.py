@@ -36,6 +36,7 @@ _PUBLISHED: dict[str, frozenset[str]] = {
     for region, found in {
         "AM": "112 911",  # joined to 101-103
         "AT": "128 140 141 142 147",  # RTR, KEM-V: gas, mountain rescue, doctors, counselling, children
+        "BR": "191 194 197 198 199",  # Anatel, public emergency services: further police, civil defence
         "CI": "185",  # ARTCI: ambulance
         "CM": "118 119",  # ART: fire, ambulance
         "CN": "122",  # MIIT: road accidents
