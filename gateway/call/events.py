@@ -98,6 +98,14 @@ class Progressed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Redirected(Event):
+    """A callee pointed elsewhere (3xx): SIP URIs, the one that it prefers first. HungUp of the same attempt follows."""
+
+    attempt: int
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answered(Event):
     """A callee took the call, and this is its answer to our offer."""
 
@@ -185,6 +193,7 @@ class HungUp(Event):
     cause: Cause
     attempt: int = 0
     text: str = ""  # what the far side gave as its reason, for people
+    q850: int | None = None  # the telephone network's own code for it, which passes through as it came
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +294,7 @@ class TransferAsked(Notice):
     attempt: int
     target: str
     replaces: str = ""
+    referred_by: str = ""  # a Referred-By header's value (RFC 3892), for the new call
 
 
 Report = Event | Notice
