@@ -331,6 +331,9 @@ class _Loader:
         location = _civic(section.location) if section.location else ()
         if section.location:
             self._region(table, ("location", "country"), section.location.country)
+            for key, text in section.location.model_dump(exclude_none=True).items():
+                if not text.strip() or not text.isprintable():  # XML 1.0 has no control characters
+                    self.fault(table, ("location", key), f"{text!r} cannot stand in an address")
         return plan.Emergency(
             section.action, section.via, section.foreign, frozenset(section.numbers), callback, location
         )

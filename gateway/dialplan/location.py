@@ -6,8 +6,10 @@ The keys of [emergency.location] are words; each stands for an element of RFC 47
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
+# In the order of the schema (RFC 5139 §4), where civicAddress is a sequence.
 ELEMENTS: Mapping[str, str] = {
     "country": "country",  # ISO 3166
     "state": "A1",
@@ -18,21 +20,23 @@ ELEMENTS: Mapping[str, str] = {
     "number": "HNO",
     "number_suffix": "HNS",
     "landmark": "LMK",
+    "location": "LOC",
+    "floor": "FLR",
     "name": "NAM",
+    "postcode": "PC",
     "building": "BLD",
     "unit": "UNIT",
-    "floor": "FLR",
     "room": "ROOM",
-    "location": "LOC",
-    "postcode": "PC",
 }
 
 
-def pidf_lo(location: Sequence[tuple[str, str]], entity: str) -> str:
-    """The document; `location` has pairs of an element and its text, `entity` is whom it places, as pres:romeo@….
+def pidf_lo(location: Sequence[tuple[str, str]], caller: str) -> str:
+    """The document; `location` has pairs of an element and its text in the order of ELEMENTS, `caller` is the bare JID
+    of whom it places, who becomes a pres URI (RFC 3859 §2).
 
     It may be handed on to where the call goes, which RFC 4119 §2.2.2 asks to be said.
     """
+    entity = f"pres:{quote(caller, safe='@')}"
     civic = "".join(f"<ca:{element}>{escape(text)}</ca:{element}>" for element, text in location)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'

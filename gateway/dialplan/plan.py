@@ -272,7 +272,7 @@ def _emergency(
     )
     return Route(
         Kind.EMERGENCY, None, targets[0], policy.via, targets, "emergency", tuple(steps), identities, emergency=True,
-        geolocation=pidf_lo(policy.location, f"pres:{request.caller}") if policy.location else None, callback=callback,
+        geolocation=pidf_lo(policy.location, request.caller) if policy.location else None, callback=callback,
     )  # fmt: skip
 
 

@@ -59,20 +59,20 @@ class LocationSection(Section):
     """What follows the house number (HNS)."""
     landmark: Text | None = None
     """Landmark (LMK)."""
+    location: Text | None = None
+    """Anything else that helps to find it (LOC)."""
+    floor: Text | None = None
+    """Floor (FLR)."""
     name: Text | None = None
     """Who lives or works there (NAM)."""
+    postcode: Text | None = None
+    """Postal code (PC)."""
     building: Text | None = None
     """Building (BLD)."""
     unit: Text | None = None
     """Apartment or suite (UNIT)."""
-    floor: Text | None = None
-    """Floor (FLR)."""
     room: Text | None = None
     """Room (ROOM)."""
-    location: Text | None = None
-    """Anything else that helps to find it (LOC)."""
-    postcode: Text | None = None
-    """Postal code (PC)."""
 
 
 class EmergencySection(Section):
