@@ -16,7 +16,7 @@ import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
-from typing import Self, cast
+from typing import Protocol, Self, cast
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
@@ -328,6 +328,13 @@ class Phone(Person, asyncio.DatagramProtocol):
             self._wire.close()
 
 
+class Home(Protocol):
+    """A user's own server, for scripted clients (tests/clients/home.py)."""
+
+    def deliver(self, stanza: ET.Element) -> None:
+        """From the gateway."""
+
+
 class _Server:
     """The XMPP server's end of the component's link: it delivers to the devices, to a bare JID to all of a user's."""
 
@@ -356,6 +363,7 @@ class Scene:
         self.records: asyncio.Queue[CallRecord] = asyncio.Queue()
         self.traced: list[Rung] = []
         self.devices: list[Device] = []
+        self.homes: dict[str, Home] = {}  # servers of users whose clients are scripted, by account
         self.phone = Phone(lambda: self._sip)  # the trunk, 127.0.0.1
         self.stranger = Phone(lambda: self._sip, first=1001)  # 127.0.0.2; no Call-ID is the other one's
         self._sip = ("127.0.0.1", 0)
@@ -419,7 +427,7 @@ class Scene:
         return address in ("127.0.0.1", "127.0.0.2")
 
     def device(self, jid: str = f"{JULIET}/balcony") -> Device:
-        made = Device(jid, self._from_server)
+        made = Device(jid, self.from_server)
         self.devices.append(made)
         return made
 
@@ -462,11 +470,15 @@ class Scene:
 
     def _deliver(self, stanza: ET.Element) -> None:
         to = stanza.get("to", "")
+        home = self.homes.get(stanzas.bare(to))
+        if home is not None:
+            home.deliver(stanza)
         for device in self.devices:
             if to in (device.jid, stanzas.bare(device.jid)):
                 device.receive(stanza)
 
-    def _from_server(self, stanza: ET.Element) -> None:
+    def from_server(self, stanza: ET.Element) -> None:
+        """A stanza of a user's, for the gateway."""
         self.component._received(ET.fromstring(ET.tostring(stanza)))
 
     def _trace(self, traced: Traced) -> None:
