@@ -54,6 +54,7 @@ EDGES = (
     "media/embedded.py",
     "media/ice.py",
     "media/leg.py",
+    "media/mux.py",
     "media/ng.py",
     "media/ports.py",
     "media/rtpleg.py",

@@ -145,8 +145,15 @@ class EmbeddedEngine(MediaEngine):
         credentials = {} if ice is None else {"ice": pack(ice)}
         await self._home(call).ask("candidates", call=call, leg=leg, candidates=pack(candidates), **credentials)
 
+    async def restart(self, call: str, leg: str, ice: Ice) -> Transport:
+        answer = await self._home(call).ask("restart", call=call, leg=leg, ice=pack(ice))
+        return _read(Transport, answer.get("transport"))
+
     async def play(self, call: str, leg: str, prompt: str) -> None:
         await self._home(call).ask("play", call=call, leg=leg, prompt=prompt)
+
+    async def stop_playing(self, call: str, leg: str) -> None:
+        await self._home(call).ask("stop playing", call=call, leg=leg)
 
     async def loop(self, call: str, leg: str) -> None:
         await self._home(call).ask("loop", call=call, leg=leg)

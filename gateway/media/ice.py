@@ -2,11 +2,12 @@
 
 What differs from a stock aioice connection:
 
-- sockets come from the configured port range, and media is taken off them before STUN is (RFC 7983);
+- sockets come from the configured port range, and are shared with media and with the session before a restart (mux.py);
 - a candidate that somebody names is tried only where policy permits; a source that sends an authenticated check itself
   is taken as peer-reflexive whatever its address: it has shown that it is there and wants us;
 - strangers get no answer, not even a STUN error;
 - it may start without any remote candidate, and waits for checks; its owner says when to give up;
+- whoever becomes controlling in a conflict of roles nominates what was found before;
 - of several nominated pairs one is selected, and a later nomination is followed (see `Agent.nominated`);
 - consent (RFC 7675) is lost after 30 s without an answer, on links with a round trip over half a second too.
 """
@@ -14,12 +15,10 @@ What differs from a stock aioice connection:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import socket
-import struct
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import aioice
 import structlog
@@ -27,8 +26,8 @@ from aioice import stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, StunProtocol
 
+from gateway.media.mux import Datagrams, Mux
 from gateway.media.ports import Bind, plain
-from gateway.media.rtp import ROOM, Packet
 from gateway.reach import Reach
 from gateway.session.model import Candidate, Ice
 
@@ -43,58 +42,29 @@ COMPONENT = 1
 Address = tuple[str, int]
 
 
-class Datagrams(asyncio.DatagramTransport):
-    """One media socket, as aioice wants to see a transport."""
-
-    def __init__(self, sock: socket.socket, agent: Agent) -> None:
-        super().__init__()
-        self.sock = sock
-        self.protocol = StunProtocol(agent)
-        self.protocol.connection_made(self)
-        self._loop = asyncio.get_running_loop()
-        self._open = True
-        receive = agent.reader(self)
-        self._loop.add_reader(sock.fileno(), receive)
-
-    def sendto(self, data: Any, addr: Any = None) -> None:
-        # Not sent is as lost on the way; a check is repeated, and consent notices a link that is down.
-        with contextlib.suppress(OSError):
-            self.sock.sendto(data, addr)
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self.sock.getsockname()[:2] if name == "sockname" else default
-
-    def close(self) -> None:
-        """The socket itself goes back to whoever bound it."""
-        if self._open:
-            self._open = False
-            self._loop.remove_reader(self.sock.fileno())
-            self._loop.call_soon(self.protocol.connection_lost, None)
-
-
 class Agent(aioice.Connection):
     """One ICE session of one component.
 
-    `on_media(address)` is called for each datagram in `packet` that is not STUN; `on_stranger()` for each check that is
-    not authentic.
+    `on_selected(agent)` is called when `selected` changes, `on_stranger()` for each check that is not authentic.
+    `generation` counts the restarts before it (RFC 8445 §9).
     """
 
     def __init__(
         self,
         *,
         controlling: bool,
-        packet: Packet,
         reach: Reach,
-        on_media: Callable[[Address], None],
+        on_selected: Callable[[Agent], None],
         on_stranger: Callable[[], None],
+        generation: int = 0,
     ) -> None:
         super().__init__(ice_controlling=controlling, components=1)
+        self.generation = generation
         self.selected: tuple[socket.socket, Address] | None = None
         self.heard_at = 0.0  # when media came over the selected pair; its owner sets it
         self.sources: set[Address] = set()  # far ends that are authentic
-        self._packet = packet
         self._reach = reach
-        self._on_media = on_media
+        self._on_selected = on_selected
         self._on_stranger = on_stranger
         self._refused = False
         self._named = 0
@@ -104,12 +74,12 @@ class Agent(aioice.Connection):
 
     # our side
 
-    def open(self, bound: Sequence[tuple[Bind, socket.socket]]) -> tuple[Candidate, ...]:
-        """Take these sockets; the candidates to announce."""
+    def open(self, bound: Sequence[tuple[Bind, Mux]]) -> tuple[Candidate, ...]:
+        """Take part in these sockets; the candidates to announce."""
         self._local_candidates_start = True
-        for index, (bind, sock) in enumerate(bound):
-            transport = Datagrams(sock, self)
-            port = sock.getsockname()[1]
+        for index, (bind, mux) in enumerate(bound):
+            transport = mux.join(self)
+            port = mux.sock.getsockname()[1]
             candidate = aioice.Candidate(
                 foundation=candidate_foundation("host", "udp", bind.announced)[:8],
                 component=COMPONENT,
@@ -125,30 +95,19 @@ class Agent(aioice.Connection):
             self._local_candidates.append(candidate)
         self._local_candidates_end = True
         return tuple(
-            Candidate(c.foundation, c.component, c.transport, c.priority, c.host, c.port, c.type, id=f"c{number}")
+            Candidate(
+                c.foundation,
+                c.component,
+                c.transport,
+                c.priority,
+                c.host,
+                c.port,
+                c.type,
+                generation=self.generation,
+                id=f"c{self.generation}-{number}",
+            )
             for number, c in enumerate(self._local_candidates)
         )
-
-    def reader(self, transport: Datagrams) -> Callable[[], None]:
-        """What is called when a socket is readable: one datagram, to media or to STUN."""
-        packet, media = self._packet, self._on_media
-        receive, data, view = transport.sock.recvfrom_into, packet.data, packet.view
-        protocol = transport.protocol
-
-        def readable() -> None:
-            try:
-                packet.length, address = receive(data, ROOM)
-            except OSError:
-                return
-            if packet.length and data[0] > 3:  # RFC 7983 §7
-                media(address[:2])
-                return
-            try:
-                protocol.datagram_received(bytes(view[: packet.length]), address)
-            except (ValueError, KeyError, struct.error, IndexError):
-                self._on_stranger()  # aioice leaves some malformed attributes to the caller
-
-        return readable
 
     # their side
 
@@ -213,6 +172,14 @@ class Agent(aioice.Connection):
                     pair.state = CandidatePair.State.WAITING
         super().check_incoming(message, addr, protocol)
 
+    def switch_role(self, ice_controlling: bool) -> None:
+        super().switch_role(ice_controlling)
+        if ice_controlling:
+            # Pairs that were found while we were controlled wait for a nomination that is ours now: check them again.
+            for pair in self._check_list:
+                if pair.state is CandidatePair.State.SUCCEEDED and not pair.nominated:
+                    pair.state = CandidatePair.State.WAITING
+
     def check_complete(self, pair: CandidatePair) -> None:
         super().check_complete(pair)
         if pair.state is CandidatePair.State.SUCCEEDED:
@@ -236,6 +203,7 @@ class Agent(aioice.Connection):
             self._nominated_at = now
             transport = cast(Datagrams, pair.protocol.transport)  # as open() made it
             self.selected = (transport.sock, pair.remote_addr)
+            self._on_selected(self)
         elif current is not None:
             self._nominated[COMPONENT] = current
 

@@ -184,6 +184,11 @@ class Leg:
         """Say this (8 kHz, 16 bit, mono), as soon as the leg is connected. Raises MediaError."""
         self._speak(self._say(pcm))
 
+    def stop_playing(self) -> None:
+        """End the prompts; digits that wait are still sent."""
+        # the speaker takes what is left
+        self._playing = False
+
     def dial(self, digits: str, duration: int) -> None:
         """Send digits as telephone events. Raises MediaError where the far end takes none."""
         if self.stream is not None and self.stream.send_dtmf is None:

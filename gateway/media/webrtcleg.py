@@ -6,19 +6,25 @@
 
 A ClientHello may come before our side has seen a nomination, because the far end may be done first: from an authentic
 source it is kept for the handshake. Everything from others is dropped and counted.
+
+When the far end restarts ICE (RFC 8445 §9), a second session looks for a path on the same sockets while the first one
+carries on. DTLS and SRTP do not notice: their association is with a certificate, not with an address.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media import ice
 from gateway.media.dtls import Certificate, Handshake
 from gateway.media.leg import Leg, Patience, Tell
+from gateway.media.mux import Mux
 from gateway.media.ports import Bind, Ports
 from gateway.media.rtp import Packet, is_rtp
 from gateway.media.srtp import Srtp
@@ -47,18 +53,22 @@ class WebRtcLeg(Leg):
     ) -> None:
         super().__init__(call, name, packet, tell)
         self._loop = asyncio.get_running_loop()
-        self._ports, self._patience, self._certificate = ports, patience, certificate
+        self._ports, self._patience, self._certificate, self._reach = ports, patience, certificate, reach
+        self._binds = binds
         self._sockets: tuple[socket.socket, ...]
         self._port, self._sockets = ports.bind([(bind.address, 0) for bind in binds])
-        self._agent = ice.Agent(
-            controlling=controlling, packet=packet, reach=reach, on_media=self._media, on_stranger=self._stranger
-        )
-        candidates = self._agent.open(list(zip(binds, self._sockets, strict=True)))
+        self._muxes = [Mux(sock, packet, self._media, self._stranger) for sock in self._sockets]
+        self._agent = self._make_agent(controlling)
+        self._before: ice.Agent | None = None  # whose path is used until its successor has one
+        self._path: tuple[socket.socket, ice.Address] | None = None
+        self._reached = asyncio.Event()  # there is a path
+        self._overdue = False  # the restart has not come to anything in time
+        self._tasks: set[asyncio.Task[None]] = set()
         self.transport = Transport(
             binds[0].announced,
             self._port,
             rtcp_mux=True,
-            ice=Ice(self._agent.local_username, self._agent.local_password, candidates, ("trickle",), complete=True),
+            ice=self._credentials(),
             fingerprint=Fingerprint("sha-256", certificate.fingerprint, setup),
         )
         self._handshake: Handshake | None = None
@@ -76,14 +86,39 @@ class WebRtcLeg(Leg):
         if remote.ice is None or remote.fingerprint is None:
             raise MediaError("the far end has no ICE credentials or no fingerprint")
         if self._run_task is not None and remote.ice.ufrag != self._agent.remote_username:
-            raise MediaError("an ICE restart is not supported")
+            raise MediaError("these are the credentials of an ICE restart, which asks for restart()")
         self.agree(stream)
         if self._run_task is None:
             self._agent.expect(remote.ice)
             await self._add(remote.ice.candidates)
             self._run_task = asyncio.create_task(self._run(remote.fingerprint, client=setup is Setup.ACTIVE))
+            self._start(self._seek(self._agent))
         else:
             await self._add(remote.ice.candidates)
+
+    async def restart(self, remote: Ice) -> Transport:
+        """Look for a path to these credentials, on new ones of our own; what to tell the far end.
+
+        The same again, for the same credentials. Raises MediaError before connect() and after the end.
+        """
+        if self._run_task is None or self.over:
+            raise MediaError("there is no ICE session that could be restarted")
+        if remote.ufrag == self._agent.remote_username:
+            return self.transport
+        given_up = self._agent
+        if given_up.selected is not None:
+            self._before = given_up
+        # RFC 8445 §6.1.1: the roles persist over a restart.
+        self._agent = self._make_agent(given_up.ice_controlling, given_up.generation + 1)
+        if given_up is not self._before:
+            self._start(given_up.close())
+        self.transport = replace(self.transport, ice=self._credentials())
+        self._overdue = False
+        self._agent.expect(remote)
+        await self._add(remote.candidates)
+        self._start(self._seek(self._agent))
+        self.log.info("ICE restart", generation=self._agent.generation)
+        return self.transport
 
     async def candidates(self, candidates: Sequence[Candidate], remote: Ice | None) -> None:
         """Trickled candidates, before connect() or after it.
@@ -101,18 +136,22 @@ class WebRtcLeg(Leg):
         if self._handshake is not None and self._run_task is not None:
             self._handshake.close()
             self._flush()
-        if self._run_task is not None:
-            self._run_task.cancel()
-            await asyncio.gather(self._run_task, return_exceptions=True)
+        running = [task for task in (self._run_task, *self._tasks) if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         if self._sockets:
-            await self._agent.close()
+            for agent in filter(None, (self._agent, self._before)):
+                await agent.close()
+            for mux in self._muxes:
+                mux.close()
             self._ports.give_back(self._port, self._sockets, self._loop.time())
             self._sockets = ()
 
     def send(self) -> None:
-        srtp, selected = self._srtp, self._agent.selected
+        srtp, path = self._srtp, self._path
         packet = self.packet
-        if srtp is None or selected is None or self.over:
+        if srtp is None or path is None or self.over:
             self.dropped["unconnected"] += 1
             return
         octets = packet.length
@@ -120,7 +159,7 @@ class WebRtcLeg(Leg):
             self.dropped["repeated"] += 1
             return
         try:
-            selected[0].sendto(packet.view[: packet.length], selected[1])
+            path[0].sendto(packet.view[: packet.length], path[1])
         except OSError:
             self.dropped["unsent"] += 1
             return
@@ -139,16 +178,83 @@ class WebRtcLeg(Leg):
     async def _run(self, remote: Fingerprint, *, client: bool) -> None:
         try:
             async with asyncio.timeout(self._patience.connect):
-                await self._agent.connect()
+                await self._reached.wait()
                 self._shake_hands(remote, client=client)
                 await self.connected.wait()
-            while await self._agent.get_event() is not None:
-                self.lose(Cause.MEDIA_LOST, "the far end no longer answers (ICE consent)")
         except TimeoutError:
-            stage = "no working ICE pair" if self._agent.selected is None else "no end of the DTLS handshake"
+            stage = "no working ICE pair" if self._path is None else "no end of the DTLS handshake"
             self.lose(Cause.MEDIA_FAILED, f"{stage} within {self._patience.connect:g} s")
-        except ConnectionError as error:
-            self.lose(Cause.MEDIA_FAILED, f"ICE: {error}")
+
+    # ICE sessions: one, or two while the second looks for a path
+
+    def _make_agent(self, controlling: bool, generation: int = 0) -> ice.Agent:
+        agent = ice.Agent(
+            controlling=controlling,
+            reach=self._reach,
+            on_selected=self._selected,
+            on_stranger=self._stranger,
+            generation=generation,
+        )
+        self._candidates = agent.open(list(zip(self._binds, self._muxes, strict=True)))
+        return agent
+
+    def _credentials(self) -> Ice:
+        agent = self._agent
+        return Ice(agent.local_username, agent.local_password, self._candidates, ("trickle",), complete=True)
+
+    async def _seek(self, agent: ice.Agent) -> None:
+        """Connect, and stay until the far end answers no more."""
+        timer = None
+        if agent.generation:  # the first session is timed together with DTLS
+            timer = self._loop.call_later(self._patience.connect, self._give_up, agent)
+        try:
+            await agent.connect()
+        except ConnectionError:
+            return  # closed, as another restart took its place
+        finally:
+            if timer is not None:
+                timer.cancel()
+        while await agent.get_event() is not None:
+            self._unanswered(agent)
+
+    def _selected(self, agent: ice.Agent) -> None:
+        if agent is self._agent:
+            before, self._before = self._before, None
+            if before is not None:
+                self._start(before.close())
+        elif agent is not self._before:
+            return
+        self._path = agent.selected
+        self._reached.set()
+
+    def _unanswered(self, agent: ice.Agent) -> None:
+        """Consent is gone (RFC 7675): the end, unless there is another path or one is still being looked for."""
+        if agent is self._before:
+            self._before = None
+            if not self._overdue:
+                return
+        elif agent is not self._agent:
+            return
+        self.lose(Cause.MEDIA_LOST, "the far end no longer answers (ICE consent)")
+
+    def _give_up(self, agent: ice.Agent) -> None:
+        """A restart came to nothing in time: the path before it is kept for as long as the far end answers there."""
+        if agent is not self._agent or agent.selected is not None:
+            return
+        self._overdue = True
+        if self._before is None:
+            self.lose(Cause.MEDIA_FAILED, f"no working ICE pair within {self._patience.connect:g} s of a restart")
+        else:
+            self.log.info("ICE restart failed, the path before it is kept")
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _is_source(self, address: ice.Address) -> bool:
+        """An address that sent an authentic check."""
+        return address in self._agent.sources or (self._before is not None and address in self._before.sources)
 
     def _shake_hands(self, remote: Fingerprint, *, client: bool) -> None:
         handshake = self._handshake = Handshake(self._certificate, remote, client=client)
@@ -184,12 +290,12 @@ class WebRtcLeg(Leg):
             self._progress()
 
     def _flush(self) -> None:
-        selected = self._agent.selected
-        if self._handshake is None or selected is None:
+        path = self._path
+        if self._handshake is None or path is None:
             return
         for datagram in self._handshake.take():
             try:
-                selected[0].sendto(datagram, selected[1])
+                path[0].sendto(datagram, path[1])
             except OSError:
                 self.dropped["unsent"] += 1  # DTLS repeats it
 
@@ -202,7 +308,7 @@ class WebRtcLeg(Leg):
         first = packet.data[0]
         if 128 <= first <= 191:
             self._protected(address)
-        elif 20 <= first <= 63 and address in self._agent.sources:
+        elif 20 <= first <= 63 and self._is_source(address):
             datagram = bytes(packet)
             if self._handshake is not None:
                 self._handshake.receive(datagram)
@@ -215,13 +321,13 @@ class WebRtcLeg(Leg):
     def _protected(self, address: ice.Address) -> None:
         srtp, packet = self._srtp, self.packet
         if srtp is None or self.over:
-            self.dropped["early" if address in self._agent.sources else "stranger"] += 1
+            self.dropped["early" if self._is_source(address) else "stranger"] += 1
         elif is_rtp(packet):
             if srtp.unprotect():
                 now = self._loop.time()
                 self._agent.heard_at = now
                 self.heard(now)
             else:
-                self.dropped["unauthentic" if address in self._agent.sources else "stranger"] += 1
+                self.dropped["unauthentic" if self._is_source(address) else "stranger"] += 1
         else:
             self.dropped["rtcp" if srtp.unprotect_rtcp() else "stranger"] += 1

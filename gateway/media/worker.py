@@ -115,7 +115,9 @@ class Worker:
             "allocate": self._allocate,
             "connect": self._connect,
             "candidates": self._candidates,
+            "restart": self._restart,
             "play": self._play,
+            "stop playing": self._stop_playing,
             "loop": self._loop,
             "dtmf": self._dtmf,
             "release": self._release,
@@ -269,8 +271,18 @@ class Worker:
             await leg.candidates(unpack(tuple[Candidate, ...], message.get("candidates", [])), remote)
         return ok()
 
+    async def _restart(self, message: Message) -> Mapping[str, Any]:
+        leg = self._leg(text(message, "call"), text(message, "leg"))
+        if not isinstance(leg, WebRtcLeg):
+            raise MediaError("this leg has no ICE")
+        return ok(transport=pack(await leg.restart(unpack(Ice, message.get("ice")))))
+
     async def _play(self, message: Message) -> Mapping[str, Any]:
         self._leg(text(message, "call"), text(message, "leg")).play(prompt(text(message, "prompt")))
+        return ok()
+
+    async def _stop_playing(self, message: Message) -> Mapping[str, Any]:
+        self._leg(text(message, "call"), text(message, "leg")).stop_playing()
         return ok()
 
     async def _loop(self, message: Message) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import aioice
 import av
 import numpy as np
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
@@ -150,6 +151,8 @@ class Browser(End):
         self.ice = RTCIceTransport(self._gatherer)
         self.dtls = RTCDtlsTransport(self.ice, [RTCCertificate.generateCertificate()])
         self._sending: set[asyncio.Task[None]] = set()
+        self._again: aioice.Connection | None = None
+        self._pump: asyncio.Task[None] | None = None
 
     async def open(self, setup: Setup, *, controlling: bool = True, candidates: bool = True) -> Transport:
         """What this end says of itself. Its ICE role must be known before the first check comes in."""
@@ -179,6 +182,35 @@ class Browser(End):
         fingerprints = [RTCDtlsFingerprint(remote.fingerprint.algorithm, remote.fingerprint.value)]
         await asyncio.wait_for(self.dtls.start(RTCDtlsParameters(fingerprints=fingerprints)), SAFETY)
 
+    async def restart(self, *, controlling: bool = True) -> Ice:
+        """Another ICE session under the same DTLS association, as after a change of network."""
+        again = self._again = aioice.Connection(ice_controlling=controlling)
+        await again.gather_candidates()
+        return Ice(again.local_username, again.local_password)
+
+    async def follow(self, remote: Transport) -> None:
+        """Find a path to what the restart was answered with, and use no other from then on."""
+        again = self._again
+        assert remote.ice is not None
+        assert again is not None
+        again.remote_username, again.remote_password = remote.ice.ufrag, remote.ice.pwd
+        for c in remote.ice.candidates:
+            candidate = aioice.Candidate(c.foundation, c.component, "udp", c.priority, c.ip, c.port, c.type)
+            await again.add_remote_candidate(candidate)
+        await again.add_remote_candidate(None)
+        await asyncio.wait_for(again.connect(), SAFETY)
+        self.ice._send = again.send
+        self._pump = asyncio.create_task(self._pumped(again))
+
+    async def _pumped(self, again: aioice.Connection) -> None:
+        while True:
+            self.ice._connection._queue.put_nowait(await again.recvfrom())
+
+    def vanish(self) -> None:
+        """The path that was used first is gone: what is sent there is lost, and nothing comes from it."""
+        for protocol in self.ice._connection._protocols:
+            protocol.datagram_received = lambda data, addr: None  # type: ignore[method-assign]
+
     async def _rtp(self, data: bytes, arrival_time_ms: int) -> None:
         self.heard.put_nowait(data)
 
@@ -190,6 +222,11 @@ class Browser(End):
     async def close(self) -> None:
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self.dtls.stop()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        if self._again is not None:
+            await self._again.close()
         await self.ice.stop()
 
 

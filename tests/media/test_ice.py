@@ -12,6 +12,7 @@ from aioice.ice import CandidatePair
 
 from gateway.media import ice
 from gateway.media.ice import Agent
+from gateway.media.mux import Mux
 from gateway.media.ports import Bind, Ports
 from gateway.media.rtp import Packet
 from gateway.reach import Reach
@@ -29,15 +30,21 @@ class Opened:
         self.strangers = 0
         self.packet = Packet()
         self.stranger = asyncio.Event()
+        self.selected: list[Agent] = []
         self.agent = Agent(
             controlling=controlling,
-            packet=self.packet,
             reach=Reach(allow),
-            on_media=lambda address: self.media.append((bytes(self.packet), address)),
+            on_selected=self.selected.append,
             on_stranger=self._stranger,
         )
         self.port, self.sockets = pool.bind([("127.0.0.1", 0)])
-        self.candidates = self.agent.open([(LOOPBACK, self.sockets[0])])
+        self.mux = Mux(
+            self.sockets[0],
+            self.packet,
+            lambda address: self.media.append((bytes(self.packet), address)),
+            self._stranger,
+        )
+        self.candidates = self.agent.open([(LOOPBACK, self.mux)])
 
     def _stranger(self) -> None:
         self.strangers += 1
@@ -45,6 +52,7 @@ class Opened:
 
     async def close(self) -> None:
         await self.agent.close()
+        self.mux.close()
         for sock in self.sockets:
             sock.close()
 
@@ -200,23 +208,13 @@ async def test_strangers_get_no_answer(opened: Any, stranger: Phone) -> None:
     assert ours.agent.sources == {stranger.address}
 
 
-async def test_what_is_no_stun_is_media(opened: Any, phone: Phone) -> None:
-    ours = opened()
-    phone.far = ("127.0.0.1", ours.port)
-    phone.send(b"\x80rtp")
-    phone.send(b"\x16dtls")
-    async with asyncio.timeout(SAFETY):
-        while len(ours.media) < 2:  # noqa: ASYNC110 -- a list tells nobody
-            await asyncio.sleep(0.001)
-    assert ours.media == [(b"\x80rtp", phone.address), (b"\x16dtls", phone.address)]
-
-
 # which nominated pair is selected
 
 
 def nominee(priority: int, port: int) -> CandidatePair:
     remote = SimpleNamespace(priority=priority, _network_host="192.0.2.1", port=port)
-    protocol = SimpleNamespace(transport=SimpleNamespace(sock=None), local_candidate=None)
+    local = SimpleNamespace(foundation="1", component=1, priority=1)
+    protocol = SimpleNamespace(transport=SimpleNamespace(sock=None), local_candidate=local)
     return CandidatePair(cast(Any, protocol), cast(Any, remote))
 
 
@@ -267,3 +265,14 @@ async def test_consent_that_is_no_longer_given_closes_the_agent(
         await asyncio.gather(ours.agent.connect(), theirs.connect())
         await theirs.close()
         assert await ours.agent.get_event() is not None
+
+
+async def test_who_becomes_controlling_nominates_what_was_found_before(opened: Any) -> None:
+    agent = opened(controlling=False).agent
+    found = nominee(1, 1)
+    found.state = CandidatePair.State.SUCCEEDED
+    agent._check_list.append(found)
+    agent.check_complete(found)
+    assert agent.selected is None
+    agent.switch_role(ice_controlling=True)
+    assert found.state is CandidatePair.State.WAITING

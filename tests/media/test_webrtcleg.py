@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import aioice.ice
 import pytest
 
 from gateway.call.causes import Cause
@@ -17,7 +18,7 @@ from gateway.media.ports import Bind, Ports
 from gateway.media.rtp import Packet
 from gateway.media.webrtcleg import WebRtcLeg
 from gateway.reach import Reach
-from gateway.session.model import Ice, Setup, Transport
+from gateway.session.model import Candidate, Ice, Setup, Transport
 from tests.media.ends import OPUS, PCMA, SAFETY, Browser, Events, Phone, packet, stream
 
 CERTIFICATE = Certificate()
@@ -182,6 +183,98 @@ async def test_a_session_without_credentials_or_with_new_ones_is_refused(make_le
     await leg.connect(remote, stream(OPUS), Setup.ACTIVE)
     with pytest.raises(MediaError, match="restart"):
         await leg.connect(replace(remote, ice=replace(remote.ice, ufrag="else")), stream(OPUS), Setup.ACTIVE)
+
+
+async def talking(leg: WebRtcLeg, browser: Browser) -> None:
+    await leg.connect(await browser.open(Setup.ACTIVE), stream(OPUS), Setup.PASSIVE)
+    await browser.connect(leg.transport, Setup.ACTIVE)
+    await events(leg).of(Connected, "leg")
+    assert await echoed(browser, b"before")
+
+
+@pytest.mark.parametrize("controlling", [True, False], ids=["controlling", "controlled"])
+async def test_an_end_that_restarts_ice_and_changes_its_address_is_heard_without_a_new_handshake(
+    make_leg: Any, browser: Browser, monkeypatch: pytest.MonkeyPatch, controlling: bool
+) -> None:
+    leg = make_leg(controlling=not controlling)
+    await leg.connect(await browser.open(Setup.ACTIVE, controlling=controlling), stream(OPUS), Setup.PASSIVE)
+    await browser.connect(leg.transport, Setup.ACTIVE)
+    await events(leg).of(Connected, "leg")
+    first = leg.transport
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.3"])
+    answer = await leg.restart(await browser.restart(controlling=controlling))
+    assert (answer.ice.ufrag, answer.ice.pwd) != (first.ice.ufrag, first.ice.pwd)
+    assert (answer.port, answer.fingerprint) == (first.port, first.fingerprint)
+    assert [(c.ip, c.port) for c in answer.ice.candidates] == [(c.ip, c.port) for c in first.ice.candidates]
+    assert {c.generation for c in answer.ice.candidates} == {1}
+    assert await echoed(browser, b"on the old path")
+    await browser.follow(answer)
+    async with asyncio.timeout(SAFETY):
+        while leg._before is not None:  # noqa: ASYNC110 -- the far end may be done first
+            await asyncio.sleep(0.001)
+    browser.vanish()
+    assert await echoed(browser, b"on the new path")
+    assert leg._path[1][0] == "127.0.0.3"
+    assert [type(event) for event in events(leg).all] == [Connected]
+
+
+async def test_candidates_of_a_restart_may_come_after_it(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg(allow=("127.0.0.0/8",))
+    await talking(leg, browser)
+    ice = await browser.restart()
+    await leg.restart(ice)
+    far = Candidate("1", 1, "udp", 100, "127.0.0.1", 4_242, "host")
+    await leg.candidates((far,), Ice("else", "x" * 22))
+    assert leg._agent.remote_candidates == []
+    await leg.candidates((far,), Ice(ice.ufrag, ice.pwd))
+    assert [c.port for c in leg._agent.remote_candidates] == [4_242]
+
+
+async def test_a_repeated_restart_is_one_and_another_takes_its_place(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg()
+    await talking(leg, browser)
+    first = await leg.restart(Ice("gone", "x" * 22))
+    assert await leg.restart(Ice("gone", "x" * 22)) == first
+    second = await leg.restart(await browser.restart())
+    assert second != first
+    await browser.follow(second)
+    assert await echoed(browser, b"after")
+
+
+async def test_a_restart_that_comes_to_nothing_leaves_the_call_on_its_path(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg(connect=0.2)
+    await talking(leg, browser)
+    await leg.restart(Ice("gone", "x" * 22))
+    async with asyncio.timeout(SAFETY):
+        while not leg._overdue:  # noqa: ASYNC110 -- nobody is told
+            await asyncio.sleep(0.001)
+    assert await echoed(browser, b"still there")
+    await leg._before.close()
+    assert (await events(leg).of(Lost, "leg")).cause is Cause.MEDIA_LOST
+
+
+async def test_a_path_that_is_gone_while_another_is_looked_for_is_not_the_end(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg(connect=0.5)
+    await talking(leg, browser)
+    await leg.restart(Ice("gone", "x" * 22))
+    await leg._before.close()
+    lost = await events(leg).of(Lost, "leg")
+    assert (lost.cause, lost.text) == (Cause.MEDIA_FAILED, "no working ICE pair within 0.5 s of a restart")
+
+
+async def test_a_leg_restarts_before_it_has_a_path_and_not_before_it_looks_for_one(
+    make_leg: Any, browser: Browser
+) -> None:
+    leg = make_leg()
+    with pytest.raises(MediaError, match="no ICE session"):
+        await leg.restart(Ice("else", "x" * 22))
+    remote = await browser.open(Setup.ACTIVE)
+    gone = replace(remote, ice=Ice("gone", "x" * 22))
+    await leg.connect(gone, stream(OPUS), Setup.PASSIVE)
+    answer = await leg.restart(remote.ice)
+    await browser.connect(answer, Setup.ACTIVE)
+    await events(leg).of(Connected, "leg")
+    assert await echoed(browser, b"sound")
 
 
 async def test_an_end_that_closes_its_media_is_lost_unless_signalling_ends_the_call_first(
