@@ -239,6 +239,12 @@ class _Loader:
         national = [key for key, each in formats if each and "national" in (each.format, *each.exceptions.values())]
         if national and not (section.region or self.region):
             self.fault(table, (national[0],), "national numbers need a region, here or in [numbers]")
+        place = region or self.region
+        if place and "to" in national and not numbers.one_exit_code(place):
+            message = (
+                f"carriers in {place} have exit codes of their own: national numbers of other countries are refused"
+            )
+            self.fault(table, ("to",), message, warning=True)
         return plan.Policy(section.name, region, built[0], built[1], built[2] if section.asserted else None)
 
     def _format(self, table: _Table, key: str, section: FormatSection) -> plan.Format:
@@ -388,7 +394,7 @@ class _Loader:
         return plan.Trunk(
             section.name, proxy, section.username, password, section.register_, section.from_, section.codecs,
             section.dtmf, section.srtp, section.transcode, section.max_calls, tuple(allow),
-            section.policy,
+            section.policy, section.transfers,
         )  # fmt: skip
 
     def _password(self, table: _Table, name: str) -> str | None:
@@ -411,7 +417,10 @@ class _Loader:
         if "direct" in section.via and not (match.host or match.user or Kind.URI in match.kind or not match.kind):
             self.fault(table, ("via",), 'direct needs a host to go to: match kind = "uri" or a host')
         self._named(table, "policy", section.policy)
-        return plan.Rule(section.name, match, section.via, section.refuse, section.policy, section.anonymous)
+        return plan.Rule(
+            section.name, match, section.via, section.refuse, section.policy, section.anonymous,
+            section.early_media, section.transcode, section.transfers,
+        )  # fmt: skip
 
     def _match(self, table: _Table, section: MatchSection) -> plan.Match:
         kinds: list[Kind] = []
@@ -435,9 +444,16 @@ class _Loader:
         for number, pattern in enumerate(section.number):
             if pattern.strip("+0123456789*#"):
                 self.fault(table, ("match", "number", number), f"{pattern!r} is no number, nor one with a *")
-            elif kinds == [Kind.NUMBER] and not pattern.startswith(("+", "*")):
+            elif not pattern.startswith(("+", "*")) and (
+                kinds == [Kind.NUMBER] or len(pattern.rstrip("*")) > numbers.LONGEST_SHORT
+            ):
                 message = f"never matches: numbers are compared as +E.164, and {pattern!r} is none"
                 self.fault(table, ("match", "number", number), message)
+            elif kinds == [Kind.SHORT] and pattern.startswith("+"):
+                self.fault(table, ("match", "number", number), f"never matches: {pattern!r} is no short code")
+            elif not kinds and pattern[:1].isdigit() and pattern.endswith("*"):
+                message = f"{pattern!r} is for short codes alone: numbers are compared as +E.164"
+                self.fault(table, ("match", "number", number), message, warning=True)
         self._contradiction(table, section)
         return plan.Match(
             tuple(kinds), section.country, section.type, section.number,
@@ -490,7 +506,7 @@ class _Loader:
         dialled, named = {Kind.NUMBER, Kind.SHORT}, {Kind.NAME}
         for key, values, needs in (
             ("country", section.country, {Kind.NUMBER}),
-            ("type", section.type, {Kind.NUMBER}),
+            ("type", section.type, dialled if set(section.type) & numbers.SHORT_TYPES else {Kind.NUMBER}),
             ("number", section.number, dialled),
             ("host", section.host, dialled | {Kind.URI}),
             ("user", section.user, dialled | {Kind.URI}),

@@ -41,8 +41,10 @@ class Limit:
 class Route:
     """`targets` has a SIP URI per `via`, None for the test line; `target` is the first. `number` is E.164.
 
-    `identities` has one per `via`. An emergency call has no `limits`, may have a `callback` number in E.164 and a
-    `geolocation`, a PIDF-LO document (RFC 4119, 5139) to go along as RFC 6442 says.
+    `identities` has one per `via`. `early_media`: what comes before the answer is heard. `transcode`: the rule's own
+    word. `transfers`: the vias whose callees may send the caller elsewhere (safety rule 5). An emergency call has no
+    `limits`, may have a `callback` number in E.164 and a `geolocation`, a PIDF-LO document (RFC 4119, 5139) to go along
+    as RFC 6442 says.
     """
 
     kind: Kind
@@ -57,6 +59,9 @@ class Route:
     emergency: bool = False
     geolocation: str | None = None
     callback: str | None = None
+    early_media: bool = False
+    transcode: str | None = None
+    transfers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

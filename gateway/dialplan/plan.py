@@ -32,7 +32,7 @@ from gateway.dialplan.compiled import Plan, same
 from gateway.dialplan.inbound import Inbound, caller_local, inbound
 from gateway.dialplan.index import Facts
 from gateway.dialplan.location import pidf_lo
-from gateway.dialplan.numbers import Kind, Reading
+from gateway.dialplan.numbers import Kind, Reading, Region
 from gateway.dialplan.outcomes import Identity, InboundRoute, Limit, Refusal, Route
 from gateway.dialplan.patterns import stands_for
 from gateway.dialplan.rules import (
@@ -163,14 +163,26 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
             steps.append("the caller's name and number are withheld")
         counted = limits(plan, request.caller, rule.via)
         return Route(
-            callee.kind, callee.number, plain[0], rule.via, plain, rule.name, tuple(steps), identities, counted
-        )
+            callee.kind, callee.number, plain[0], rule.via, plain, rule.name, tuple(steps), identities, counted,
+            early_media=rule.early_media, transcode=rule.transcode, transfers=_transferring(plan, rule),
+        )  # fmt: skip
     return refuse("no rule allows this call")
+
+
+def _transferring(plan: Plan, rule: Rule) -> tuple[str, ...]:
+    """The vias whose callees may send the caller elsewhere: trunks, unless it or they say no; others if it says so."""
+    if rule.transfers is not None:
+        return rule.via if rule.transfers else ()
+    return tuple(via for via in rule.via if via in plan.trunks and plan.trunks[via].transfers)
 
 
 def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[str]) -> _Callee | Refusal:
     """What the local part is, in the order of rules 1 and 2 of this module."""
-    known = numbers.region_of(user=request.region or settings.region, number=settings.caller_id, file=plan.region)
+    own = plan.callers.get(request.caller)
+    known = numbers.region_of(
+        asked=request.region, user=own.region if own else None, groups=plan.regions_of(request.caller),
+        number=settings.caller_id, file=plan.region,
+    )  # fmt: skip
     region = known.code
     listed = plan.emergency.numbers if plan.emergency else ()
     try:
@@ -191,7 +203,7 @@ def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[st
             callee = _Callee(reading.kind, reading, anonymous=withheld is not None)
         case SipUri():
             callee = _read_uri(plan, request, contact, region, listed)
-    steps.append(_description(callee, request.local, region))
+    steps.append(_description(callee, request.local, known))
     return callee
 
 
@@ -222,11 +234,11 @@ def _undiallable(plan: Plan, reading: Reading | None) -> str | None:
     return reading.problem
 
 
-def _description(callee: _Callee, local: str, region: str | None) -> str:
+def _description(callee: _Callee, local: str, region: Region) -> str:
     reading = callee.reading
     if reading is None:
         return f"{local} is the SIP URI {callee.uri}"
-    place = f" (read as dialled in {region})" if region else ""
+    place = f" (read as dialled in {region.code}, the region {region.source})" if region.code else ""
     if reading.number is None:
         foreign = ", of another country" if reading.foreign else ""
         return f"{local} is a call of kind {reading.kind}: {reading.dial}{foreign}{place}"
@@ -299,7 +311,11 @@ def _target(plan: Plan, rule: Rule, via: str, callee: _Callee) -> SipUri | _No |
         if number is not None:
             policy = policy_of(plan, rule.policy, trunk)
             extension = user.removeprefix(callee.reading.dial)
-            user = spelled(number, policy.to, policy.region or plan.region) + extension
+            place = policy.region or plan.region
+            spelling = spelled(number, policy.to, place)
+            if spelling is None:
+                return _No(f"carriers in {place} have exit codes of their own, so {number} has no national spelling")
+            user = spelling + extension
         return _at_trunk(trunk, user)
     return callee.uri or _at_trunk(trunk, callee.name)
 

@@ -58,6 +58,7 @@ class Trunk:
     max_calls: int | None = None
     allow: tuple[Network, ...] = ()
     policy: str | None = None
+    transfers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,9 @@ class Rule:
     refuse: str | None = None
     policy: str | None = None
     anonymous: bool | None = None
+    early_media: bool = False
+    transcode: str | None = None
+    transfers: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,9 @@ class TrunkSection(Section):
     """Networks that its calls come from, beside the address in `proxy`."""
     policy: Text | None = None
     """The `[[policy]]` that numbers follow."""
+    transfers: bool = True
+    """Whether it may send the user whom it talks with elsewhere (REFER, a redirection): the new call is the user's, by
+    his rules and limits."""
 
 
 class FormatSection(Section):
@@ -164,7 +167,7 @@ class LimitSection(Section):
     concurrent: Count | None = None
     """Calls at a time."""
     per_minute: Count | None = None
-    """Calls that begin within a minute."""
+    """Calls that begin within a minute; of users and groups those that they make, of trunks all."""
     longest: Count | None = None
     """Seconds until a call is ended."""
 
@@ -230,6 +233,13 @@ class RouteSection(Section):
     """The `[[policy]]` that numbers follow, in place of the trunk's."""
     anonymous: bool | None = None
     """Whether calls withhold name and number, whatever `[users]` says."""
+    early_media: bool = False
+    """Whether callers hear what comes before the answer: announcements, the network's own ringing."""
+    transcode: Literal["fallback", "never", "prefer-opus"] | None = None
+    """When media is transcoded, in place of the trunk's word; `direct` has `fallback` without it."""
+    transfers: bool | None = None
+    """Whether who is called may send the caller elsewhere (REFER, a redirection): the new call is the caller's, by
+    these rules. Without it trunks may, as far as they say so, and others may not."""
 
 
 class InboundMatchSection(Section):
