@@ -17,8 +17,9 @@ import contextlib
 import random
 import secrets
 import socket
+import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -35,8 +36,9 @@ from gateway.call.leg import LegControl, Sink
 from gateway.call.trace import Tracer
 from gateway.errors import GatewayError
 from gateway.session.model import Session
-from gateway.xmpp import stanzas
+from gateway.xmpp import disco, stanzas
 from gateway.xmpp.router import IncomingCall, OnCall, Router
+from gateway.xmpp.subscriptions import Changed
 
 __all__ = ["Component", "IncomingCall", "LinkRefusedError", "XmppSettings"]
 
@@ -93,6 +95,7 @@ class XmppSettings:
     secret: str = field(repr=False)
     users: tuple[str, ...]  # domains whose users may call out and be called
     grace: float = 60.0  # seconds for which calls outlive the link
+    inline_candidates: bool = False  # ask clients for all ICE candidates at once
 
 
 class Link(ComponentXMPP):
@@ -144,8 +147,9 @@ class Link(ComponentXMPP):
 class Component:
     """The XMPP room: `mappable` says which local parts are contacts, `on_call` takes calls, `trace` their messages.
 
-    `may_call` (user's bare JID, local part) and `may_dial` (user's bare JID) say what the dialplan lets a user call, this
-    contact or any number: asked anew for each presence, so they have to be quick. `on_ignored` counts what was dropped.
+    `may_call` (user's bare JID, local part) and `may_dial` (user's bare JID) say what the dialplan lets a user call:
+    this contact, any number. They are asked for each presence, so they have to be quick. `on_ignored` counts what was
+    dropped, `on_subscription` keeps user, contact and their ties for `restore`.
     """
 
     def __init__(
@@ -158,6 +162,7 @@ class Component:
         may_call: Callable[[str, str], bool] = lambda user, local: True,
         may_dial: Callable[[str], bool] = lambda user: True,
         on_ignored: Callable[[str], None] = lambda reason: None,
+        on_subscription: Changed = lambda user, contact, ties: None,
     ) -> None:
         self._settings = settings
         self._backoff = Backoff()
@@ -183,6 +188,9 @@ class Component:
             may_call=may_call,
             may_dial=may_dial,
             on_ignored=on_ignored,
+            on_subscription=on_subscription,
+            unix_now=time.time,
+            sets=disco.sets(inline_candidates=settings.inline_candidates),
         )
 
     @property
@@ -209,6 +217,14 @@ class Component:
             return _Unreachable(lambda: self._tell(sink, never))
         return self._router.callee(call, attempt, *prepared, sink, ask_presence=ask_presence)
 
+    def restore(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        """The subscriptions of an earlier run, as `on_subscription` was told them. Before run()."""
+        self._router.presences.restore(rows)
+
+    def subscribed(self, user: str, contact: str) -> bool:
+        """Whether user and contact (bare JIDs) see each other's presence."""
+        return self._router.presences.subscribed(user, contact)
+
     async def run(self) -> None:
         """Keep the link until stop(). Raises LinkRefusedError when the server will never take us."""
         try:
@@ -234,6 +250,7 @@ class Component:
         """Have run() return. What was sent before is flushed, as far as the server reads it within two seconds."""
         link = self._link
         if link is not None and self.connected:
+            self._router.farewell()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2):
                     await link.disconnect(wait=1.0)

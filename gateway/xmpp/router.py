@@ -1,17 +1,18 @@
 """What each incoming stanza is for: presence, disco, a leg of a call, or nothing.
 
-    stanza ──┬─ from or to what is none of ours ──────────────> dropped
-             ├─ too many from one user ───────────────────────> dropped; an IQ gets resource-constraint
+    stanza ──┬─ from or to what is none of ours ──────────────> ignored
+             ├─ too many from one user ───────────────────────> ignored; an IQ gets resource-constraint
              ├─ presence ──> presence.py ; unavailable also ──> the legs of that device
              ├─ message ───> JMI: the leg of (user, contact, sid), or a new caller's leg for a propose
              └─ IQ ────────> a reply: the leg, or the lookup, that asked
                              jingle: the leg of (user, contact, sid), or a new caller's leg for a session-initiate
-                             disco, ping, version, gateway: answered here; anything else: service-unavailable
+                             anything else: services.py
 
 Rules
     1. Nothing here knows a socket: stanzas go out by `send`, reports by `tell`, both in the order they are due.
     2. Errors are never answered (RFC 6120 §8.3.1). One bad stanza changes nothing but itself.
-    3. `from` is what the server vouches for. A leg hears nobody but the device, or the devices, that it is about.
+    3. What is ignored is counted, by a reason of a few words that is ours.
+    4. `from` is what the server vouches for. A leg hears nobody but the device, or the devices, that it is about.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -31,14 +32,17 @@ from gateway.call.trace import Traced, Tracer
 from gateway.errors import JingleError
 from gateway.session.jingle import Reason
 from gateway.session.model import Session
-from gateway.xmpp import disco, stanzas
+from gateway.xmpp import stanzas
 from gateway.xmpp.callee import CalleeLeg
 from gateway.xmpp.callee import State as CalleeState
 from gateway.xmpp.caller import CallerLeg
 from gateway.xmpp.caller import State as CallerState
+from gateway.xmpp.disco import SETS, Sets
 from gateway.xmpp.presence import Bounded, Device, Presences
+from gateway.xmpp.services import Services
 from gateway.xmpp.session import Introduce, LegOutput, RequestPresence, Send
 from gateway.xmpp.stanzas import bare, domain, local
+from gateway.xmpp.subscriptions import Changed
 
 log = structlog.get_logger()
 
@@ -159,10 +163,23 @@ class Router:
         may_call: Callable[[str, str], bool] = lambda user, local: True,
         may_dial: Callable[[str], bool] = lambda user: True,
         on_ignored: Callable[[str], None] = lambda reason: None,
+        on_subscription: Changed = lambda user, contact, ties: None,
+        unix_now: Callable[[], float] = lambda: 0.0,
+        sets: Sets = SETS,
     ) -> None:
         self.clock = clock
         self.connected = False
-        self.presences = Presences(domain, users, mappable)
+        self.presences = Presences(
+            domain,
+            users,
+            mappable,
+            sets=sets,
+            may_call=may_call,
+            may_dial=may_dial,
+            on_ignored=on_ignored,
+            on_subscription=on_subscription,
+        )
+        self._services = Services(self.presences, mappable=mappable, version=version, unix_now=unix_now)
         self.presences.on_device = self._device_seen
         self._domain = domain
         self._mappable = mappable
@@ -173,10 +190,7 @@ class Router:
         self._rearm = rearm
         self._new_sid = new_sid
         self._grace = grace
-        self._version = version
-        self._may_call = may_call
-        self._may_dial = may_dial
-        self._on_ignored = on_ignored
+        self._ignored = on_ignored
         self._lost_at: float | None = None
         self._kept: list[ET.Element] = []
         self._lines: dict[str, _Line] = {}  # by tag
@@ -204,7 +218,12 @@ class Router:
         if lost is not None:
             for line in tuple(self._lines.values()):
                 self.carry_out(line, line.leg.ping(now, self._grace))
+        self.presences.link_up(now)
         self._rearm()
+
+    def farewell(self) -> None:
+        """We are about to go: whoever sees a contact is told that it is away."""
+        self._send_all(self.presences.farewell())
 
     def link_down(self) -> None:
         """Calls go on for the grace that was set; nobody's presence is known any more."""
@@ -287,10 +306,12 @@ class Router:
         user, asked = stanza.get("from", ""), stanza.get("to", "")
         if domain(asked) != self._domain or not user or domain(user) == self._domain:
             log.debug("stanza dropped", user=user[:100], asked=asked[:100], reason="neither to us nor from somebody")
+            self._ignored("not for us")
             return
         now = self.clock()
         reply = stanza.get("type") in ("error", "result") and stanza.tag == stanzas.IQ
         if not reply and not self._allowed(bare(user), now):
+            self._ignored("too many")
             if stanza.tag == stanzas.IQ:
                 self._send(stanzas.error(stanza, "resource-constraint", type="wait"))
             return
@@ -302,7 +323,11 @@ class Router:
             if reply:
                 self._reply(stanza, now)
             elif stanza.get("type") in ("get", "set"):
-                self._request(stanza)
+                self._request(stanza, now)
+            else:
+                self._ignored("request type")
+        else:
+            self._ignored("unknown stanza")
 
     def _allowed(self, user: str, now: float) -> bool:
         """A token bucket for each user; those of users who were quiet for longest are forgotten first."""
@@ -350,17 +375,23 @@ class Router:
             if line is not None and isinstance(line.leg, CalleeLeg):
                 self._note(line, stanza)
                 self.carry_out(line, line.leg.receipt(acknowledged))
+            else:
+                self._ignored("receipt of nothing")
         elif type_ in ("chat", "normal") and stanza.find(f"{{{stanzas.STREAM}}}body") is not None:
             self._send(stanzas.error(stanza, "service-unavailable", "Only calls are possible here, text is not."))
+            self._met(stanza)
+        else:
+            self._ignored("message without text")
 
     def _bounced(self, stanza: ET.Element) -> None:
         sid = stanza.get("id", "").removeprefix("jm-propose-")
         line = self._keys.get((bare(stanza.get("from", "")), bare(stanza.get("to", "")), sid))
-        if line is None:  # a server bounces for a domain: the JID that we wrote to is in `from` all the same
+        # A server bounces for a domain: the JID that we wrote to is in `from` all the same.
+        if line is None or not isinstance(line.leg, CalleeLeg) or stanza.get("id", "") != f"jm-propose-{sid}":
+            self._ignored("message error")
             return
-        if isinstance(line.leg, CalleeLeg) and stanza.get("id", "") == f"jm-propose-{sid}":
-            self._note(line, stanza)
-            self.carry_out(line, line.leg.bounced(stanza))
+        self._note(line, stanza)
+        self.carry_out(line, line.leg.bounced(stanza))
 
     def _jmi(self, stanza: ET.Element, spoken: stanzas.JmiMessage, now: float) -> None:
         user, asked = stanza.get("from", ""), stanza.get("to", "")
@@ -373,10 +404,13 @@ class Router:
             self._note(line, stanza)
             self.carry_out(line, line.leg.jmi(spoken, user, now))
         elif spoken.kind == "propose":
+            self._met(stanza)
             self._proposed(stanza, spoken)
         elif spoken.kind == "proceed":
             # Of a call that is over, or was answered by another device: this one would wait for it.
             self._send(stanzas.jmi("finish", spoken.sid, user, self.presences.voice(asked), reason=Reason("gone")))
+        else:
+            self._ignored("jingle message of no call")
 
     def _proposed(self, stanza: ET.Element, spoken: stanzas.JmiMessage) -> None:
         user, asked = stanza.get("from", ""), stanza.get("to", "")
@@ -412,13 +446,21 @@ class Router:
         id_ = stanza.get("id", "")
         line = self._lines.get(id_.partition("-")[0])
         if line is None:
-            self.presences.answered(stanza)
+            if not self.presences.answered(stanza):
+                self._ignored("reply to nothing")
         elif stanza.get("from", "") != "" and bare(stanza.get("from", "")) == bare(line.leg.user):
             if stanza.get("type") == "error":
                 self._note(line, stanza)
             self.carry_out(line, line.leg.answered(stanza, now))
+        else:
+            self._ignored("reply to nothing")
 
-    def _request(self, stanza: ET.Element) -> None:
+    def _met(self, stanza: ET.Element) -> None:
+        """The first word of a device to a contact: it is shown whom it speaks to (most clients never ask)."""
+        if self._mappable(local(stanza.get("to", ""))):
+            self._send_all(self.presences.met(stanza.get("from", ""), stanza.get("to", "")))
+
+    def _request(self, stanza: ET.Element, now: float) -> None:
         asked = stanza.get("to", "")
         child = stanzas.payload(stanza)
         if child is None or not stanza.get("id"):
@@ -427,7 +469,9 @@ class Router:
         if stanzas.split(child) == (stanzas.JINGLE, "jingle") and local(asked) and stanza.get("type") == "set":
             self._jingle(stanza, child)
             return
-        self._send(disco.answer(stanza, child, self._mappable, self._version))
+        self._send_all(self._services.answer(stanza, child))
+        self._met(stanza)
+        self._rearm()
 
     def _jingle(self, stanza: ET.Element, element: ET.Element) -> None:
         user, asked, sid = stanza.get("from", ""), stanza.get("to", ""), element.get("sid", "")
@@ -531,7 +575,7 @@ class Router:
         elif len(self._kept) < MOST_KEPT:
             self._kept.append(stanza)
 
-    def _send_all(self, sent: list[ET.Element]) -> None:
+    def _send_all(self, sent: Iterable[ET.Element]) -> None:
         if self.connected:  # presence is not worth keeping
             for stanza in sent:
                 self._send(stanza)

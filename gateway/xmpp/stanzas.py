@@ -33,6 +33,9 @@ RECEIPTS = "urn:xmpp:receipts"
 PING = "urn:xmpp:ping"
 VERSION = "jabber:iq:version"
 GATEWAY = "jabber:iq:gateway"
+REGISTER = "jabber:iq:register"
+LAST = "jabber:iq:last"
+TIME = "urn:xmpp:time"
 
 # XEP-0276 v0.1, v0.3, the form that Telepathy used before it, and the name that stanza.js knows.
 TEMPPRES = (
@@ -183,8 +186,13 @@ def jmi_of(stanza: ET.Element) -> JmiMessage | None:
     return None
 
 
-def jmi(kind: str, sid: str, to: str, from_: str, *, reason: Reason | None = None, id: str = "") -> ET.Element:
-    """A Jingle message, kept by servers for devices that are away (XEP-0334 `store`, XEP-0353 §3)."""
+def jmi(
+    kind: str, sid: str, to: str, from_: str, *, reason: Reason | None = None, id: str = "", tie: bool = False
+) -> ET.Element:
+    """A Jingle message, kept by servers for devices that are away (XEP-0334 `store`, XEP-0353 §3).
+
+    `tie`: it ends a call that crossed another one (XEP-0353 §4.1).
+    """
     stanza = message(to, from_, id=id or f"jm-{kind}-{sid}")
     element = ET.SubElement(stanza, f"{{{JMI}}}{kind}", {"id": sid})
     if kind == "propose":
@@ -192,6 +200,8 @@ def jmi(kind: str, sid: str, to: str, from_: str, *, reason: Reason | None = Non
         ET.SubElement(stanza, f"{{{RECEIPTS}}}request")
     if reason is not None:
         element.append(reason_element(reason.condition, reason.text))
+    if tie:
+        ET.SubElement(element, f"{{{JMI}}}tie-break")
     ET.SubElement(stanza, f"{{{HINTS}}}store")
     return stanza
 

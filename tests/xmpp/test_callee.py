@@ -13,7 +13,7 @@ from gateway.call.leg import LegControl
 from gateway.session.model import Session
 from gateway.xmpp import disco, stanzas
 from gateway.xmpp.callee import CalleeLeg
-from gateway.xmpp.disco import Abilities
+from gateway.xmpp.caps import Abilities, Entity, Identity
 from gateway.xmpp.presence import Device
 from gateway.xmpp.session import Send
 
@@ -59,7 +59,7 @@ def dial(world: World, offer: Session, user: str = USER) -> LegControl:
 def comes(world: World, device: str, *, jmi: bool, known: bool = True, asked: str = ROMEO) -> None:
     """A device of the user's is there; its capabilities are found out."""
     features = disco.CONTACT.features - (frozenset() if jmi else {stanzas.JMI})
-    entity = disco.Entity((disco.Identity("client", "pc"),), features)
+    entity = Entity((Identity("client", "pc"),), features)
     caps = f"<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='{entity.ver}'/>" if known else ""
     for sent in world.presence(device, asked, caps):
         if sent.tag == stanzas.IQ and sent.get("type") == "get":

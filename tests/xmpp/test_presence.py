@@ -1,4 +1,4 @@
-"""Temporary presence, subscriptions, probes, devices; and the bounds of what is remembered."""
+"""Temporary presence, subscriptions, probes, what is volunteered; and the bounds of what is remembered."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from gateway.xmpp import disco, presence, stanzas
+from gateway.xmpp.caps import Entity, Identity
 from gateway.xmpp.presence import Device, Presences
+from gateway.xmpp.shares import SHARES_PER_USER
 
 JULIET = "juliet@shakespeare.lit/balcony"
 ROMEO = "romeo%shakespeare.lit@sip.example.com"
 TEMPPRES = "<temppres xmlns='urn:xmpp:temppres:0' reason='media'/>"
+
+
+# What presence says of a contact or of the domain, in a word.
+KINDS = {"caps": disco.SETS.contact, "mute": disco.SETS.mute, "pstn": disco.SETS.gateway, "plain": disco.SETS.plain}
 
 
 def parse(text: str) -> ET.Element:
@@ -21,35 +27,49 @@ def parse(text: str) -> ET.Element:
 class Scene:
     def __init__(self) -> None:
         self.now = 0.0
-        self.presences = Presences("sip.example.com", ("shakespeare.lit",), lambda local: local not in ("a%%b", "who"))
+        self.refused: set[str] = set()  # local parts that nobody may call
+        self.no_voice: set[str] = set()  # users without any voice route
+        self.ignored: list[str] = []
+        self.kept: list[tuple[str, str, str]] = []
+        self.sent: list[ET.Element] = []
+        self.presences = self.begin()
         self.seen: list[Device] = []
         self.presences.on_device = self.seen.append
+
+    def begin(self) -> Presences:
+        return Presences(
+            "sip.example.com",
+            ("shakespeare.lit",),
+            lambda local: local not in ("a%%b", "who"),
+            may_call=lambda user, local: local not in self.refused,
+            may_dial=lambda user: user not in self.no_voice,
+            on_ignored=self.ignored.append,
+            on_subscription=lambda *change: self.kept.append(change),
+        )
 
     def says(self, kind: str = "", inner: str = "", user: str = JULIET, to: str = ROMEO) -> list[str]:
         type_ = f" type='{kind}'" if kind else ""
         stanza = parse(f"<presence from='{user}' to='{to}'{type_} id='p'>{inner}</presence>")
-        return [told(sent) for sent in self.presences.receive(stanza, self.now)]
+        self.sent = self.presences.receive(stanza, self.now)
+        return [told(sent) for sent in self.sent]
 
     def passes(self, seconds: float) -> list[str]:
         self.now += seconds
         return [told(sent) for sent in self.presences.tick(self.now)]
 
-    def knows(self, features: str, ver: str, question: ET.Element, user: str = JULIET) -> bool:
-        id_ = question.get("id")
-        return self.presences.answered(
-            parse(
-                f"<iq type='result' from='{user}' to='x' id='{id_}'>"
-                f"<query xmlns='http://jabber.org/protocol/disco#info' node='n#{ver}'>{features}</query></iq>"
-            )
-        )
+    def knows(self, features: str, question: ET.Element) -> bool:
+        head = f"from='{JULIET}' to='x' id='{question.get('id')}'"
+        query = f"<query xmlns='http://jabber.org/protocol/disco#info'>{features}</query>"
+        return self.presences.answered(parse(f"<iq type='result' {head}>{query}</iq>"))
 
 
 def told(stanza: ET.Element) -> str:
     """A sent stanza in a few words: `caps ROMEO -> JULIET`."""
     what = stanza.get("type", "presence")
     if stanza.get("type") is None:
-        assert [child.tag for child in stanza] == [f"{{{stanzas.CAPS}}}c"], "bare presence: capabilities, nothing else"
-        what = "caps"
+        ver = stanza[0].get("ver")
+        assert stanza[0].tag == f"{{{stanzas.CAPS}}}c"
+        what = next(name for name, entity in KINDS.items() if entity.ver == ver)
     if stanza.get("type") == "error":
         what = stanzas.condition(stanza).name
     if stanza.tag == stanzas.IQ:
@@ -70,8 +90,10 @@ def scene() -> Scene:
 def test_a_request_is_answered_from_the_jid_asked_to_the_full_jid(
     scene: Scene, to: str, namespace: str, reason: str
 ) -> None:
+    kind = "caps" if "@" in to else "pstn"
     for name in ("temppres", "decloak"):
-        assert scene.says(inner=f"<{name} xmlns='{namespace}'{reason}/>", to=to) == [f"caps {to} -> {JULIET}"]
+        assert scene.says(inner=f"<{name} xmlns='{namespace}'{reason}/>", to=to) == [f"{kind} {to} -> {JULIET}"]
+        assert [child.tag for child in scene.sent[-1]] == [f"{{{stanzas.CAPS}}}c", "{urn:xmpp:caps}c"], "and no more"
 
 
 def test_a_stranger_is_answered_like_anybody(scene: Scene) -> None:
@@ -139,7 +161,7 @@ def test_the_askers_unavailable_presence_ends_it(scene: Scene) -> None:
 
 
 def test_a_user_has_at_most_a_hundred_and_the_oldest_ends(scene: Scene) -> None:
-    for n in range(presence.SHARES_PER_USER):
+    for n in range(SHARES_PER_USER):
         assert len(scene.says(inner=TEMPPRES, to=f"+1202555{n:04}@sip.example.com")) == 1
     assert scene.says(inner=TEMPPRES) == [
         f"caps {ROMEO} -> {JULIET}",
@@ -183,7 +205,7 @@ def test_who_refused_our_subscription_is_asked_again_with_his_next(scene: Scene)
 
 def test_a_probe_is_answered_by_the_constant_resource(scene: Scene) -> None:
     assert scene.says("probe") == [f"caps {ROMEO}/sip -> {JULIET}"]
-    assert scene.says("probe", to="sip.example.com") == [f"caps sip.example.com -> {JULIET}"]
+    assert scene.says("probe", to="sip.example.com") == [f"pstn sip.example.com -> {JULIET}"]
 
 
 def test_directed_presence_is_answered_once_until_unavailable(scene: Scene) -> None:
@@ -199,102 +221,20 @@ def test_presence_is_not_volunteered_to_strangers_and_servers(scene: Scene, user
     assert scene.says(user=user) == []
 
 
-CAPS = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='{}'/>"
-
-
-def announced(entity: disco.Entity) -> tuple[str, str]:
-    """A presence's caps and the features that prove them."""
-    inner = "".join(ET.tostring(child, encoding="unicode") for child in entity.info())
-    return CAPS.format(entity.ver), inner
-
-
-MODERN = disco.Entity((disco.Identity("client", "phone"),), disco.CONTACT.features)
-CLASSIC = disco.Entity((disco.Identity("client", "pc"),), disco.CONTACT.features - {stanzas.JMI})
-ANOTHER_GATEWAY = disco.Entity((disco.Identity("gateway", "sms"),), frozenset())
-
-
-def question(scene: Scene, caps: str, user: str = JULIET, to: str = ROMEO) -> list[ET.Element]:
-    stanza = parse(f"<presence from='{user}' to='{to}'>{caps}</presence>")
-    return [sent for sent in scene.presences.receive(stanza, scene.now) if sent.tag == stanzas.IQ]
-
-
-def test_capabilities_are_looked_up_once_for_each_hash(scene: Scene) -> None:
-    caps, features = announced(CLASSIC)
-    (asked,) = question(scene, caps)
-    assert asked.get("to") == JULIET
-    assert asked[0].get("node") == f"n#{CLASSIC.ver}"
-    assert question(scene, caps, "nurse@shakespeare.lit/x") == []
-    assert scene.presences.devices("nurse@shakespeare.lit") == (Device("nurse@shakespeare.lit/x", None),)
-    assert scene.knows(features, CLASSIC.ver, asked)
-    able = disco.Abilities(direct=True)
-    assert scene.presences.devices("juliet@shakespeare.lit") == (Device(JULIET, able),)
-    assert scene.presences.devices("nurse@shakespeare.lit") == (Device("nurse@shakespeare.lit/x", able),)
-    assert Device(JULIET, able) in scene.seen
-    assert question(scene, caps, "friar@shakespeare.lit/cell") == []
-    assert scene.presences.devices("friar@shakespeare.lit") == (Device("friar@shakespeare.lit/cell", able),)
-
-
-def test_an_answer_that_does_not_prove_its_hash_is_for_that_device_alone(scene: Scene) -> None:
-    caps = CAPS.format("forged")
-    (asked,) = question(scene, caps)
-    question(scene, caps, "nurse@shakespeare.lit/x")
-    assert scene.knows(announced(MODERN)[1], "forged", asked)
-    assert scene.presences.devices(JULIET) == (Device(JULIET, disco.Abilities(jmi=True, direct=True)),)
-    assert scene.presences.devices("nurse@shakespeare.lit") == (Device("nurse@shakespeare.lit/x", None),)
-
-
-def test_an_answer_of_somebody_else_is_none(scene: Scene) -> None:
-    caps, features = announced(MODERN)
-    (asked,) = question(scene, caps)
-    assert not scene.knows(features, MODERN.ver, asked, "tybalt@verona.lit/x")
-    error = parse(f"<iq type='error' from='{JULIET}' id='{asked.get('id')}'/>")
-    assert scene.presences.answered(error)
-    assert scene.presences.devices(JULIET) == (Device(JULIET, None),)
-    assert len(question(scene, caps)) == 1
-
-
-def test_a_device_without_capabilities_is_there_all_the_same(scene: Scene) -> None:
-    scene.says()
-    assert scene.presences.devices("juliet@shakespeare.lit") == (Device(JULIET, None),)
-    scene.says("unavailable")
-    assert scene.presences.devices("juliet@shakespeare.lit") == ()
-
-
-def test_a_device_that_changes_its_capabilities_is_asked_again(scene: Scene) -> None:
-    caps, features = announced(MODERN)
-    (asked,) = question(scene, caps)
-    scene.knows(features, MODERN.ver, asked)
-    assert question(scene, caps) == []
-    assert len(question(scene, CAPS.format("other"))) == 1
-
-
 def test_another_gateway_is_not_shown_anything_unasked(scene: Scene) -> None:
-    caps, features = announced(ANOTHER_GATEWAY)
-    (asked,) = question(scene, caps)
-    scene.knows(features, ANOTHER_GATEWAY.ver, asked)
-    assert scene.says(inner=caps, to="+12025550123@sip.example.com") == []
-
-
-def test_devices_and_lookups_are_bounded(scene: Scene) -> None:
-    for n in range(presence.LOOKUPS + 50):
-        asked = question(scene, CAPS.format(f"v{n}"), f"juliet@shakespeare.lit/{n}")
-        assert bool(asked) == (n < presence.LOOKUPS)
-    assert len(scene.presences.devices("juliet@shakespeare.lit")) == presence.DEVICES_PER_USER
-    scene.now += presence.LOOKUP_LASTS
-    assert question(scene, CAPS.format("late"), "juliet@shakespeare.lit/late")
-
-
-def test_users_with_devices_are_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "USERS_WITH_DEVICES", 3)
-    for n in range(5):
-        scene.says(user=f"u{n}@shakespeare.lit/x")
-    assert [len(scene.presences.devices(f"u{n}@shakespeare.lit")) for n in range(5)] == [0, 0, 1, 1, 1]
+    another = Entity((Identity("gateway", "sms"),), frozenset())
+    (announced, _), inner = another.caps(), "".join(ET.tostring(c, encoding="unicode") for c in another.info())
+    scene.says(inner=ET.tostring(announced, encoding="unicode"))
+    (asked,) = (sent for sent in scene.sent if sent.tag == stanzas.IQ)
+    assert scene.knows(inner, asked)
+    assert scene.says(to="+12025550123@sip.example.com") == []
 
 
 def test_nobody_is_known_to_be_there_after_the_link_was_lost(scene: Scene) -> None:
     scene.says()
     scene.presences.link_lost()
     assert scene.presences.devices(JULIET) == ()
+    assert scene.says() == [f"caps {ROMEO}/sip -> {JULIET}"]
 
 
 # --- calls of ours
@@ -302,7 +242,7 @@ def test_nobody_is_known_to_be_there_after_the_link_was_lost(scene: Scene) -> No
 
 def test_a_call_to_a_user_asks_for_his_presence_and_takes_ours_back(scene: Scene) -> None:
     shown, probe = scene.presences.request("juliet@shakespeare.lit", ROMEO, 0.0)
-    assert [child.tag.partition("}")[2] for child in shown] == ["c", "temppres"]
+    assert [child.tag.partition("}")[2] for child in shown] == ["c", "c", "temppres"]
     assert (shown.get("from"), shown.get("to")) == (f"{ROMEO}/sip", "juliet@shakespeare.lit")
     assert told(probe) == f"probe {ROMEO} -> juliet@shakespeare.lit"
     scene.presences.call_began("juliet@shakespeare.lit", ROMEO)
