@@ -34,7 +34,7 @@ from gateway.errors import AddressError, ConfigurationError, Fault
 
 if TYPE_CHECKING:
     from gateway.media.embedded import MediaSettings
-    from gateway.sip.leg import SipSettings
+    from gateway.sip.telephony import SipSettings
     from gateway.xmpp.component import XmppSettings
 
 PREFIX = "GATEWAY_"
@@ -139,7 +139,7 @@ class Config:
 
     @property
     def sip(self) -> SipSettings:
-        from gateway.sip.leg import SipSettings  # noqa: PLC0415
+        from gateway.sip.telephony import SipSettings  # noqa: PLC0415
 
         return SipSettings(self.sip_domain, self.sip_listen, self.sip_advertise)
 

@@ -44,7 +44,7 @@ from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
 from gateway.session.model import Session
 from gateway.session.negotiate import Policy, Towards, Transcode, UnprotectedError
-from gateway.sip import leg as sip
+from gateway.sip import telephony as sip
 from gateway.storage.records import CallRecord
 from gateway.trunks import LookUp, Whereabouts
 from gateway.xmpp import component as xmpp

@@ -125,7 +125,7 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
 
 
 def test_reading_imports_no_room(tmp_path: Path) -> None:
-    rooms = ["slixmpp", "aioice", "sqlalchemy", "gateway.switchboard", "gateway.sip.leg", "gateway.media.embedded"]
+    rooms = ["slixmpp", "aioice", "sqlalchemy", "gateway.switchboard", "gateway.sip.telephony", "gateway.media.embedded"]
     program = (
         "import pathlib, sys; from gateway import config; config.read(pathlib.Path(sys.argv[1]), {}); "
         f"print([room for room in {rooms} if room in sys.modules])"

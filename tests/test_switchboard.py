@@ -34,8 +34,8 @@ from gateway.dialplan.plan import (
 )
 from gateway.media import engine as media
 from gateway.session.model import Codec, Session, Setup
-from gateway.sip.leg import IncomingCall as SipCall
-from gateway.sip.leg import OutgoingCall
+from gateway.sip.telephony import IncomingCall as SipCall
+from gateway.sip.telephony import OutgoingCall
 from gateway.storage.records import CallRecord
 from gateway.switchboard import Limits, Switchboard
 from gateway.xmpp.component import IncomingCall as XmppCall

@@ -29,8 +29,8 @@ from gateway.ops.trace import Recorder
 from gateway.ops.web import Health, Web
 from gateway.reach import Reach
 from gateway.sip.application import Application
-from gateway.sip.leg import Account, Telephony
 from gateway.sip.resolver import resolve
+from gateway.sip.telephony import Account, Telephony
 from gateway.storage.records import CallRecord, Records
 from gateway.switchboard import Switchboard, credentials_of
 from gateway.xmpp.component import Component

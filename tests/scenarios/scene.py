@@ -28,7 +28,7 @@ from gateway.session import jingle as spelling
 from gateway.session import sdp
 from gateway.session.model import Session
 from gateway.sip.application import Application
-from gateway.sip.leg import SipSettings, Telephony
+from gateway.sip.telephony import SipSettings, Telephony
 from gateway.sip.message import Message, Request, Response, parse, respond
 from gateway.storage.records import CallRecord
 from gateway.switchboard import Switchboard
