@@ -35,10 +35,12 @@ def identity(plan: Plan, of_rule: str | None, via: str, settings: CallerSettings
 
 
 def _spelled(plan: Plan, number: str | None, how: Format, policy: Policy) -> str | None:
-    """A number in a policy's spelling; what is none, as the name of an account in a trunk's `from`, as it is."""
+    """A number in a policy's spelling, in E.164 where it has none; what is no number, as the name of an account in a
+    trunk's `from`, as it is.
+    """
     if number is None or not (number.startswith("+") and number[1:].isdigit()):
         return number
-    return spelled(number, how, policy.region or plan.region)
+    return spelled(number, how, policy.region or plan.region) or number
 
 
 def limits(plan: Plan, caller: str | None, ways: Collection[str]) -> tuple[Limit, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -113,6 +113,10 @@ class Plan:
             return next((value for layer in layers if (value := getattr(layer, name)) is not None), None)
 
         return CallerSettings(first("caller_id"), first("display"), first("region"), first("anonymous"))
+
+    def regions_of(self, caller: str) -> Iterator[tuple[str, str | None]]:
+        """The groups of a bare JID that something is set for, and their regions."""
+        return ((name, each.region) for name, each in self.group_settings if self._in(name, caller))
 
     def _in(self, group: str, caller: str) -> bool:
         members = self.members.get(group)

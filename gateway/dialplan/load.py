@@ -506,7 +506,7 @@ class _Loader:
         dialled, named = {Kind.NUMBER, Kind.SHORT}, {Kind.NAME}
         for key, values, needs in (
             ("country", section.country, {Kind.NUMBER}),
-            ("type", section.type, dialled if set(section.type) & numbers.SHORT_TYPES else {Kind.NUMBER}),
+            ("type", section.type, dialled),
             ("number", section.number, dialled),
             ("host", section.host, dialled | {Kind.URI}),
             ("user", section.user, dialled | {Kind.URI}),
@@ -514,6 +514,9 @@ class _Loader:
         ):
             if values and not needs & set(kinds):
                 self.fault(table, ("match", key), f"never matches: a call of kind {'/'.join(kinds)} has no {key}")
+        if section.type and set(kinds) & dialled == {Kind.SHORT} and not numbers.SHORT_TYPES & set(section.type):
+            types = " or ".join(sorted(numbers.SHORT_TYPES))
+            self.fault(table, ("match", "type"), f"never matches: short codes are {types}, where anything is known")
 
     def _hosts(self, table: _Table, patterns: Sequence[str]) -> Iterator[str]:
         for number, pattern in enumerate(patterns):

@@ -32,8 +32,8 @@ from gateway.dialplan import emergencies
 from gateway.dialplan.emergencies import FOREIGN
 
 __all__ = [
-    "CALLING_CODES", "FOREIGN", "REGIONS", "SATELLITE", "TYPES", "Kind", "Reading", "Region", "country_of",
-    "digits_from", "international", "national", "read", "region_of",
+    "CALLING_CODES", "FOREIGN", "LONGEST_SHORT", "REGIONS", "SATELLITE", "SHORT_TYPES", "TYPES", "Kind", "Reading",
+    "Region", "country_of", "digits_from", "international", "national", "one_exit_code", "read", "region_of",
 ]  # fmt: skip
 
 # Numbering plans of the world are more patterns than `re` keeps compiled; each is compiled once, for as long as we run.
@@ -92,9 +92,10 @@ _COST: dict[int, tuple[str, ...]] = {
     ShortNumberCost.PREMIUM_RATE: ("premium_rate",),
     ShortNumberCost.TOLL_FREE: ("toll_free",),
 }
+SHORT_TYPES = frozenset({"premium_rate", "toll_free"})  # of short codes
 # Extensions and the like are of no length that a number has, and have at most this many digits. A number without its
 # area code can be as short (RFC 3966 §5.1.5 forbids to guess it), and is known where the metadata knows its length.
-_SHORT = 6
+LONGEST_SHORT = 6
 _NO_LENGTH = frozenset({ValidationResult.TOO_SHORT, ValidationResult.INVALID_LENGTH})
 # Digits of the longest local number. National numbering plans leave room for nine, Austria's direct dialling for more.
 _LOCAL = {"AT": 12}
@@ -168,7 +169,7 @@ def _service(text: str) -> Reading | None:
     if "*" not in text and "#" not in text:
         return None
     inside = max(re.split(r"[*#]", text), key=len)
-    problem = f"{text} is a service code with a number inside" if len(inside) > _SHORT or "+" in text else None
+    problem = f"{text} is a service code with a number inside" if len(inside) > LONGEST_SHORT or "+" in text else None
     return Reading(Kind.SHORT, text, problem=problem)
 
 
@@ -176,7 +177,7 @@ def _read(text: str, region: str | None) -> Reading:
     abroad = bool(emergencies.international(text, region))
     parsed = _parsed(text, region)
     if isinstance(parsed, str):
-        code = not abroad and len(text) <= _SHORT
+        code = not abroad and len(text) <= LONGEST_SHORT
         return Reading(Kind.SHORT, text, types=_cost(text, region)) if code else _none(text, parsed)
     type_ = phonenumbers.number_type(parsed)
     assigned = type_ != PhoneNumberType.UNKNOWN
@@ -265,13 +266,13 @@ def _prefix_left(text: str, parsed: PhoneNumber, *, abroad: bool) -> str | None:
 def _like_short(text: str, possible: int) -> bool:
     # 01 12 is the beginning of a number where numbers begin with 0, and 0 alone an operator.
     begun = text.startswith("0") and len(text) > 2
-    return len(text) <= _SHORT and possible in _NO_LENGTH and not begun
+    return len(text) <= LONGEST_SHORT and possible in _NO_LENGTH and not begun
 
 
 def _short_number(text: str, region: str) -> PhoneNumber | None:
     """The digits as they stand: parsing would take a national prefix away."""
     code = phonenumbers.country_code_for_region(region)
-    if not code or not text.isdigit() or len(text) > _SHORT:
+    if not code or not text.isdigit() or len(text) > LONGEST_SHORT:
         return None
     zeros = len(text) - len(text.lstrip("0")) if text.strip("0") else len(text) - 1
     return PhoneNumber(code, int(text), italian_leading_zero=zeros > 0, number_of_leading_zeros=zeros or None)
@@ -293,7 +294,7 @@ def _cost(text: str, region: str | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where somebody dials from, None when nobody said, and who said it in words: "of group office"."""
+    """Where somebody dials from, None when nobody said, and who said it, after "the region": "of group office"."""
 
     code: str | None
     source: str
@@ -301,16 +302,19 @@ class Region:
 
 def region_of(
     *,
+    asked: str | None = None,
     user: str | None = None,
     groups: Iterable[tuple[str, str | None]] = (),
     number: str | None = None,
     file: str | None = None,
 ) -> Region:
-    """The region of a caller: what is said of the user, else of the first of his groups that says one, else the country
-    of his own number (E.164), else what the file says.
+    """The region of a caller: what was asked for, else what is said of the user, else of the first of his groups that
+    says one, else the country of his own number (E.164), else what the file says.
 
     What was said of him wins over what his number suggests: people move, and take their numbers with them.
     """
+    if asked:
+        return Region(asked, "that was asked for")
     if user:
         return Region(user, "of the user")
     for name, region in groups:
@@ -318,7 +322,7 @@ def region_of(
             return Region(region, f"of group {name}")
     if number and (country := country_of(number)):
         return Region(country, f"of {number}")
-    return Region(file, "of the file" if file else "that nobody set")
+    return Region(file, "of [numbers]" if file else "that nobody set")
 
 
 def country_of(number: str) -> str | None:
@@ -346,6 +350,11 @@ def international(number: str) -> str:
 def _formatted(number: str, style: int) -> str:
     parsed = _parsed(number, None)
     return number if isinstance(parsed, str) else phonenumbers.format_number(parsed, style)
+
+
+def one_exit_code(region: str) -> bool:
+    """Whether people in a region dial all other countries alike. Elsewhere each carrier has an exit code of its own."""
+    return any(digits_from(number, region)[0] != "+" for number in ("+442079460018", "+12025550123"))
 
 
 def digits_from(number: str, region: str) -> str:

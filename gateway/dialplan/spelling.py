@@ -7,22 +7,25 @@ from gateway.dialplan.patterns import stands_for
 from gateway.dialplan.rules import Format, Spelling
 
 
-def spelled(number: str, how: Format, region: str | None) -> str:
-    """An E.164 number as a policy wants it.
+def spelled(number: str, how: Format, region: str | None) -> str | None:
+    """An E.164 number as a policy wants it; None where that cannot be said.
 
     `e164` is the number itself, `international` the same without its +. `national` is what people in `region` dial:
-    their own numbers with the national prefix where there is one, others with the exit code (00, 011).
+    their own numbers with the national prefix where there is one, others with the exit code (00, 011). Where each
+    carrier has an exit code of its own, as in Brazil, nothing is guessed: None.
     """
     for pattern, spelling in how.exceptions:
         if stands_for(pattern, number) is not None:
             return _spelled(number, spelling, region)
-    return how.prefix + _spelled(number, how.spelling, region)
+    found = _spelled(number, how.spelling, region)
+    return None if found is None else how.prefix + found
 
 
-def _spelled(number: str, spelling: Spelling, region: str | None) -> str:
+def _spelled(number: str, spelling: Spelling, region: str | None) -> str | None:
     match spelling:
         case "e164":
             return number
         case "international":
             return number.removeprefix("+")
-    return digits_from(number, region) if region else number
+    digits = digits_from(number, region) if region else number
+    return None if digits.startswith("+") else digits

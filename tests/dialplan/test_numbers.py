@@ -232,12 +232,13 @@ def test_a_known_short_code_is_no_foreign_emergency() -> None:
 
 def test_the_region_is_the_nearest_that_somebody_named() -> None:
     groups = [("visitors", None), ("berlin", "DE"), ("paris", "FR")]
+    assert region_of(asked="ES", user="GB", groups=groups) == Region("ES", "that was asked for")
     assert region_of(user="GB", groups=groups, number="+12025550123", file="IT") == Region("GB", "of the user")
     assert region_of(groups=groups, number="+12025550123", file="IT") == Region("DE", "of group berlin")
     assert region_of(number="+12025550123", file="IT") == Region("US", "of +12025550123")
     assert region_of(number="+16135550123", file="IT").code == "CA"
-    assert region_of(number="+881612345678", file="IT") == Region("IT", "of the file")
-    assert region_of(number="100", file="IT") == Region("IT", "of the file")
+    assert region_of(number="+881612345678", file="IT") == Region("IT", "of [numbers]")
+    assert region_of(number="100", file="IT") == Region("IT", "of [numbers]")
     assert region_of() == Region(None, "that nobody set")
 
 

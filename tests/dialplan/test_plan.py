@@ -15,12 +15,15 @@ from gateway.dialplan import plan as dialplan
 from gateway.dialplan.hours import Hours
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import (
+    CallerSettings,
     Emergency,
+    Format,
     Identity,
     Inbound,
     InboundRoute,
     Match,
     Plan,
+    Policy,
     Refusal,
     Request,
     Route,
@@ -134,6 +137,42 @@ def test_a_rule_matches_what_it_says(match: Match, local: str, fits: bool) -> No
 def test_the_region_of_the_request_wins_over_the_plans() -> None:
     assert routed("02079460018", region="GB").number == "+442079460018"
     assert refused("02079460018").kind is Kind.NUMBER
+
+
+@pytest.mark.parametrize(
+    ("request_", "callers", "words"),
+    [
+        (Request(JULIET, "911", "GB"), {}, "GB, the region that was asked for"),
+        (Request(JULIET, "911"), {JULIET: CallerSettings(region="GB")}, "GB, the region of the user"),
+        (Request(JULIET, "911"), {"@office": CallerSettings(region="DE")}, "DE, the region of group office"),
+        (Request(JULIET, "911"), {JULIET: CallerSettings("+442079460018")}, "GB, the region of +442079460018"),
+        (Request(JULIET, "911"), {"@office": CallerSettings("+442079460018")}, "GB, the region of +442079460018"),
+        (Request(JULIET, "911"), {}, "US, the region of [numbers]"),
+    ],
+)
+def test_the_steps_say_whose_region_it_is(request_: Request, callers: dict[str, CallerSettings], words: str) -> None:
+    outcome = route(replace(PLAN, callers=callers, groups={"office": (JULIET,)}), request_)
+    assert f"(read as dialled in {words})" in outcome.steps[0]
+
+
+def test_no_exit_code_is_guessed_for_a_national_number_of_another_country() -> None:
+    policy = Policy("brazil", "BR", Format("national", "0"))
+    plan = replace(PLAN, policies={"brazil": policy}, trunks={"carrier": replace(CARRIER, policy="brazil")})
+    rules = (Rule("all", Match(), via=("carrier",)),)
+    there = routed("+5511912345678", replace(plan, routes=rules))
+    assert (there.target or "").startswith("sip:011912345678@")
+    abroad = refused("+442079460018", replace(plan, routes=rules))
+    assert abroad.rule == "all"
+    assert "carriers in BR have exit codes of their own" in abroad.reason
+
+
+def test_a_caller_without_a_national_spelling_is_told_in_e164() -> None:
+    policy = Policy("brazil", "BR", from_=Format("national", "0"))
+    plan = replace(
+        PLAN, policies={"brazil": policy}, trunks={"carrier": replace(CARRIER, policy="brazil")},
+        callers={JULIET: CallerSettings("+442079460018")}, routes=(Rule("all", Match(), via=("carrier",)),),
+    )  # fmt: skip
+    assert routed("+5511912345678", plan).identities[0].from_user == "+442079460018"
 
 
 def test_unassigned_numbers_follow_the_policy() -> None:
