@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.errors import SipError
+from dataclasses import replace
+
+from gateway.errors import SdpError, SipError
+from gateway.session import sdp
+from gateway.session.model import Session
 from gateway.sip.headers import pairs
 from gateway.sip.message import Message
 
@@ -25,6 +29,15 @@ def sdp_of(message: Message) -> str | None:
             if part_kind == "application/sdp":
                 return _text(part)
     raise SipError("a body that is no SDP", 415)
+
+
+def session_of(message: Message) -> Session | None:
+    """The session that a message describes, None without a body. Raises SipError: 415, or 488 if it is illegible."""
+    text = sdp_of(message)
+    try:
+        return sdp.parse(text) if text is not None else None
+    except SdpError as fault:
+        raise SipError(str(fault), 488) from None
 
 
 def with_place(description: str, place: str, content_id: str, boundary: str) -> tuple[str, bytes]:
@@ -93,3 +106,20 @@ def _digit(text: str) -> str:
     """COMPAT: phones that write * and # as their event numbers, 10 and 11 (RFC 4733 §3.2)."""
     digit = {"10": "*", "11": "#"}.get(text, text.upper())
     return digit if len(digit) == 1 and digit in DIGITS else ""
+
+
+class Description:
+    """What we say of ourselves in one dialog: one o= id, and a version that grows with every change (RFC 3264 §8)."""
+
+    def __init__(self, session_id: str) -> None:
+        self._id = session_id
+        self._version = 0
+        self._last: Session | None = None
+
+    def write(self, session: Session) -> str:
+        """The SDP for an offer or an answer of ours."""
+        own = replace(session, id=self._id, version=0)
+        if self._last is not None and own != self._last:
+            self._version += 1
+        self._last = own
+        return sdp.render(replace(own, version=self._version))

@@ -63,21 +63,21 @@ class Session(Usage):
         for number, repeat in list(self._repeats.items()):
             if now >= repeat.end:
                 del self._repeats[number]
-                self._lost(now)
+                self._lost(now, "no ACK to our 200")
             elif now >= repeat.next:
                 repeat.interval = min(repeat.interval * 2, self.core.timers.t2)
                 repeat.next = now + repeat.interval
                 self.core.transmit(repeat.flow, repeat.response)
         if self._expires is not None and now >= self._expires:
             self._expires = None
-            self._lost(now)
+            self._lost(now, "the session timer ran out")
         self.core.arm(self)
 
-    def _lost(self, now: float) -> None:
+    def _lost(self, now: float, reason: str) -> None:
         """The far side is gone: no ACK, no refresh. The user hears a local 408, the far side gets a BYE."""
         if self.ended or self.dialog is None:
             return
-        self.core.tell(Heard(self, local(self.dialog.request("BYE", self.dialog.local_sequence), 408)))
+        self.core.tell(Heard(self, local(self.dialog.request("BYE", self.dialog.local_sequence), 408, reason)))
         self._repeats.clear()
         self._bye(Headers(), now)
 
@@ -144,7 +144,7 @@ class Session(Usage):
             self._offering -= 1
         if response.status in (408, 481) and not self.ended:
             # RFC 3261 §12.2.1.2: the far side knows nothing of this dialog any more.
-            self._lost(now)
+            self._lost(now, "the far side does not know this call any more")
         if exchange.reported:
             self.core.tell(Finished(exchange, response))
 
@@ -282,6 +282,9 @@ class ClientSession(Session):
         self._invite.reported = False
         return self._invite
 
+    def has_dialog(self, local: str, remote: str) -> bool:
+        return local == self.tag and remote in self._early
+
     def dialog_of(self, tag: str) -> Dialog | None:
         """The dialog with that tag of theirs, early, established or left."""
         return self._early.get(tag)
@@ -307,6 +310,11 @@ class ClientSession(Session):
         ):
             exchange.over = True
             self._concluded(response)
+
+    def may_move(self, exchange: Exchange) -> bool:
+        if exchange is self._invite:  # what rang once does not begin again elsewhere
+            return self._cancel is None and not self._final and not self._early
+        return super().may_move(exchange)
 
     def _progress(self, exchange: Exchange, response: Response, now: float) -> None:
         if self._final:

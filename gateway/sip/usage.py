@@ -18,11 +18,12 @@ from gateway.sip.digest import Authenticator
 from gateway.sip.headers import NameAddr, bracketed
 from gateway.sip.layer import ClientTransaction, Flow, ServerTransaction
 from gateway.sip.message import Headers, Message, Request, Response, respond
+from gateway.sip.targets import Course
 from gateway.sip.transaction import Timers
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY"
-METHODS = frozenset({*ALLOW.split(", "), "REGISTER", "SUBSCRIBE", "MESSAGE", "REFER", "PRACK", "PUBLISH"})
-SUPPORTED = "timer"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY"
+METHODS = frozenset({*ALLOW.split(", "), "REGISTER", "SUBSCRIBE", "MESSAGE", "PRACK", "PUBLISH"})
+SUPPORTED = "timer, replaces, norefersub"
 MAX_OPEN = 16  # unanswered requests inside one dialog
 MAX_CHALLENGES = 3  # 401 and 407 to one request: a proxy, a server, and one stale nonce
 
@@ -38,6 +39,7 @@ class Exchange:
         self.reported = reported  # somebody waits for the outcome
         self.transaction: ClientTransaction | None = None
         self.flow: Flow | None = None
+        self.course: Course | None = None  # the targets that its next hop stands for
         self.dialog: Dialog | None = None
         self.tries = 0
         self.over = False
@@ -127,6 +129,10 @@ class Usage:
     def fire(self, now: float) -> None:
         """The deadline has passed."""
 
+    def has_dialog(self, local: str, remote: str) -> bool:
+        """Whether one of its dialogs, early or not, has these tags."""
+        return self.dialog is not None and self.dialog.key[1:] == (local, remote)
+
     # Asking
 
     def start(self, request: Request, next_hop: str, *, hint: Flow | None = None) -> Exchange:
@@ -173,6 +179,10 @@ class Usage:
         if response.status in (401, 407) and self._try_again(exchange, response, now):
             return
         self.outcome(exchange, response, now)
+
+    def may_move(self, exchange: Exchange) -> bool:
+        """Whether a request that one target failed may go to the next one (RFC 3263 §4.3)."""
+        return not self.ended and not exchange.over
 
     def _try_again(self, exchange: Exchange, response: Response, now: float) -> bool:
         exchange.tries += 1
@@ -298,12 +308,12 @@ def contact(user: str, flow: Flow) -> str:
     return f"<sip:{name}{bracketed(host)}:{port}{transport}>"
 
 
-def local(request: Request, status: int) -> Response:
+def local(request: Request, status: int, reason: str = "") -> Response:
     """A response that no wire brought: 408 for silence, 503 for a dead transport (RFC 3261 §8.1.3.1)."""
     headers = Headers()
     for name in ("From", "To", "Call-ID", "CSeq"):
         headers.add(name, request.headers.get(name) or "")
-    return Response(status, "", headers, local=True)
+    return Response(status, reason, headers, local=True)
 
 
 def user_of(address: NameAddr) -> str:

@@ -7,9 +7,8 @@ import asyncio
 import pytest
 
 from gateway.addresses import SipUri
-from gateway.sip import leg
+from gateway.sip import telephony
 from gateway.sip.application import Application
-from gateway.sip.leg import Account, Credentials, SipSettings, Telephony
 from gateway.sip.message import Headers, Response
 from gateway.sip.registration import (
     FIRST_PAUSE,
@@ -20,6 +19,7 @@ from gateway.sip.registration import (
     Registration,
     granted_seconds,
 )
+from gateway.sip.telephony import Account, Credentials, SipSettings, Telephony
 from tests.sip.wire import Datagrams, answer, field, tag
 
 
@@ -87,12 +87,12 @@ def test_what_a_registrar_grants() -> None:
 
 
 async def test_a_trunk_is_registered_over_the_wire() -> None:
-    telephony = Telephony(
+    room = Telephony(
         Application(), SipSettings("gw.example", ("udp:127.0.0.1:0",)), lambda *_: pytest.fail("a call"), lambda _: None
     )
-    await telephony.start()
+    await room.start()
     async with Datagrams() as registrar:
-        registration = telephony.register(account(f"sip:127.0.0.1:{registrar.port}"))
+        registration = room.register(account(f"sip:127.0.0.1:{registrar.port}"))
         first = await registrar.receive("REGISTER")
         assert first.startswith("REGISTER sip:carrier.example SIP/2.0")
         assert field(first, "Contact").startswith("<sip:romeo@127.0.0.1:")
@@ -109,7 +109,7 @@ async def test_a_trunk_is_registered_over_the_wire() -> None:
         registrar.send(answer(third, 200, extra=f"Contact: {field(third, 'Contact')};expires=7200"))
         while not registration.registered:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0)
-        stopping = asyncio.ensure_future(telephony.stop())
+        stopping = asyncio.ensure_future(room.stop())
         last = await registrar.receive("REGISTER")
         assert (field(last, "Expires"), field(last, "CSeq")) == ("0", "4 REGISTER")
         registrar.send(answer(last, 200))
@@ -117,14 +117,14 @@ async def test_a_trunk_is_registered_over_the_wire() -> None:
 
 
 async def test_a_registrar_that_is_gone_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leg, "GOODBYE", 0.01)
-    telephony = Telephony(
+    monkeypatch.setattr(telephony, "GOODBYE", 0.01)
+    room = Telephony(
         Application(), SipSettings("gw.example", ("udp:127.0.0.1:0",)), lambda *_: pytest.fail("a call"), lambda _: None
     )
-    await telephony.start()
+    await room.start()
     async with Datagrams() as registrar:
-        registration = telephony.register(account(f"sip:127.0.0.1:{registrar.port}"))
+        registration = room.register(account(f"sip:127.0.0.1:{registrar.port}"))
         registrar.send(answer(await registrar.receive("REGISTER"), 200))
         while not registration.registered:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0)
-        await telephony.stop()
+        await room.stop()

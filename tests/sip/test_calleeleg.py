@@ -1,0 +1,180 @@
+"""gateway.sip.calleeleg: calls that we place, on real sockets, seen as call events."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.addresses import SipUri
+from gateway.call.causes import Cause
+from gateway.call.events import Answered, HungUp, Leg, Ringing
+from gateway.sip.calls import OutgoingCall
+from gateway.sip.digest import Credentials
+from tests.sip.house import IMPATIENT, OFFER, House
+from tests.sip.wire import SDP, Caller, Datagrams, answer, body, field, fields, method, status, tag
+
+
+async def test_a_callee_rings_answers_and_hangs_up(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    assert invite.startswith(f"INVITE sip:juliet@127.0.0.1:{peer.port} SIP/2.0")
+    assert field(invite, "From").startswith('"Romeo" <sip:romeo%40home@gw.example>;tag=')
+    assert field(invite, "Contact") == f"<sip:romeo%40home@127.0.0.1:{house.port}>"
+    assert "m=audio 40000" in body(invite)
+    contact = f"Contact: <sip:juliet@127.0.0.1:{peer.port}>"
+    peer.send(answer(invite, 100, to_tag=""))
+    peer.send(answer(invite, 180))
+    peer.send(answer(invite, 180))
+    assert await house.told() == Ringing(1)
+    peer.send(answer(invite, 200, extra=contact, content=SDP))
+    answered = await house.told()
+    assert isinstance(answered, Answered)
+    assert answered.session == OFFER
+    ack = await peer.receive("ACK")
+    caller = Caller("127.0.0.1", peer.port, f"sip:romeo@127.0.0.1:{house.port}")
+    caller.call_id = field(ack, "Call-ID")
+    caller.from_, caller.to = field(ack, "To"), field(ack, "From")
+    peer.send(caller.request("BYE", extra='Reason: Q.850;cause=17;text="busy, \\"really\\""'))
+    assert status(await peer.receive(200)) == 200
+    assert await house.told() == HungUp(Leg.CALLEE, Cause.BUSY, 1, 'busy, "really"', 17)
+
+
+async def test_nothing_rings_on_100(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 100, to_tag=""))
+    peer.send(answer(invite, 486, "Busy Here"))
+    assert await house.told() == HungUp(Leg.CALLEE, Cause.BUSY, 1, "486 Busy Here")
+
+
+async def test_we_hang_up_with_the_reason(house: House, peer: Datagrams) -> None:
+    leg = house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 200, extra=f"Contact: <sip:juliet@127.0.0.1:{peer.port}>", content=SDP))
+    await house.told()
+    leg.hang_up(Cause.MEDIA_LOST, "no packets\r\nX: y")
+    bye = await peer.receive("BYE")
+    assert field(bye, "Reason") == 'Q.850;cause=41;text="no packets  X: y"'
+    leg.hang_up(Cause.NORMAL)
+    peer.send(answer(bye, 200))
+    assert await peer.silent()
+    assert house.reports.empty()
+
+
+async def test_we_cancel_with_the_reason(house: House, peer: Datagrams) -> None:
+    leg = house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 180))
+    assert await house.told() == Ringing(1)
+    leg.hang_up(Cause.ELSEWHERE)
+    cancel = await peer.receive("CANCEL")
+    assert field(cancel, "Reason").startswith('SIP;cause=200;text="Call completed elsewhere", Q.850;cause=26')
+    peer.send(answer(cancel, 200))
+    peer.send(answer(invite, 487))
+    assert method(await peer.receive("ACK")) == "ACK"
+    assert house.reports.empty()
+
+
+async def test_a_leg_hung_up_before_it_dialled_or_sent_stays_silent(house: House, peer: Datagrams) -> None:
+    leg = house.dial(peer.port)
+    leg.hang_up(Cause.CANCELLED)
+    assert await peer.silent()
+    outgoing = OutgoingCall(SipUri.parse(f"sip:juliet@127.0.0.1:{peer.port}"), SipUri.parse("sip:r@gw.example"), "")
+    leg = house.telephony.callee("call-out", 2, outgoing, house.reports.put_nowait)
+    leg.hang_up(Cause.CANCELLED)
+    leg.dial(OFFER)
+    assert await peer.silent()
+    assert house.reports.empty()
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [(302, Cause.FORBIDDEN), (404, Cause.NOT_FOUND), (488, Cause.NO_COMMON_CODEC), (503, Cause.CONGESTION)],
+)
+async def test_refusals(house: House, peer: Datagrams, code: int, cause: Cause) -> None:
+    house.dial(peer.port)
+    peer.send(answer(await peer.receive("INVITE"), code, "Because"))
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert (told.cause, told.text.split(";")[0]) == (cause, f"{code} Because")
+
+
+@pytest.mark.parametrize("house", [IMPATIENT], indirect=True, ids=["impatient"])
+async def test_silence_is_a_timeout(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port)
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.cause is Cause.TIMEOUT
+
+
+async def test_a_refused_connection_and_an_unknown_transport_are_congestion(house: House, peer: Datagrams) -> None:
+    for transport in ("tcp", "tls"):
+        house.dial(peer.port, target=SipUri.parse(f"sip:juliet@127.0.0.1:{peer.port};transport={transport}"))
+        told = await house.told()
+        assert isinstance(told, HungUp)
+        assert told.cause is Cause.CONGESTION
+
+
+@pytest.mark.parametrize("content", ["", "nonsense"])
+async def test_an_answer_that_cannot_be_read_is_acknowledged_and_hung_up(
+    house: House, peer: Datagrams, content: str
+) -> None:
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 200, extra=f"Contact: <sip:juliet@127.0.0.1:{peer.port}>", content=content))
+    assert method(await peer.receive("ACK", "BYE")) == "ACK"
+    assert method(await peer.receive("BYE")) == "BYE"
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.cause is Cause.PROTOCOL
+
+
+async def test_a_challenge_is_answered_once(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port, credentials=Credentials("juliet", "secret"))
+    invite = await peer.receive("INVITE")
+    challenge = 'Proxy-Authenticate: Digest realm="a, \\"b\\"", nonce="n1", algorithm=SHA-256, qop="auth"'
+    peer.send(answer(invite, 407, extra=challenge))
+    assert field(await peer.receive("ACK"), "CSeq") == "1 ACK"
+    second = await peer.receive("INVITE")
+    assert field(second, "CSeq") == "2 INVITE"
+    given = field(second, "Proxy-Authorization")
+    assert given.startswith('Digest username="juliet", realm="a, \\"b\\"", nonce="n1", uri="sip:juliet@127.0.0.1:')
+    assert "nc=00000001" in given
+    assert field(second, "Call-ID") == field(invite, "Call-ID")
+    assert tag(field(second, "To")) == ""
+    peer.send(answer(second, 407, extra=challenge.replace("n1", "n2")))
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.cause is Cause.FORBIDDEN
+    assert "secret" not in repr(house.traced)
+    assert not any("response=" in line.text or "n1" in line.text for line in house.traced)
+
+
+async def test_a_proxy_gets_the_call_with_a_route_when_the_target_is_elsewhere(house: House, peer: Datagrams) -> None:
+    proxy = SipUri.parse(f"sip:127.0.0.1:{peer.port}")
+    house.dial(peer.port, target=SipUri.parse("sip:+12025550123@carrier.example?Subject=x"), proxy=proxy)
+    invite = await peer.receive("INVITE")
+    assert invite.startswith("INVITE sip:+12025550123@carrier.example SIP/2.0")
+    assert field(invite, "Route") == f"<sip:127.0.0.1:{peer.port};lr>"
+
+
+async def test_a_caller_who_wants_privacy_is_in_no_header_that_he_did_not_allow(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port, asserted=SipUri.parse("sip:+12025550100@gw.example"), anonymous=True)
+    invite = await peer.receive("INVITE")
+    assert field(invite, "From").startswith('"Anonymous" <sip:anonymous@anonymous.invalid>;tag=')
+    assert field(invite, "Privacy") == "id"
+    assert field(invite, "P-Asserted-Identity") == "<sip:+12025550100@gw.example>"
+    assert "romeo" not in invite.lower()
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    assert fields(invite, "Privacy") == fields(invite, "P-Asserted-Identity") == []
+
+
+async def test_the_place_of_a_call_goes_along_with_its_description(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port, target=SipUri.parse(f"sip:112@127.0.0.1:{peer.port};transport=udp"), place="<presence/>")
+    invite = await peer.receive("INVITE")
+    content_id = field(invite, "Geolocation").removeprefix("<cid:").removesuffix(">")
+    assert field(invite, "Geolocation-Routing") == "yes"
+    assert fields(invite, "Content-Type")[0].startswith("multipart/mixed;boundary=")
+    assert f"Content-ID: <{content_id}>" in body(invite)
+    assert "<presence/>" in body(invite)
+    assert "m=audio 40000" in body(invite)

@@ -1,0 +1,83 @@
+"""gateway.sip.callerleg: calls that come in, on real sockets, seen as call events."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.addresses import SipUri
+from gateway.call.causes import Cause
+from gateway.call.events import HungUp, Leg
+from gateway.session import sdp
+from tests.sip.house import IMPATIENT, OFFER, House
+from tests.sip.wire import SDP, Datagrams, body, field, fields, method, status, tag
+
+
+async def test_a_caller_is_rung_answered_and_hangs_up(house: House, peer: Datagrams) -> None:
+    caller = peer.caller()
+    caller.from_ = f'"Romeo M." {caller.from_}'
+    routes = "Record-Route: <sip:p2;lr>, <sip:p1;lr>\nP-Asserted-Identity: <sip:+12025550100@carrier.example>"
+    peer.send(caller.request("INVITE", extra=routes, content=SDP))
+    trying = await peer.receive(100)
+    assert tag(field(trying, "To")) == ""
+    incoming, leg = await house.called()
+    assert (incoming.from_name, incoming.from_uri.user, incoming.uri.user) == ("Romeo M.", "romeo", "juliet")
+    assert incoming.asserted == SipUri.parse("sip:+12025550100@carrier.example")
+    assert incoming.source == ("127.0.0.1", peer.port)
+    assert (incoming.protocol, incoming.max_forwards, incoming.session) == ("UDP", 70, OFFER)
+    assert not incoming.anonymous
+    leg.ask()
+    leg.alert()
+    leg.alert()
+    assert tag(field(await peer.receive(180), "To"))
+    leg.answer(OFFER)
+    ok = await peer.receive(200)
+    assert fields(ok, "Record-Route") == ["<sip:p2;lr>, <sip:p1;lr>"]
+    assert field(ok, "Contact") == f"<sip:juliet@127.0.0.1:{house.port}>"
+    answer = sdp.parse(body(ok))
+    assert answer.media == OFFER.media
+    assert answer.id not in ("0", OFFER.id), "each dialog's description has an id of its own"
+    caller.took(ok)
+    peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
+    peer.send(caller.request("BYE"))
+    assert status(await peer.receive(200)) == 200
+    assert await house.told() == HungUp(Leg.CALLER, Cause.NORMAL)
+    labels = [(line.sent, line.label) for line in house.traced]
+    assert labels[:4] == [(False, "INVITE"), (True, "100 Trying"), (True, "180 Ringing"), (True, "200 OK")]
+    assert {line.call for line in house.traced} == {"call-in"}
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"), [(Cause.BUSY, 486), (Cause.DECLINED, 603), (Cause.NORMAL, 480), (Cause.SHUTDOWN, 503)]
+)
+async def test_a_caller_is_refused_with_the_cause(house: House, peer: Datagrams, cause: Cause, code: int) -> None:
+    caller = peer.caller()
+    peer.send(caller.request("INVITE", content=SDP))
+    _, leg = await house.called()
+    leg.hang_up(cause, "so there")
+    leg.hang_up(cause)
+    leg.alert()
+    refused = await peer.receive(code)
+    assert field(refused, "Reason") == f'Q.850;cause={cause.q850};text="so there"'
+    assert house.reports.empty()
+
+
+async def test_a_caller_who_cancels_gets_487(house: House, peer: Datagrams) -> None:
+    caller = peer.caller()
+    peer.send(caller.request("INVITE", content=SDP, branch="z9hG4bKsame"))
+    # At once: the leg hears it although nobody had the time to look at the INVITE yet.
+    peer.send(caller.request("CANCEL", sequence=1, branch="z9hG4bKsame"))
+    assert field(await peer.receive(200), "CSeq") == "1 CANCEL"
+    assert field(await peer.receive(487), "CSeq") == "1 INVITE"
+    assert await house.told() == HungUp(Leg.CALLER, Cause.CANCELLED)
+
+
+@pytest.mark.parametrize("house", [IMPATIENT], indirect=True, ids=["impatient"])
+async def test_a_caller_who_never_acknowledges_is_hung_up(house: House, peer: Datagrams) -> None:
+    caller = peer.caller()
+    peer.send(caller.request("INVITE", content=SDP))
+    _, leg = await house.called()
+    leg.answer(OFFER)
+    assert method(await peer.receive("BYE")) == "BYE"
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.cause is Cause.TIMEOUT
