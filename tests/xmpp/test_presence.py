@@ -6,13 +6,18 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from gateway.xmpp import disco, presence, stanzas
+from gateway import addresses
+from gateway.xmpp import disco, presence, profile, stanzas
 from gateway.xmpp.caps import Entity, Identity
 from gateway.xmpp.presence import Device, Presences
 from gateway.xmpp.shares import SHARES_PER_USER
+from gateway.xmpp.subscriptions import MOST_PER_USER
 
 JULIET = "juliet@shakespeare.lit/balcony"
+BARE = "juliet@shakespeare.lit"
 ROMEO = "romeo%shakespeare.lit@sip.example.com"
+NUMBER = "+12025550123@sip.example.com"
+DOMAIN = "sip.example.com"
 TEMPPRES = "<temppres xmlns='urn:xmpp:temppres:0' reason='media'/>"
 
 
@@ -52,6 +57,15 @@ class Scene:
         stanza = parse(f"<presence from='{user}' to='{to}'{type_} id='p'>{inner}</presence>")
         self.sent = self.presences.receive(stanza, self.now)
         return [told(sent) for sent in self.sent]
+
+    def meets(self, user: str = JULIET, to: str = ROMEO) -> list[str]:
+        return [told(sent) for sent in self.presences.met(user, to)]
+
+    def restarts(self) -> None:
+        """The gateway stops and starts; what was kept of its subscriptions comes back."""
+        rows = {(user, contact): ties for user, contact, ties in self.kept}
+        self.presences = self.begin()
+        self.presences.restore((*pair, ties) for pair, ties in rows.items())
 
     def passes(self, seconds: float) -> list[str]:
         self.now += seconds
@@ -224,10 +238,12 @@ def test_presence_is_not_volunteered_to_strangers_and_servers(scene: Scene, user
 def test_another_gateway_is_not_shown_anything_unasked(scene: Scene) -> None:
     another = Entity((Identity("gateway", "sms"),), frozenset())
     (announced, _), inner = another.caps(), "".join(ET.tostring(c, encoding="unicode") for c in another.info())
-    scene.says(inner=ET.tostring(announced, encoding="unicode"))
+    caps = ET.tostring(announced, encoding="unicode")
+    scene.says(inner=caps)
     (asked,) = (sent for sent in scene.sent if sent.tag == stanzas.IQ)
     assert scene.knows(inner, asked)
-    assert scene.says(to="+12025550123@sip.example.com") == []
+    assert scene.says(inner=caps, to=NUMBER) == []
+    assert scene.meets(to=NUMBER) == []
 
 
 def test_nobody_is_known_to_be_there_after_the_link_was_lost(scene: Scene) -> None:
@@ -268,3 +284,230 @@ def test_a_subscriber_is_not_taken_anything_away_by_a_call(scene: Scene) -> None
 
 def test_the_caller_is_shown_the_constant_resource(scene: Scene) -> None:
     assert [told(sent) for sent in scene.presences.introduce(JULIET, ROMEO)] == [f"caps {ROMEO}/sip -> {JULIET}"]
+
+
+def test_a_device_that_was_shown_the_contact_is_not_shown_it_again(scene: Scene) -> None:
+    assert scene.says() == [f"caps {ROMEO}/sip -> {JULIET}"]
+    assert scene.presences.introduce(JULIET, ROMEO) == []
+    scene.says("unavailable")
+    assert len(scene.presences.introduce(JULIET, ROMEO)) == 1
+
+
+# --- first contact
+
+
+def test_the_first_word_of_a_device_is_answered_once_until_unavailable(scene: Scene) -> None:
+    assert scene.meets() == [f"caps {ROMEO}/sip -> {JULIET}"]
+    assert scene.meets() == []
+    assert scene.says() == []
+    assert scene.meets("juliet@shakespeare.lit/garden") == [f"caps {ROMEO}/sip -> juliet@shakespeare.lit/garden"]
+    scene.says("unavailable")
+    assert scene.meets() == [f"caps {ROMEO}/sip -> {JULIET}"]
+
+
+@pytest.mark.parametrize(
+    ("user", "to"), [(BARE, ROMEO), (JULIET, DOMAIN), ("tybalt@verona.lit/x", ROMEO), ("shakespeare.lit", ROMEO)]
+)
+def test_only_devices_of_our_users_meet_contacts(scene: Scene, user: str, to: str) -> None:
+    assert scene.meets(user, to) == []
+
+
+def test_who_asked_for_presence_is_not_shown_it_twice(scene: Scene) -> None:
+    scene.says(inner=TEMPPRES)
+    assert scene.meets() == []
+    scene.presences.request("nurse@shakespeare.lit", ROMEO, 0.0)
+    assert scene.meets("nurse@shakespeare.lit/x") == []
+
+
+# --- what the dialplan allows
+
+
+def test_no_button_lights_for_a_call_that_would_be_refused(scene: Scene) -> None:
+    scene.refused.add("+12025550123")
+    assert scene.says(to=NUMBER) == [f"mute {NUMBER}/sip -> {JULIET}"]
+    assert scene.says("probe", to=NUMBER) == [f"mute {NUMBER}/sip -> {JULIET}"]
+    assert f"mute {NUMBER}/sip -> {BARE}" in scene.says("subscribe", to=NUMBER, user=BARE)
+    assert scene.meets("nurse@shakespeare.lit/x", NUMBER) == [f"mute {NUMBER}/sip -> nurse@shakespeare.lit/x"]
+    assert scene.says() == [f"caps {ROMEO}/sip -> {JULIET}"]
+
+
+def test_who_asks_for_presence_is_shown_call_caps_whatever_the_dialplan_says(scene: Scene) -> None:
+    scene.refused.add("+12025550123")
+    assert scene.says(inner=TEMPPRES, to=NUMBER) == [f"caps {NUMBER} -> {JULIET}"]
+
+
+def test_a_user_without_a_voice_route_sees_no_telephone_gateway(scene: Scene) -> None:
+    scene.no_voice.add(BARE)
+    assert scene.says(to=DOMAIN) == [f"plain {DOMAIN} -> {JULIET}"]
+    assert scene.says(inner=TEMPPRES, to=DOMAIN) == [f"plain {DOMAIN} -> {JULIET}"]
+    assert scene.says(to=DOMAIN, user="nurse@shakespeare.lit/x") == [f"pstn {DOMAIN} -> nurse@shakespeare.lit/x"]
+
+
+def test_the_dialplan_is_asked_each_time(scene: Scene) -> None:
+    scene.refused.add("+12025550123")
+    assert scene.says("probe", to=NUMBER) == [f"mute {NUMBER}/sip -> {JULIET}"]
+    scene.refused.clear()
+    assert scene.says("probe", to=NUMBER) == [f"caps {NUMBER}/sip -> {JULIET}"]
+
+
+def test_disco_without_a_node_says_what_was_shown(scene: Scene) -> None:
+    sets = scene.presences.sets
+    scene.refused.add("+12025550123")
+    assert scene.presences.known_as(JULIET, NUMBER) is sets.mute
+    assert scene.presences.known_as(JULIET, ROMEO) is sets.contact
+    scene.says(inner=TEMPPRES, to=NUMBER)
+    assert scene.presences.known_as(JULIET, NUMBER) is sets.contact
+    assert scene.presences.known_as("juliet@shakespeare.lit/garden", NUMBER) is sets.mute
+    scene.says("unavailable", to=NUMBER)
+    assert scene.presences.known_as(JULIET, NUMBER) is sets.mute
+    scene.presences.call_began(BARE, NUMBER)
+    assert scene.presences.known_as(JULIET, NUMBER) is sets.contact, "that number is calling him"
+
+
+def test_a_number_that_called_is_mute_again_afterwards(scene: Scene) -> None:
+    scene.refused.add("+12025550123")
+    scene.says("subscribe", to=NUMBER, user=BARE)
+    scene.presences.request(BARE, NUMBER, 0.0)
+    scene.presences.call_began(BARE, NUMBER)
+    assert [told(sent) for sent in scene.presences.call_ended(BARE, NUMBER)] == [f"mute {NUMBER}/sip -> {BARE}"]
+
+
+def test_volunteered_presence_announces_the_picture_and_no_nickname(scene: Scene) -> None:
+    scene.says(to=NUMBER)
+    (sent,) = scene.sent
+    photo = sent.findtext("{vcard-temp:x:update}x/{vcard-temp:x:update}photo")
+    assert photo == profile.profile("+12025550123").picture.sha1
+    assert len(sent) == 3
+
+
+# --- subscriptions
+
+
+def test_our_subscribe_says_the_number_as_people_write_it(scene: Scene) -> None:
+    scene.says("subscribe", user=BARE, to=NUMBER)
+    (asking,) = (sent for sent in scene.sent if sent.get("type") == "subscribe")
+    assert asking.findtext("{http://jabber.org/protocol/nick}nick") == "+1 202-555-0123"
+
+
+def test_both_are_subscribed_when_both_have_said_so(scene: Scene) -> None:
+    assert not scene.presences.subscribed(BARE, ROMEO)
+    scene.says("subscribe", user=BARE)
+    assert not scene.presences.subscribed(BARE, ROMEO)
+    scene.says("subscribed", user=BARE)
+    assert scene.presences.subscribed(BARE, ROMEO)
+    assert scene.presences.subscribed(JULIET, f"{ROMEO}/sip")
+    scene.says("unsubscribed", user=BARE)
+    assert not scene.presences.subscribed(BARE, ROMEO)
+
+
+def test_what_nobody_asked_cannot_be_approved(scene: Scene) -> None:
+    assert scene.says("subscribed", user=BARE) == []
+    assert scene.kept == []
+
+
+def test_a_restart_loses_no_subscription(scene: Scene) -> None:
+    scene.says("subscribe", user=BARE)
+    scene.says("subscribed", user=BARE)
+    scene.says("subscribe", user="nurse@shakespeare.lit")
+    scene.says("unsubscribe", user="nurse@shakespeare.lit")
+    scene.says("subscribe", user="tybalt@verona.lit")
+    assert scene.kept[-1] == ("nurse@shakespeare.lit", ROMEO, "")
+    scene.restarts()
+    assert scene.presences.subscribed(BARE, ROMEO)
+    scene.presences.link_up(scene.now)
+    assert scene.presences.deadline == scene.now
+    assert scene.passes(0.0) == [f"caps {ROMEO}/sip -> {BARE}"]
+    assert scene.presences.deadline is None
+    assert f"subscribe {ROMEO} -> {BARE}" not in scene.says("subscribe", user=BARE), "it was asked before"
+
+
+def test_rows_of_others_domains_are_left_alone(scene: Scene) -> None:
+    scene.presences.restore([(BARE, "romeo@old.example.com", "sees"), ("tybalt@verona.lit", ROMEO, "sees")])
+    scene.presences.link_up(scene.now)
+    assert scene.presences.deadline is None
+
+
+def test_many_subscribers_are_told_little_by_little(scene: Scene) -> None:
+    many = presence.ANNOUNCED_AT_ONCE * 2 + 10
+    scene.presences.restore([(f"u{n}@shakespeare.lit", ROMEO, "sees seen asked") for n in range(many)])
+    scene.presences.link_up(scene.now)
+    told_at: list[int] = []
+    while (due := scene.presences.deadline) is not None:
+        scene.now = due
+        told_at.append(len(scene.presences.tick(due)))
+    assert told_at == [50, 50, 10]
+
+
+def test_nobody_is_told_while_the_link_is_down(scene: Scene) -> None:
+    scene.presences.restore([(BARE, ROMEO, "sees")])
+    scene.presences.link_up(scene.now)
+    scene.presences.link_lost()
+    assert scene.presences.deadline is None
+    assert scene.passes(1.0) == []
+
+
+def test_who_left_meanwhile_is_not_told(scene: Scene) -> None:
+    scene.presences.restore([(BARE, ROMEO, "sees")])
+    scene.presences.link_up(scene.now)
+    scene.says("unsubscribe", user=BARE)
+    assert scene.passes(1.0) == []
+
+
+def test_everybody_is_told_once_that_we_go(scene: Scene) -> None:
+    scene.says("subscribe", user=BARE)
+    scene.says()
+    scene.says(user="nurse@shakespeare.lit/x")
+    scene.says(inner=TEMPPRES, user="tybalt@verona.lit/x")
+    assert [told(sent) for sent in scene.presences.farewell()] == [
+        f"unavailable {ROMEO}/sip -> {BARE}",
+        f"unavailable {ROMEO}/sip -> nurse@shakespeare.lit/x",
+        f"unavailable {ROMEO} -> tybalt@verona.lit/x",
+    ]
+
+
+def test_a_probe_restores_what_we_have_lost(scene: Scene) -> None:
+    scene.says("probe")
+    assert scene.kept == [(BARE, ROMEO, "sees")]
+
+
+def test_a_user_without_room_for_more_is_told_so(scene: Scene) -> None:
+    for n in range(MOST_PER_USER):
+        scene.says("subscribe", user=BARE, to=f"+1202555{n:04}@sip.example.com")
+    assert scene.says("subscribe", user=BARE) == [f"unsubscribed {ROMEO} -> {BARE}"]
+    assert scene.ignored == ["too many subscriptions"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "counted"), [("error", ["presence error"]), ("nonsense", ["presence type"]), ("subscribed", [])]
+)
+def test_what_is_ignored_is_counted(scene: Scene, kind: str, counted: list[str]) -> None:
+    assert scene.says(kind) == []
+    assert scene.ignored == counted
+
+
+def test_digits_of_other_scripts_are_no_number(scene: Scene) -> None:
+    mappable = Presences(DOMAIN, ("shakespeare.lit",), addresses.mappable)
+    stanza = parse(f"<presence from='{JULIET}' to='+\u0661\u0662\u0663@{DOMAIN}'>{TEMPPRES}</presence>")
+    (answer,) = mappable.receive(stanza, 0.0)
+    condition = stanzas.condition(answer)
+    assert condition.name == "jid-malformed"
+    assert "its digits are not 0 to 9" in condition.text
+
+
+# --- registration
+
+
+def test_a_registered_user_sees_the_domain_and_is_told_when_it_comes(scene: Scene) -> None:
+    followed = scene.presences.register(JULIET, DOMAIN)
+    assert followed is not None
+    assert [told(sent) for sent in followed] == [f"subscribe {DOMAIN} -> {BARE}", f"pstn {DOMAIN} -> {JULIET}"]
+    assert scene.presences.registered(BARE)
+    scene.restarts()
+    assert scene.presences.registered(BARE)
+    scene.presences.link_up(scene.now)
+    assert scene.passes(0.0) == [f"pstn {DOMAIN} -> {BARE}"]
+    assert [told(sent) for sent in scene.presences.unregister(JULIET, DOMAIN)] == [
+        f"{kind} {DOMAIN} -> {BARE}" for kind in ("unsubscribe", "unsubscribed", "unavailable")
+    ]
+    assert not scene.presences.registered(BARE)
+    assert scene.kept[-1] == (BARE, DOMAIN, "")
