@@ -1,0 +1,268 @@
+"""Calls as Dino makes and takes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.session.model import Candidate
+from tests.clients.dino import Dino
+from tests.clients.home import Home
+from tests.scenarios.clock import jumping
+from tests.scenarios.scene import DOMAIN, NUMBER, Scene
+from tests.support import phone_session
+
+CONTACT = f"{NUMBER}@{DOMAIN}"
+OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    async with Scene() as made:
+        with jumping():
+            yield made
+
+
+@pytest.fixture
+def home(scene: Scene) -> Home:
+    """Juliet's server; the number has been in her roster for long."""
+    made = Home(scene)
+    made.knows(CONTACT)
+    return made
+
+
+async def talking(scene: Scene, dino: Dino) -> None:
+    """She called and the phone answered."""
+    await dino.hears("presence")
+    dino.call(CONTACT)
+    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
+    await scene.phone.hears("ACK")
+    await dino.until("connected")
+
+
+# Calling
+
+
+async def test_a_dino_user_calls_a_number_that_she_sees(scene: Scene, home: Home) -> None:
+    dino = Dino(home)
+    await dino.hears("presence")
+    dino.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 180)
+    await dino.hears("message ringing")
+    scene.phone.answers(invite, 200, phone_session())
+    await dino.until("connected")
+    dino.hang_up()
+    await scene.phone.hears("BYE")
+    assert (await scene.over()).by == "caller"
+    assert dino.sees == ["calling", "connected", "ended"]  # it has no sight for a Jingle message that rings
+    assert dino.complaints == []
+
+
+async def test_a_dino_that_never_saw_the_number_sends_nothing_until_it_does(scene: Scene) -> None:
+    home = Home(scene)
+    dino = Dino(home)
+    dino.call(CONTACT)
+    home.adds(CONTACT)
+    await dino.hears("presence")
+    assert scene.phone.heard == []
+    assert dino.sees == ["calling"]
+    dino.hang_up()
+    dino.call(CONTACT)
+    await scene.phone.hears("INVITE")
+    dino.hang_up()
+    assert (await scene.over()).cause == "cancelled"
+
+
+async def test_a_dino_that_was_restarted_remembers_that_the_number_takes_proposals(scene: Scene, home: Home) -> None:
+    dino = Dino(home)
+    await talking(scene, dino)
+    dino.hang_up()
+    await scene.over()
+    dino.presences.clear()
+    dino.call(CONTACT)
+    await scene.phone.hears("INVITE")
+    dino.hang_up()
+    assert (await scene.over()).cause == "cancelled"
+
+
+async def test_a_number_that_the_dialplan_refuses_is_declined_at_once(scene: Scene) -> None:
+    home = Home(scene)
+    home.knows(f"+19005550123@{DOMAIN}")
+    dino = Dino(home)
+    dino._knew_jmi.add(f"+19005550123@{DOMAIN}")  # from a time when it was allowed
+    dino.call(f"+19005550123@{DOMAIN}")
+    await dino.until("ended: declined")
+    assert (await scene.over()).cause == "forbidden"
+
+
+@pytest.mark.parametrize("status", [486, 480, 404, 503, 603])
+async def test_a_phone_that_does_not_answer_is_declined_whatever_its_reason(
+    scene: Scene, home: Home, status: int
+) -> None:
+    dino = Dino(home)
+    await dino.hears("presence")
+    dino.call(CONTACT)
+    scene.phone.answers(await scene.phone.hears("INVITE"), status)
+    await dino.until("ended: declined")
+    await scene.over()
+
+
+async def test_a_dino_user_gives_up_while_it_rings(scene: Scene, home: Home) -> None:
+    dino = Dino(home)
+    await dino.hears("presence")
+    dino.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 180)
+    await dino.hears("message ringing")
+    dino.hang_up()
+    await scene.phone.hears("CANCEL")
+    scene.phone.answers(invite, 487)
+    assert (await scene.over()).cause == "cancelled"
+
+
+async def test_a_phone_that_hangs_up_is_seen_to(scene: Scene, home: Home) -> None:
+    dino = Dino(home)
+    await dino.hears("presence")
+    dino.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 200, phone_session())
+    await dino.until("connected")
+    scene.phone.hangs_up(invite)
+    await dino.until("ended: by the other side")
+    assert (await scene.over()).by == "callee"
+
+
+async def test_a_video_call_goes_on_with_its_audio_alone(scene: Scene, home: Home) -> None:
+    """Without BUNDLE the video has an ICE session of its own, whose candidates must not reach the audio's."""
+    dino = Dino(home)
+    await dino.hears("presence")
+    dino.call(CONTACT, video=True)
+    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
+    await dino.until("connected")
+    told = [c for what, _, *facts in scene.engine.asked if what == "candidates" for c in _candidates(facts)]
+    assert len(told) <= 2  # one for each of the audio's components
+    assert dino.complaints == []
+    dino.hang_up()
+    await scene.over()
+
+
+def _candidates(facts: list[object]) -> list[Candidate]:
+    return [c for fact in facts if isinstance(fact, tuple) for c in fact if isinstance(c, Candidate)]
+
+
+# In the call
+
+
+async def test_a_camera_turned_on_in_the_call_is_refused_and_the_call_goes_on(scene: Scene, home: Home) -> None:
+    """Dino answers content-reject with an error, which is no reason to end anything."""
+    dino = Dino(home)
+    await talking(scene, dino)
+    dino.turns_camera_on()
+    await dino.hears("iq content-reject")
+    dino.mute()
+    await dino.until("connected")
+    assert dino.state == "talking"
+    assert "BYE" not in scene.phone.heard
+    dino.hang_up()
+    assert (await scene.over()).cause == "normal"
+
+
+# Being called
+
+
+async def test_a_dino_rings_without_a_word_and_the_phone_hears_ringing_all_the_same(scene: Scene, home: Home) -> None:
+    dino = Dino(home)
+    scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    await scene.phone.hears_back("180 Ringing")
+    dino.answer()
+    ok = await scene.phone.hears_back("200 OK")
+    scene.phone.confirms(ok)
+    await dino.until("connected")
+    dino.hang_up()
+    await scene.phone.hears("BYE")
+    assert (await scene.over()).by == "callee"
+    assert dino.complaints == []
+
+
+async def test_a_phone_that_hangs_up_on_an_answered_call_is_seen_to(scene: Scene, home: Home) -> None:
+    dino = Dino(home)
+    scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    dino.answer()
+    ok = await scene.phone.hears_back("200 OK")
+    scene.phone.confirms(ok)
+    await dino.until("connected")
+    scene.phone.hangs_up(ok)
+    await dino.until("ended: by the other side")
+    assert (await scene.over()).by == "caller"
+
+
+async def test_a_call_that_a_dino_user_declines_is_busy(scene: Scene, home: Home) -> None:
+    dino = Dino(home)
+    scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    dino.decline()
+    await scene.phone.hears_back("486 Busy Here")
+    await scene.over()
+
+
+async def test_a_phone_that_gives_up_stops_the_ringing(scene: Scene, home: Home) -> None:
+    dino = Dino(home)
+    invite = scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    await scene.phone.hears_back("180 Ringing")
+    scene.phone.cancels(invite)
+    await dino.until("ended: missed")
+    assert (await scene.over()).cause == "cancelled"
+
+
+async def test_a_dino_that_nobody_looks_at_stops_ringing_when_the_gateway_says_so(scene: Scene, home: Home) -> None:
+    """It has no timer of its own."""
+    dino = Dino(home)
+    scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    await dino.until("ended: missed")
+    await scene.phone.hears_back("480 Temporarily Unavailable")
+    assert (await scene.over()).cause == "no-answer"
+
+
+async def test_the_other_dino_stops_ringing_when_one_answers(scene: Scene, home: Home) -> None:
+    balcony, chamber = Dino(home, "balcony"), Dino(home, "chamber")
+    scene.phone.calls(OUR_NUMBER)
+    await balcony.until("incoming")
+    await chamber.until("incoming")
+    chamber.answer()
+    await balcony.until("answered elsewhere")
+    ok = await scene.phone.hears_back("200 OK")
+    scene.phone.confirms(ok)
+    await chamber.until("connected")
+    chamber.hang_up()
+    await scene.over()
+    assert balcony.sees == ["incoming", "answered elsewhere"]
+
+
+async def test_the_other_dino_stops_ringing_when_one_declines(scene: Scene, home: Home) -> None:
+    balcony, chamber = Dino(home, "balcony"), Dino(home, "chamber")
+    scene.phone.calls(OUR_NUMBER)
+    await balcony.until("incoming")
+    await chamber.until("incoming")
+    chamber.decline()
+    await balcony.until("ended: declined")
+    await scene.phone.hears_back("486 Busy Here")
+    await scene.over()
+
+
+async def test_a_dino_user_who_answers_and_hangs_up_at_once_leaves_no_call_behind(scene: Scene, home: Home) -> None:
+    """It says nothing then (call_state.vala:171), and takes the session for a call of its own, which rings."""
+    dino = Dino(home)
+    scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    dino.answer()
+    dino.hang_up()
+    await dino.hears("iq session-terminate")
+    await scene.phone.hears_back("480 Temporarily Unavailable")
+    await scene.over()
+    assert dino.state == "ended"
