@@ -1,176 +1,119 @@
-"""Service discovery and entity capabilities."""
+"""The four sets that the gateway announces, and what people write for an address."""
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-
 import pytest
 
-from gateway.xmpp import disco, stanzas
-from gateway.xmpp.disco import Entity, Identity
+from gateway.xmpp import caps, disco, stanzas
+from gateway.xmpp.caps import Entity
+
+# What each client looks at before it shows a call button, or sends a call.
+CONVERSATIONS = {
+    "urn:xmpp:jingle:1",
+    "urn:xmpp:jingle:transports:ice-udp:1",
+    "urn:xmpp:jingle:apps:rtp:1",
+    "urn:xmpp:jingle:apps:dtls:0",
+    "urn:xmpp:jingle:apps:rtp:audio",
+    "urn:xmpp:jingle-message:0",
+}
+PAGE = CONVERSATIONS | {
+    "http://jabber.org/protocol/disco#info",
+    "http://jabber.org/protocol/caps",
+    "urn:xmpp:jingle:apps:rtp:info:1",
+    "urn:xmpp:jingle:apps:grouping:0",
+    "urn:xmpp:jingle:dtmf:0",
+    "urn:xmpp:receipts",
+    "urn:xmpp:ping",
+    *stanzas.TEMPPRES,
+}
 
 
-def parse(text: str) -> ET.Element:
-    return ET.fromstring(f"<stream xmlns='jabber:component:accept'>{text}</stream>")[0]
-
-
-# XEP-0115 §5.2 and §5.3, the two examples.
-SIMPLE = """<query xmlns='http://jabber.org/protocol/disco#info' node='http://code.google.com/p/exodus#QgayPKawpkPSDYmwT/WM94uAlu0='>
- <identity category='client' name='Exodus 0.9.1' type='pc'/>
- <feature var='http://jabber.org/protocol/caps'/><feature var='http://jabber.org/protocol/disco#info'/>
- <feature var='http://jabber.org/protocol/disco#items'/><feature var='http://jabber.org/protocol/muc'/></query>"""
-COMPLEX = """<query xmlns='http://jabber.org/protocol/disco#info' node='http://psi-im.org#q07IKJEyjvHSyhy//CH0CxmKi8w='>
- <identity xml:lang='en' category='client' name='Psi 0.11' type='pc'/>
- <identity xml:lang='el' category='client' name='Ψ 0.11' type='pc'/>
- <feature var='http://jabber.org/protocol/caps'/><feature var='http://jabber.org/protocol/disco#info'/>
- <feature var='http://jabber.org/protocol/disco#items'/><feature var='http://jabber.org/protocol/muc'/>
- <x xmlns='jabber:x:data' type='result'>
-  <field var='FORM_TYPE' type='hidden'><value>urn:xmpp:dataforms:softwareinfo</value></field>
-  <field var='ip_version' type='text-multi'><value>ipv4</value><value>ipv6</value></field>
-  <field var='os'><value>Mac</value></field><field var='os_version'><value>10.5.1</value></field>
-  <field var='software'><value>Psi</value></field>
-  <field var='software_version'><value>0.11</value></field></x></query>"""
-
-
-@pytest.mark.parametrize(
-    ("query", "ver"), [(SIMPLE, "QgayPKawpkPSDYmwT/WM94uAlu0="), (COMPLEX, "q07IKJEyjvHSyhy//CH0CxmKi8w=")]
-)
-def test_xep0115_examples_are_proven(query: str, ver: str) -> None:
-    assert disco.proves(ET.fromstring(query), "sha-1", ver)
-
-
-def test_another_answer_proves_nothing() -> None:
-    assert not disco.proves(ET.fromstring(SIMPLE), "sha-1", "q07IKJEyjvHSyhy//CH0CxmKi8w=")
-    assert not disco.proves(ET.fromstring(SIMPLE), "md5", "QgayPKawpkPSDYmwT/WM94uAlu0=")
-
-
-@pytest.mark.parametrize("entity", [disco.CONTACT, disco.DOMAIN])
-def test_what_we_announce_is_proven_by_what_we_answer(entity: Entity) -> None:
-    caps = entity.caps()
-    node = f"{caps.get('node')}#{caps.get('ver')}"
-    assert disco.proves(entity.info(node), caps.get("hash", ""), caps.get("ver", ""))
-    assert entity.info(node).get("node") == node
+def kinds(entity: Entity) -> list[str]:
+    return [f"{i.category}/{i.type}" for i in entity.identities]
 
 
 def test_a_contact_can_be_called_by_every_client() -> None:
-    assert disco.abilities(disco.CONTACT) == disco.Abilities(jmi=True, direct=True)
+    assert disco.CONTACT.features >= PAGE
+    assert kinds(disco.CONTACT) == ["client/phone"]
     assert "urn:xmpp:jingle:apps:rtp:video" not in disco.CONTACT.features
-    assert [(i.category, i.type) for i in disco.CONTACT.identities] == [("client", "phone")]
+    assert "http://jabber.org/protocol/chatstates" not in disco.CONTACT.features, "there is no text yet"
 
 
-def test_the_domain_is_a_telephone_gateway() -> None:
-    assert [(i.category, i.type) for i in disco.DOMAIN.identities] == [("gateway", "pstn")]
-    assert disco.abilities(disco.DOMAIN).gateway
+def test_a_contact_that_may_not_be_called_has_no_call_feature() -> None:
+    mute = disco.SETS.mute
+    assert kinds(mute) == ["client/phone"]
+    assert not any("jingle" in feature for feature in mute.features)
+    assert caps.abilities(mute) == caps.Abilities()
+    assert mute.features < disco.CONTACT.features
 
 
-def test_a_client_without_dtls_cannot_be_asked_directly() -> None:
-    features = disco.CONTACT.features - {disco.DTLS, stanzas.JMI}
-    assert disco.abilities(Entity((Identity("client", "pc"),), features)) == disco.Abilities()
+def test_the_domain_is_a_telephone_gateway_and_for_some_users_none() -> None:
+    assert kinds(disco.SETS.gateway) == ["gateway/pstn", "gateway/simple"]
+    assert kinds(disco.SETS.plain) == ["gateway/simple"]
+    assert disco.SETS.gateway.features == disco.SETS.plain.features
+    assert {"jabber:iq:gateway", "jabber:iq:register"} <= disco.DOMAIN.features
 
 
-def test_a_huge_answer_is_cut() -> None:
-    features = "".join(f"<feature var='f{n}'/>" for n in range(2000))
-    query = ET.fromstring(f"<query xmlns='http://jabber.org/protocol/disco#info'>{features}</query>")
-    assert len(disco.read_info(query).features) == 500
+def test_the_four_sets_have_four_hashes() -> None:
+    sets = disco.SETS
+    every = (sets.contact, sets.mute, sets.gateway, sets.plain)
+    assert len({entity.ver for entity in every}) == 4
+    for of_contact, entity in ((True, sets.contact), (True, sets.mute), (False, sets.gateway), (False, sets.plain)):
+        for node in entity.nodes:
+            assert sets.asked(node, of_contact=of_contact) is entity
+            assert sets.asked(node, of_contact=not of_contact) is None
 
 
-ROMEO = "romeo%shakespeare.lit@sip.example.com"
-VER = f"{disco.NODE}#{disco.CONTACT.ver}"
+@pytest.mark.parametrize("node", [caps.NODE, f"{caps.NODE}#", "http://elsewhere#x", "urn:xmpp:caps#sha-256.x"])
+def test_no_other_node_stands_for_anything(node: str) -> None:
+    assert disco.SETS.asked(node, of_contact=True) is None
 
 
-def ask(to: str, child: str, kind: str = "get") -> ET.Element:
-    request = parse(f"<iq type='{kind}' id='1' from='juliet@shakespeare.lit/balcony' to='{to}'>{child}</iq>")
-    return disco.answer(request, request[0], lambda local: local != "a%%b", "1.0")
+def test_candidates_all_at_once_are_asked_for_by_the_operator_alone() -> None:
+    assert "urn:ietf:rfc:3264" not in disco.CONTACT.features
+    switched = disco.sets(inline_candidates=True)
+    assert switched.contact.features - disco.CONTACT.features == {"urn:ietf:rfc:3264"}
+    assert switched.mute.features == disco.SETS.mute.features
 
 
-def info(node: str | None = None) -> str:
-    return f"<query xmlns='http://jabber.org/protocol/disco#info'{f' node={node!r}' if node is not None else ''}/>"
-
-
-@pytest.mark.parametrize("to", [ROMEO, f"{ROMEO}/sip", f"{ROMEO}/any"])
-@pytest.mark.parametrize("node", [None, "", VER])
-def test_a_contact_tells_its_features_with_and_without_node(to: str, node: str | None) -> None:
-    answer = ask(to, info(node))
-    assert answer.get("type") == "result"
-    assert answer.get("from") == to
-    assert answer[0].get("node") == node
-    assert disco.read_info(answer[0]).features == disco.CONTACT.features
-
-
-@pytest.mark.parametrize("to", [ROMEO, "sip.example.com"])
-@pytest.mark.parametrize("node", [f"{disco.NODE}#other", "http://elsewhere#x", disco.NODE])
-def test_a_foreign_node_is_not_found(to: str, node: str) -> None:
-    assert stanzas.condition(ask(to, info(node))).name == "item-not-found"
-
-
-def test_each_entity_knows_its_own_ver_only() -> None:
-    assert stanzas.condition(ask("sip.example.com", info(VER))).name == "item-not-found"
-    assert ask("sip.example.com", info(f"{disco.NODE}#{disco.DOMAIN.ver}")).get("type") == "result"
-
-
-def test_an_address_that_cannot_be_mapped_is_an_error() -> None:
-    assert stanzas.condition(ask("a%%b@sip.example.com", info())).name == "jid-malformed"
-
-
-@pytest.mark.parametrize("to", [ROMEO, "sip.example.com"])
-def test_there_are_no_items(to: str) -> None:
-    answer = ask(to, "<query xmlns='http://jabber.org/protocol/disco#items'/>")
-    assert (answer.get("type"), len(answer[0])) == ("result", 0)
-    commands = f"<query xmlns='http://jabber.org/protocol/disco#items' node='{disco.COMMANDS}'/>"
-    assert ask(to, commands)[0].get("node") == disco.COMMANDS
-    other = "<query xmlns='http://jabber.org/protocol/disco#items' node='x'/>"
-    assert stanzas.condition(ask(to, other)).name == "item-not-found"
-
-
-def test_ping_and_version_are_answered() -> None:
-    pong = ask(ROMEO, "<ping xmlns='urn:xmpp:ping'/>")
-    assert (pong.get("type"), len(pong)) == ("result", 0)
-    version = ask("sip.example.com", "<query xmlns='jabber:iq:version'/>")
-    assert [child.text for child in version[0]] == ["xmpp-sip-gateway", "1.0"]
-
-
-@pytest.mark.parametrize("kind", ["get", "set"])
-def test_what_nobody_knows_is_unavailable(kind: str) -> None:
-    assert stanzas.condition(ask(ROMEO, "<vCard xmlns='vcard-temp'/>", kind)).name == "service-unavailable"
-    assert stanzas.condition(ask(ROMEO, "<query xmlns='jabber:iq:gateway'/>", kind)).name == "service-unavailable"
+def test_only_the_node_of_commands_has_items_beside_the_domains_own() -> None:
+    assert disco.has_items(None)
+    assert disco.has_items("")
+    assert disco.has_items(disco.COMMANDS)
+    assert not disco.has_items("x")
 
 
 @pytest.mark.parametrize(
-    ("written", "jid"),
+    ("name", "condition", "text"),
+    [
+        ("a%%b", "jid-malformed", "not a user"),
+        ("a\\40", "jid-malformed", "not a host name"),
+        ("+1", "jid-malformed", "not an international number"),
+        ("1" * 40, "jid-malformed", "more than 32 digits"),
+        ("12", "jid-malformed", "no address"),
+        ("+1\u0662\u0660\u0662", "jid-malformed", "its digits are not 0 to 9"),
+        ("\u0967\u0968\u0969", "jid-malformed", "its digits are not 0 to 9"),
+        ("nobody", "item-not-found", "no such contact"),
+    ],
+)
+def test_an_error_says_whether_the_address_is_bad_or_unknown(name: str, condition: str, text: str) -> None:
+    said, words = disco.complaint(name)
+    assert said == condition
+    assert text in words
+
+
+@pytest.mark.parametrize(
+    ("written", "local"),
     [
         ("(202) 555-0123", "2025550123"),
         ("+1 202 555 0123", "+12025550123"),
         ("tel:+12025550123", "+12025550123"),
         ("sip:Romeo@shakespeare.lit", "romeo%shakespeare.lit"),
         ("echo", "echo"),
+        ("a b@c", ""),
+        ("@host", ""),
+        ("", ""),
     ],
 )
-def test_the_gateway_turns_what_people_write_into_a_jid(written: str, jid: str) -> None:
-    answer = ask("sip.example.com", f"<query xmlns='jabber:iq:gateway'><prompt>{written}</prompt></query>", "set")
-    assert [(child.tag.partition("}")[2], child.text) for child in answer[0]] == [
-        ("jid", f"{jid}@sip.example.com"),
-        ("prompt", f"{jid}@sip.example.com"),
-    ]
-    prompt = ask("sip.example.com", "<query xmlns='jabber:iq:gateway'/>")
-    assert [child.tag.partition("}")[2] for child in prompt[0]] == ["desc", "prompt"]
-
-
-@pytest.mark.parametrize("written", ["", "a b@c", "@host", "a%%b"])
-def test_what_cannot_be_an_address_has_no_jid(written: str) -> None:
-    answer = ask("sip.example.com", f"<query xmlns='jabber:iq:gateway'><prompt>{written}</prompt></query>", "set")
-    assert stanzas.condition(answer).name == "item-not-found"
-
-
-@pytest.mark.parametrize(
-    ("name", "condition"),
-    [
-        ("a%%b", "jid-malformed"),
-        ("a\\40", "jid-malformed"),
-        ("+1", "jid-malformed"),
-        ("0012", "jid-malformed"),
-        ("12", "jid-malformed"),
-        ("nobody", "item-not-found"),
-    ],
-)
-def test_an_error_says_whether_the_address_is_bad_or_unknown(name: str, condition: str) -> None:
-    assert disco.complaint(name) == condition
+def test_what_people_write_becomes_a_local_part(written: str, local: str) -> None:
+    assert disco.local_of(written) == local
