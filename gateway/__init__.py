@@ -3,7 +3,8 @@
 One call's way, from a user who presses call to a phone that rings:
 
     xmpp/component.py    takes the stanza from the server (XEP-0114); the only file that knows slixmpp
-    xmpp/router.py       whose stanza is it: presence, disco, a session; limits, and what happens while the link is down
+    xmpp/router.py       whose stanza is it: presence, disco, a call; limits
+    xmpp/calls.py        which leg is it for, and what happens while the link is down (xmpp/outbox.py)
     xmpp/caller.py       is this legal now? A user who calls: JMI (XEP-0353), then a Jingle session (xmpp/session.py)
     session/jingle.py    reads what the user offers into session/model.py, the one model behind Jingle and SDP
     switchboard.py       gives the call a line (line.py): a machine, a bridge, two legs, one timer

@@ -31,7 +31,7 @@ from gateway.session.model import Session
 from gateway.xmpp import session as machine
 from gateway.xmpp import stanzas
 from gateway.xmpp.presence import Device
-from gateway.xmpp.session import Accepted, Ended, JingleSession, LegOutput, RequestPresence, Rings, Send
+from gateway.xmpp.session import Accepted, Ended, Ignored, JingleSession, LegOutput, RequestPresence, Rings, Send
 
 SILENCE = 2.0  # seconds after which a device that is there counts as ringing
 ACCEPT_WITHIN = 20.0  # seconds from proceed to session-accept
@@ -84,6 +84,10 @@ class CalleeLeg:
         chosen = () if self._chosen is None else (self._chosen.sid,)
         return (self.sid, *self._direct, *chosen)
 
+    def talks_with(self, device: str) -> bool:
+        """Whether the call is up, with this device."""
+        return self.state is State.TALKING and self._chosen is not None and device == self._chosen.theirs
+
     # --- what the call does (LegControl)
 
     def dial(self, offer: Session, devices: tuple[Device, ...], now: float) -> list[LegOutput]:
@@ -116,6 +120,21 @@ class CalleeLeg:
                 sent.append(self._jmi("finish", self._chosen.theirs, reason))
         return [*sent, *self._retract(reason), *self._close()]
 
+    def overruled(self) -> list[LegOutput]:
+        """The user calls this very contact at this moment, and his call has the lower sid (XEP-0353 §4.1).
+
+        His device waits for us to take its call and does not ring for ours (Conversations, Monal). Ours gets out of the
+        way, so that the contact is not busy with calling.
+        """
+        if self.state is not State.ASKING:
+            return []
+        sent: list[LegOutput] = []
+        if self._proposed:
+            self._proposed = False
+            reason = spelling.Reason("expired", "Tie-Break")
+            sent.append(Send(stanzas.jmi("retract", self.sid, self.user, self._voice, reason=reason, tie=True)))
+        return [*sent, *self._over(Cause.BUSY, "the user calls this contact")]
+
     # --- what the user's devices do
 
     def seen(self, device: Device) -> list[LegOutput]:
@@ -144,16 +163,17 @@ class CalleeLeg:
                 return self._rejected(spoken.reason, now)
             case _:
                 # finish and retract belong to sessions, which end by session-terminate
-                return []
+                return [Ignored(f"JMI {spoken.kind} out of order")]
 
     def receipt(self, of: str) -> list[LegOutput]:
         """A device got the propose. It counts as ringing: the devices that send no `ringing` ring when they have it."""
-        return self._ringing() if of == f"jm-propose-{self.sid}" else []
+        return self._ringing() if of == f"jm-propose-{self.sid}" else [Ignored("receipt of nothing")]
 
-    def bounced(self, error: ET.Element) -> list[LegOutput]:
-        """The propose came back, not from a single device but from the server."""
-        if not self._proposed or stanzas.resource(error.get("from", "")) or self.state is not State.ASKING:
-            return []
+    def bounced(self, kind: str, error: ET.Element, now: float) -> list[LegOutput]:
+        """A Jingle message of ours came back. Of the propose: not from a single device but from the server?"""
+        of_all = kind == "propose" and not stanzas.resource(error.get("from", ""))
+        if not of_all or not self._proposed or self.state is not State.ASKING:
+            return [Ignored("JMI error")]
         said = stanzas.condition(error)
         self._proposed = False
         self._worst = (machine.unreachable(said), said.text or said.name)
@@ -171,9 +191,9 @@ class CalleeLeg:
         for session in (*self._direct.values(), *(() if self._chosen is None else (self._chosen,))):
             if session.theirs == reply.get("from", ""):
                 outputs = session.answered(reply, now)
-                if outputs:
+                if outputs != [Ignored("reply to nothing")]:
                     return self._translated(session, outputs)
-        return []
+        return [Ignored("reply to nothing")]
 
     def departed(self, device: str, now: float) -> list[LegOutput]:
         """A device is unavailable."""
@@ -320,7 +340,7 @@ class CalleeLeg:
                     # All devices were made one offer: only the candidates of the one that answers may reach its media.
                     kept = self._kept.setdefault(session.sid, [])
                     kept += [output] if len(kept) < MOST_KEPT else []
-                case Send() | Notice():
+                case Send() | Ignored() | Notice():
                     told.append(output)
         return told
 

@@ -27,7 +27,7 @@ from gateway.session import jingle as spelling
 from gateway.session.model import Session
 from gateway.xmpp import session as machine
 from gateway.xmpp import stanzas
-from gateway.xmpp.session import Ended, Introduce, JingleSession, LegOutput, Send
+from gateway.xmpp.session import Ended, Ignored, Introduce, JingleSession, LegOutput, Send
 
 JOIN_WITHIN = 20.0  # seconds from proceed to session-initiate
 LEAVING_LASTS = 20.0  # seconds in which a crossing session-initiate is still understood
@@ -57,7 +57,9 @@ class State(enum.Enum):
 class CallerLeg:
     """Made by `proposed` or `initiated`. `user` is the caller's full JID, `contact` the JID he called, `voice` ours."""
 
-    def __init__(self, user: str, contact: str, voice: str, sid: str, prefix: str) -> None:
+    def __init__(
+        self, user: str, contact: str, voice: str, sid: str, prefix: str, ring_by: float | None = None
+    ) -> None:
         self.user = user
         self.contact = stanzas.bare(contact)
         self.sid = sid
@@ -72,13 +74,15 @@ class CallerLeg:
         self._rang = False
         self._introduced = False
         self._until: float | None = None
+        self._ring_by = ring_by
         self._farewell = (Cause.CANCELLED, "")
 
     @classmethod
-    def proposed(cls, stanza: ET.Element, voice: str, prefix: str) -> CallerLeg:
+    def proposed(cls, stanza: ET.Element, voice: str, prefix: str, ring_by: float | None = None) -> CallerLeg:
+        """A call by JMI; `ring_by` is when he is told that it rings whether it does or not, see `tick`."""
         spoken = stanzas.jmi_of(stanza)
         sid = "" if spoken is None else spoken.sid
-        leg = cls(stanza.get("from", ""), stanza.get("to", ""), voice, sid, prefix)
+        leg = cls(stanza.get("from", ""), stanza.get("to", ""), voice, sid, prefix, ring_by)
         leg._propose = stanza
         return leg
 
@@ -95,7 +99,12 @@ class CallerLeg:
     @property
     def deadline(self) -> float | None:
         theirs = self.session.deadline if self.session else None
-        return min((at for at in (self._until, theirs) if at is not None), default=None)
+        waits = self._ring_by if self.state is State.PROPOSED and not self._rang else None
+        return min((at for at in (self._until, theirs, waits) if at is not None), default=None)
+
+    def talks_with(self, device: str) -> bool:
+        """Whether the call is up, with this device."""
+        return self.state is State.TALKING and device == self.user
 
     # --- what the call does (LegControl)
 
@@ -153,7 +162,16 @@ class CallerLeg:
         """A Jingle message of the caller; a repeated propose changes nothing."""
         if spoken.kind in ("retract", "finish", "reject") and self.state in (State.PROPOSED, State.PROCEEDED):
             return self._over(Cause.CANCELLED, "" if spoken.reason is None else spoken.reason.text)
-        return []
+        return [Ignored(f"JMI {spoken.kind} out of order")]
+
+    def bounced(self, kind: str, error: ET.Element, now: float) -> list[LegOutput]:
+        """A Jingle message of ours came back. Of a proceed it means that nobody is there to bring a session.
+
+        COMPAT: Conversations says so of a proceed that it waits for no longer (JingleConnectionManager.deliverMessage).
+        """
+        if kind != "proceed" or self.state is not State.PROCEEDED:
+            return [Ignored("JMI error")]
+        return self._over(Cause.CANCELLED, stanzas.condition(error).text or "the caller's device is gone")
 
     def receive(self, request: ET.Element, element: ET.Element) -> list[LegOutput]:
         """A Jingle request of the caller. Raises JingleError."""
@@ -206,7 +224,21 @@ class CallerLeg:
                 return []
             reason = spelling.Reason("timeout")
             return [self._jmi("finish", reason), *self._over(Cause.TIMEOUT, "the caller brought no session")]
+        if self._ring_by is not None and now >= self._ring_by:
+            self._ring_by = None
+            return self._said_to_ring()
         return [] if self.session is None else self._translated(self.session.tick(now))
+
+    def _said_to_ring(self) -> list[LegOutput]:
+        """The one exception to "nothing rings that is not ringing".
+
+        COMPAT: Conversations and its forks give a call up 6 s after the propose if a contact whose presence they see
+        did not ring by then (JingleConnectionManager.proposeJingleRtpSession: DEVICE_DISCOVERY_TIMEOUT), and a
+        telephone network may need longer. When it does ring, that is said all the same.
+        """
+        if self._rang or self.state is not State.PROPOSED:
+            return []
+        return [*self._introduce(), Send(self._jmi("ringing").stanza, "synthetic")]
 
     # --- small things
 
@@ -237,8 +269,8 @@ class CallerLeg:
             match output:
                 case Ended(cause, text):
                     told += self._over(cause, text)
-                case Send() | Notice():
+                case Send() | Ignored() | Notice():
                     told.append(output)
                 case _:
-                    pass  # the caller neither rings nor accepts
+                    told.append(Ignored("ringing of a caller"))  # who neither rings nor accepts
         return told

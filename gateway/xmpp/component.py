@@ -403,7 +403,7 @@ class _Unreachable:
     def transferred(self, cause: Cause | None) -> None:
         pass
 
-    def hang_up(self, cause: Cause, text: str = "") -> None:
+    def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None:
         pass
 
 

@@ -12,7 +12,9 @@
 
 Rules
     1. A request inside the session is answered with a result, whatever it asks, if it can be read: an error ends the
-       call in some clients. What is not wanted is refused in a request of our own (XEP-0166 §7.2: content-reject, …).
+       call in Conversations (JingleRtpConnection.handleIqErrorResponse). What is not wanted is refused in a request of
+       our own (XEP-0166 §7.2: content-reject, transport-reject). So a session-info that nobody here knows gets no
+       unsupported-info either, which XEP-0166 §6.8 demands.
     2. Only the device itself is heard; the caller of `receive` has matched its full JID.
     3. Pure: stanzas and `now` in, Outputs out. The legs (caller.py, callee.py) decide what a session is for.
 """
@@ -24,7 +26,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from gateway.call.causes import Cause, from_jingle
-from gateway.call.events import Dialled, Event, Leg, Notice, Trickled
+from gateway.call.events import Dialled, Event, Held, Leg, Notice, Trickled
 from gateway.errors import JingleError
 from gateway.session import jingle as spelling
 from gateway.session.model import Session
@@ -38,23 +40,32 @@ DEPARTED_PATIENCE = 30.0  # seconds for it to come back
 PING_AGAIN = 15.0  # seconds, when the server says that the device is not there (yet)
 
 _DTMF_DIGITS = frozenset("0123456789*#ABCD")
+# We never add contents nor replace transports, and advice about codecs and keys is not taken (XEP-0167 §9).
 _ACKNOWLEDGED = (
     "content-accept",
-    "content-modify",
     "content-reject",
-    "content-remove",
     "description-info",
     "security-info",
     "transport-accept",
     "transport-reject",
 )
+_HOLDS = {"hold": True, "unhold": False, "active": False}  # XEP-0167 §8.1, §8.2: either word ends it
+_WITHOUT_EFFECT = frozenset({"mute", "unmute"})  # who is muted sends silence, and hears as before (§8.3)
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A stanza to send."""
+    """A stanza to send; `note` goes with it into the call's ladder."""
 
     stanza: ET.Element
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """What the device sent has no effect here; `reason` is the name that it is counted under."""
+
+    reason: str
 
 
 class Introduce:
@@ -65,7 +76,7 @@ class RequestPresence:
     """Send the contact's presence with a request for the user's (XEP-0276), before what follows."""
 
 
-LegOutput = Send | Event | Notice | Introduce | RequestPresence
+LegOutput = Send | Ignored | Event | Notice | Introduce | RequestPresence
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,7 @@ class Ended:
     text: str = ""
 
 
-Output = Send | Notice | Accepted | Rings | Ended
+Output = Send | Ignored | Notice | Accepted | Rings | Ended
 
 
 class State(enum.Enum):
@@ -112,8 +123,12 @@ class JingleSession:
         self._attempt = attempt
         self._asked: dict[str, str] = {}  # ids of our requests, and their action
         self._number = 0
+        self._initiated = False  # by us
         self._candidates = 0
         self._holds = False  # we said last that the device is on hold
+        self._held = False  # it said last that we are
+        self._audio = ""  # the name of the content that is the call
+        self._doubles: set[str] = set()  # other JIDs of ours that it asked with the same sid
         self._names: frozenset[str] | None = None  # the contents whose candidates are ours to take
         self._patience = 0.0  # until when pings may find nobody
         self._fate = Cause.LINK_LOST  # what it means when they do to the end
@@ -122,6 +137,7 @@ class JingleSession:
 
     def initiate(self, offer: Session) -> list[Output]:
         self._take_names(offer)
+        self._initiated = True
         element = stanzas.jingle("session-initiate", self.sid, initiator=self.ours)
         element.extend(spelling.contents(offer, initiator=True))
         return [self._ask(element)]
@@ -197,6 +213,7 @@ class JingleSession:
         """Without BUNDLE each content has its own ICE session: the candidates of another are not ours (XEP-0176)."""
         audio = session.audio
         if audio is not None:
+            self._audio = audio.name
             self._names = frozenset(session.bundle if audio.name in session.bundle else (audio.name,))
 
     # --- what the device does
@@ -205,7 +222,7 @@ class JingleSession:
         """The reply to one of our requests; any other is ignored."""
         action = self._asked.pop(reply.get("id", ""), None)
         if action is None or self.state is State.ENDED:
-            return []
+            return [Ignored("reply to nothing")]
         if reply.get("type") == "result":
             self.acknowledged = self.acknowledged or action == "session-initiate"
             return []
@@ -242,6 +259,8 @@ class JingleSession:
     def receive(self, request: ET.Element, element: ET.Element) -> list[Output]:
         """A request of the device in this session. Raises JingleError if it cannot be read; nothing changed then."""
         action = element.get("action", "")
+        if request.get("to") in self._doubles:
+            return [Send(stanzas.result(request)), Ignored("jingle to a second resource")]
         match action:
             case "session-terminate":
                 given = spelling.parse_reason(element) or spelling.Reason("success")
@@ -256,16 +275,24 @@ class JingleSession:
                 return [Send(stanzas.result(request)), *self._refused("content-reject", element)]
             case "transport-replace":
                 return [Send(stanzas.result(request)), *self._refused("transport-reject", element)]
+            case "content-modify":
+                return [Send(stanzas.result(request)), *self._modified(element)]
+            case "content-remove":
+                return [Send(stanzas.result(request)), *self._removed(element)]
             case "session-initiate":
-                # COMPAT: Siskin asks every resource of ours with one sid; we are one and the same.
-                return [Send(stanzas.result(request))]
+                # COMPAT: Siskin asks every resource that it saw with one sid. All are one and the same here: it hears
+                # from the first, and what it tells the others (that they lost) is not meant for the call.
+                if request.get("to") != self.ours:
+                    self._doubles = {*self._doubles, request.get("to", "")} if len(self._doubles) < 8 else self._doubles
+                return [Send(stanzas.result(request)), Ignored("session-initiate again")]
             case _ if action in _ACKNOWLEDGED:
-                return [Send(stanzas.result(request))]
-        raise JingleError(f"unknown action {action[:40]!r}", "feature-not-implemented", "unsupported-info")
+                return [Send(stanzas.result(request)), Ignored(action)]
+        # XEP-0166 §7.2 lists the actions, and its schema knows no others: what this asks for cannot be told.
+        raise JingleError(f"unknown action {action[:40]!r}", "bad-request")
 
     def _accepted(self, request: ET.Element, element: ET.Element) -> list[Output]:
         if self.state is not State.PENDING or self._leg is Leg.CALLER:
-            return [Send(stanzas.result(request))]  # late or doubled: an ordinary thing
+            return [Send(stanzas.result(request)), Ignored("session-accept again")]  # an ordinary thing
         session = spelling.parse_session(element)
         self.state = State.ACTIVE
         return [Send(stanzas.result(request)), Accepted(session)]
@@ -281,21 +308,53 @@ class JingleSession:
         return acknowledged
 
     def _informed(self, element: ET.Element) -> list[Output]:
-        """Ringing and digits; mute, hold and what nobody knows are acknowledged and have no effect."""
+        """Ringing, hold and digits; what else there is has no effect. An empty one is a ping (XEP-0166 §6.8)."""
         found: list[Output] = []
         for child in list(element)[:8]:
             space, name = stanzas.split(child)
             if (space, name) == (stanzas.RTP_INFO, "ringing"):
                 found.append(Rings())
-            elif (space, name) == (stanzas.DTMF, "dtmf") and child.get("action", "button-up") != "button-down":
+            elif space == stanzas.RTP_INFO and name in _HOLDS:
+                found += self._hold_said(_HOLDS[name])
+            elif (space, name) == (stanzas.DTMF, "dtmf"):
                 found += self._dialled(child)
+            else:
+                known = space == stanzas.RTP_INFO and name in _WITHOUT_EFFECT
+                found.append(Ignored(f"session-info {name}" if known else "session-info unknown"))
         return found
+
+    def _hold_said(self, held: bool) -> list[Output]:
+        """Told when it is news: `active` also ends a mute, and is said by some when the call begins."""
+        if held is self._held or self.state is not State.ACTIVE:
+            return [Ignored("session-info hold again")]
+        self._held = held
+        return [Held(self._leg, self._attempt, held)]
+
+    def _modified(self, element: ET.Element) -> list[Output]:
+        """Other senders (XEP-0166 §7.2.3): we are on hold when the device does not want to hear us any more.
+
+        What the other end may send then is its device's own affair: as with `<hold/>`, ours goes on being there.
+        """
+        theirs = "responder" if self._initiated else "initiator"
+        for content in element.findall(f"{{{JINGLE}}}content")[:8]:
+            if content.get("name") == self._audio:
+                return self._hold_said(content.get("senders", "both") in ("none", theirs))
+        return [Ignored("content-modify")]
+
+    def _removed(self, element: ET.Element) -> list[Output]:
+        """Without its audio the call is over, as XEP-0166 §7.2.5 has it for a session without contents."""
+        names = {content.get("name", "") for content in element.findall(f"{{{JINGLE}}}content")[:8]}
+        if self._audio not in names:
+            return [Ignored("content-remove")]
+        return [*self.terminate("success"), *self._end(Cause.NORMAL, "the device removed the audio")]
 
     def _dialled(self, child: ET.Element) -> list[Output]:
         """XEP-0181 §3: a digit with its duration; a pair of button-down and button-up counts once, when it is over."""
         digits = child.get("code", "").upper()
+        if child.get("action") == "button-down":
+            return []  # its button-up follows
         if not digits or len(digits) > 32 or not _DTMF_DIGITS.issuperset(digits):
-            return []
+            return [Ignored("session-info dtmf")]
         duration = child.get("duration", "")
         length = int(duration) if duration.isascii() and duration.isdigit() and len(duration) <= 5 else 100
         return [Dialled(self._leg, self._attempt, digits, min(max(length, 40), 6000))]

@@ -11,6 +11,7 @@ from gateway.call.events import Report
 from gateway.call.leg import Admitted, LegControl
 from gateway.call.trace import Traced
 from gateway.session.model import Candidate, Codec, Fingerprint, Ice, Media, Profile, Session, Setup, Transport
+from gateway.xmpp import stanzas
 from gateway.xmpp.router import IncomingCall, Router
 
 JULIET = "juliet@shakespeare.lit/balcony"
@@ -53,6 +54,7 @@ class World:
         self.on_call: Callable[[IncomingCall, LegControl], None] = lambda incoming, leg: None
         self.unmappable = {"a%%b", "+1", "nobody"}
         self.sids = 0
+        self.ignored: list[str] = []  # what was counted as ignored
         self.router = Router(
             "sip.example.com",
             ("shakespeare.lit",),
@@ -66,6 +68,9 @@ class World:
             new_sid=self._sid,
             grace=60.0,
             version="1.0",
+            on_ignored=self.ignored.append,
+            ringing_after=4.0,
+            chat_dtmf=True,
         )
         self.router.link_up()
 
@@ -111,10 +116,12 @@ class World:
         return self.says(f"<presence from='{user}' to='{to}'{f' type={kind!r}' if kind else ''}>{inner}</presence>")
 
     def jmi(self, kind: str, sid: str = "s1", user: str = JULIET, to: str = ROMEO, inner: str = "") -> list[ET.Element]:
-        return self.says(
+        """What we sent for it, without the presence of a contact who is met."""
+        sent = self.says(
             f"<message type='chat' from='{user}' to='{to}' id='jm-{kind}-{sid}'>"
             f"<{kind} xmlns='urn:xmpp:jingle-message:0' id='{sid}'>{inner}</{kind}></message>"
         )
+        return [stanza for stanza in sent if stanza.tag != stanzas.PRESENCE]
 
     def propose(self, sid: str = "s1", user: str = JULIET, to: str = ROMEO) -> list[ET.Element]:
         media = "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/>"

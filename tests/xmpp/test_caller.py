@@ -57,9 +57,9 @@ def test_a_receipt_is_given_when_it_rings_and_was_asked_for(world: World) -> Non
         f"<message type='chat' from='{JULIET}' to='{ROMEO}' id='jm-propose-s1'>"
         "<propose xmlns='urn:xmpp:jingle-message:0' id='s1'/><request xmlns='urn:xmpp:receipts'/></message>"
     )
-    assert world.take() == []
+    assert labels(world.take()) == ["presence"]
     world.leg.alert()
-    assert labels(world.sent) == ["presence", "JMI ringing", "receipt"]
+    assert labels(world.sent) == ["JMI ringing", "receipt"]
     assert stanzas.receipt_of(world.sent[-1]) == "jm-propose-s1"
 
 
@@ -109,6 +109,7 @@ def test_proceed_without_ringing_brings_the_presence_along(world: World) -> None
 )
 def test_a_refusal_before_proceed_says_why(world: World, cause: Cause, text: str, said: list[str]) -> None:
     world.propose()
+    world.take()
     world.leg.hang_up(cause, text)
     sent = world.take()
     assert labels(sent) == said
@@ -124,6 +125,7 @@ def test_a_refusal_before_proceed_says_why(world: World, cause: Cause, text: str
 def test_an_error_tells_a_wrong_number_from_a_forbidden_one(world: World) -> None:
     for cause, condition in ((Cause.NOT_FOUND, "item-not-found"), (Cause.FORBIDDEN, "forbidden")):
         world.propose()
+        world.take()
         world.leg.hang_up(cause)
         assert stanzas.condition(world.take()[0]).name == condition
 

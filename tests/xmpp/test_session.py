@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.call.causes import Cause
-from gateway.call.events import Dialled, Leg, Trickled
+from gateway.call.events import Dialled, Held, Leg, Trickled
 from gateway.errors import JingleError
 from gateway.session.model import Session
 from gateway.xmpp import stanzas
@@ -19,6 +19,7 @@ from gateway.xmpp.session import (
     PING_AGAIN,
     Accepted,
     Ended,
+    Ignored,
     JingleSession,
     Output,
     Rings,
@@ -30,6 +31,7 @@ from gateway.xmpp.session import (
 JULIET = "juliet@shakespeare.lit/balcony"
 SAID = Path(__file__).parents[1] / "vectors" / "jingle"
 VOICE = "romeo%shakespeare.lit@sip.example.com/sip"
+INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 ICE = "urn:xmpp:jingle:transports:ice-udp:1"
 CONTENT = (
     "<content creator='initiator' name='voice'><description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'>"
@@ -60,11 +62,16 @@ def asks(leg: Leg = Leg.CALLEE) -> JingleSession:
 
 
 def says(session: JingleSession, action: str, inner: str = "") -> list[Output]:
-    """What the session makes of it, besides acknowledging it."""
+    """What the session makes of it, besides acknowledging it and counting what it ignores."""
     first, *rest = session.receive(*request(action, inner))
     assert isinstance(first, Send)
     assert (first.stanza.get("type"), first.stanza.get("id"), first.stanza.get("to")) == ("result", "q", JULIET)
-    return rest
+    return [output for output in rest if not isinstance(output, Ignored)]
+
+
+def ignores(session: JingleSession, action: str, inner: str = "") -> list[str]:
+    """Under which names this is counted as ignored."""
+    return [output.reason for output in session.receive(*request(action, inner)) if isinstance(output, Ignored)]
 
 
 def sent(outputs: list[Output]) -> ET.Element:
@@ -84,7 +91,7 @@ def reply(session: JingleSession, to: ET.Element, error: str = "", more: str = "
     answer = ET.fromstring(
         f"<iq xmlns='jabber:component:accept' type='{'error' if error else 'result'}' id='{to.get('id')}'>{body}</iq>"
     )
-    return session.answered(answer, now)
+    return [output for output in session.answered(answer, now) if not isinstance(output, Ignored)]
 
 
 def test_an_accept_is_told_once(our_offer: Session) -> None:
@@ -182,9 +189,6 @@ def test_candidates_are_bounded(our_offer: Session) -> None:
     assert told == MOST_CANDIDATES
 
 
-INFO = "urn:xmpp:jingle:apps:rtp:info:1"
-
-
 @pytest.mark.parametrize(
     "inner",
     [
@@ -251,8 +255,9 @@ def test_the_call_goes_on_when_dino_adds_video_and_knows_no_rejection(our_offer:
 
 def test_dinos_mute_is_acknowledged_and_that_is_all() -> None:
     muted = ET.parse(SAID / "dino_0.4_mute.xml").getroot()[0]
-    (result,) = asks(Leg.CALLER).receive(request("session-info")[0], muted)
+    result, ignored = asks(Leg.CALLER).receive(request("session-info")[0], muted)
     assert sent([result]).get("type") == "result"
+    assert ignored == Ignored("session-info mute")
 
 
 def test_a_transport_that_is_replaced_is_rejected() -> None:
@@ -264,20 +269,176 @@ def test_a_transport_that_is_replaced_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    "action",
-    ["content-modify", "content-remove", "content-accept", "description-info", "security-info", "session-initiate"],
+    ("action", "inner", "counted"),
+    [
+        ("content-accept", CONTENT, "content-accept"),
+        ("content-reject", CONTENT, "content-reject"),
+        ("description-info", CONTENT, "description-info"),
+        ("security-info", "", "security-info"),
+        ("transport-accept", CONTENT, "transport-accept"),
+        ("transport-reject", CONTENT, "transport-reject"),
+        ("session-initiate", CONTENT, "session-initiate again"),
+        ("session-accept", CONTENT, "session-accept again"),
+        ("content-modify", "<content creator='initiator' name='video' senders='none'/>", "content-modify"),
+        ("content-remove", "<content creator='initiator' name='video'/>", "content-remove"),
+        ("session-info", f"<mute xmlns='{INFO}'/>", "session-info mute"),
+        ("session-info", f"<unmute xmlns='{INFO}'/>", "session-info unmute"),
+        ("session-info", f"<active xmlns='{INFO}'/>", "session-info hold again"),
+        ("session-info", "<thing xmlns='urn:example'/>", "session-info unknown"),
+        ("session-info", "<dtmf xmlns='urn:xmpp:jingle:dtmf:0' code='X'/>", "session-info dtmf"),
+    ],
 )
-def test_what_has_no_effect_is_acknowledged(action: str) -> None:
-    assert says(asks(), action, CONTENT) == []
+def test_what_has_no_effect_is_acknowledged_and_counted(
+    our_offer: Session, action: str, inner: str, counted: str
+) -> None:
+    """With a result, whatever it is (COMPAT: Conversations ends the call at any error)."""
+    session = talks(our_offer)
+    assert says(session, action, inner) == []
+    assert ignores(session, action, inner) == [counted]
+    assert session.state is State.ACTIVE
 
 
 @pytest.mark.parametrize("action", ["", "make-coffee"])
-def test_an_unknown_action_is_an_error_that_ends_nothing(action: str) -> None:
-    session = asks()
+def test_an_unknown_action_is_an_error_that_ends_nothing(our_offer: Session, action: str) -> None:
+    session = talks(our_offer)
     with pytest.raises(JingleError) as caught:
         session.receive(*request(action))
-    assert (caught.value.condition, caught.value.jingle) == ("feature-not-implemented", "unsupported-info")
-    assert session.state is State.PENDING
+    assert (caught.value.condition, caught.value.jingle) == ("bad-request", None)
+    assert session.state is State.ACTIVE
+
+
+# --- hold (XEP-0167 §8.2)
+
+
+def talks(offer: Session, leg: Leg = Leg.CALLEE) -> JingleSession:
+    """A session that is up: ours if it is a callee's, the device's if it is a caller's."""
+    session = asks(leg)
+    if leg is Leg.CALLEE:
+        session.initiate(offer)
+        says(session, "session-accept", CONTENT)
+    else:
+        session.offered(offer)
+        session.accept(offer)
+    return session
+
+
+def held(name: str) -> str:
+    return f"<{name} xmlns='{INFO}'/>"
+
+
+@pytest.mark.parametrize("end", ["unhold", "active"])
+def test_a_device_puts_the_other_end_on_hold_and_takes_it_off(our_offer: Session, end: str) -> None:
+    session = talks(our_offer)
+    assert says(session, "session-info", held("hold")) == [Held(Leg.CALLEE, 2, True)]
+    assert says(session, "session-info", held("hold")) == []
+    assert says(session, "session-info", held(end)) == [Held(Leg.CALLEE, 2, False)]
+    assert says(session, "session-info", held(end)) == []
+
+
+def test_nobody_is_on_hold_before_the_call_is_up() -> None:
+    assert says(asks(), "session-info", held("hold")) == []
+
+
+@pytest.mark.parametrize(
+    ("leg", "senders", "on_hold"),
+    [
+        (Leg.CALLEE, "senders='none'", True),
+        (Leg.CALLEE, "senders='responder'", True),  # the device is: it only speaks
+        (Leg.CALLEE, "senders='initiator'", False),
+        (Leg.CALLER, "senders='none'", True),
+        (Leg.CALLER, "senders='initiator'", True),
+        (Leg.CALLER, "senders='responder'", False),
+        (Leg.CALLER, "senders='both'", False),
+        (Leg.CALLER, "", False),
+    ],
+)
+def test_a_device_that_will_not_hear_us_holds(our_offer: Session, leg: Leg, senders: str, on_hold: bool) -> None:
+    session = talks(our_offer, leg)
+    content = f"<content creator='initiator' name='voice' {senders}/>"
+    attempt = session._attempt
+    assert says(session, "content-modify", content) == ([Held(leg, attempt, True)] if on_hold else [])
+    both = "<content creator='initiator' name='voice' senders='both'/>"
+    assert says(session, "content-modify", both) == ([Held(leg, attempt, False)] if on_hold else [])
+
+
+def test_we_say_hold_by_a_word_and_once(our_offer: Session) -> None:
+    session = talks(our_offer)
+    assert session.hold(False) == []
+    element = jingle(session.hold(True))
+    assert (element.get("action"), [child.tag for child in element]) == ("session-info", [f"{{{INFO}}}hold"])
+    assert session.hold(True) == []
+    assert [child.tag for child in jingle(session.hold(False))] == [f"{{{INFO}}}unhold"]
+    assert asks().hold(True) == []
+
+
+# --- contents and transports
+
+
+def test_a_call_without_its_audio_is_over(our_offer: Session) -> None:
+    session = talks(our_offer)
+    terminate, ended = says(session, "content-remove", "<content creator='initiator' name='voice'/>")
+    assert isinstance(terminate, Send)
+    assert stanzas.describe(terminate.stanza) == ("session-terminate", "success")
+    assert ended == Ended(Cause.NORMAL, "the device removed the audio")
+    assert session.state is State.ENDED
+
+
+def test_what_siskin_tells_its_second_choice_is_not_for_the_call(our_offer: Session) -> None:
+    """It asks every resource with one sid, and ends those that did not answer first."""
+    session = talks(our_offer, Leg.CALLER)
+    for action in ("session-initiate", "session-terminate"):
+        stanza, element = request(action, CONTENT)
+        stanza.set("to", "romeo%shakespeare.lit@sip.example.com/other")
+        result, ignored = session.receive(stanza, element)
+        assert sent([result]).get("from") == "romeo%shakespeare.lit@sip.example.com/other"
+        assert isinstance(ignored, Ignored)
+    assert session.state is State.ACTIVE
+    assert says(session, "session-terminate") == [Ended(Cause.NORMAL, "")]
+
+
+def test_an_ice_restart_is_answered_with_credentials_and_candidates_in_one(our_offer: Session) -> None:
+    """Conversations takes it for the answer to its restart if it names a candidate (checkForIceRestart)."""
+    session = talks(our_offer)
+    element = jingle(session.restart(our_offer))
+    (content,) = element
+    (transport,) = content
+    assert (element.get("action"), content.get("name")) == ("transport-info", "voice")
+    assert (transport.get("ufrag"), transport.get("pwd")) == ("ours", "ours" * 6)
+    names = [stanzas.split(child)[1] for child in transport]
+    assert names == ["fingerprint", "candidate"]
+    session.terminate("success")
+    assert session.restart(our_offer) == []
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        "<candidate ip='192.0.2.3' port='4' priority='1'/>",
+        "<candidate ip='192.0.2.3' port='4' priority='1' component='1' foundation='1' type='host' protocol='UDP'>"
+        "<parameter value='x'/></candidate>",
+        "<candidate ip='192.0.2.3' port='4' priority='1' network='' generation='' id=''/>",
+    ],
+)
+@pytest.mark.parametrize("head", ["", "ufrag='8hhy'", "ufrag='8hhy' pwd='asd88fgpdd777uzjYhagZg'"])
+@pytest.mark.parametrize("up", [False, True])
+def test_candidates_are_taken_in_every_shape(our_offer: Session, transport: str, head: str, up: bool) -> None:
+    """Without pwd, id, generation or network, before and after the accept, before our own initiate was acknowledged."""
+    session = talks(our_offer) if up else asks()
+    if not up:
+        session.initiate(our_offer)
+    inner = f"<content name='voice'><transport xmlns='{ICE}' {head}>{transport}</transport></content>"
+    (trickled,) = says(session, "transport-info", inner)
+    assert isinstance(trickled, Trickled)
+    assert [(c.ip, c.port, bool(c.id)) for c in trickled.candidates] == [("192.0.2.3", 4, True)]
+
+
+def test_a_restart_without_candidates_is_told(our_offer: Session) -> None:
+    session = talks(our_offer)
+    (restarted,) = says(session, "transport-info", candidates(head="ufrag='new1' pwd='newnewnewnewnewnewnewn'"))
+    assert isinstance(restarted, Trickled)
+    assert restarted.candidates == ()
+    assert restarted.ice is not None
+    assert restarted.ice.pwd == "newnewnewnewnewnewnewn"
 
 
 @pytest.mark.parametrize(
