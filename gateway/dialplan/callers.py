@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gateway.dialplan.compiled import Plan
 from gateway.dialplan.outcomes import Identity, Limit
-from gateway.dialplan.rules import CallerSettings, Format, Policy, Trunk
+from gateway.dialplan.rules import CallerSettings, Format, Policy, Trunk, is_e164
 from gateway.dialplan.spelling import spelled
 
 _PLAIN = Policy("")
@@ -38,7 +38,7 @@ def _spelled(plan: Plan, number: str | None, how: Format, policy: Policy) -> str
     """A number in a policy's spelling, in E.164 where it has none; what is no number, as the name of an account in a
     trunk's `from`, as it is.
     """
-    if number is None or not (number.startswith("+") and number[1:].isdigit()):
+    if not is_e164(number):
         return number
     return spelled(number, how, policy.region or plan.region) or number
 

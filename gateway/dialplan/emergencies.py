@@ -123,11 +123,19 @@ def international(text: str, region: str | None) -> str:
     """The digits after the + or after the region's exit code, "" when there is neither."""
     if text.startswith("+"):
         return text[1:]
-    metadata = PhoneMetadata.metadata_for_region(region) if region else None
-    if metadata is None or not metadata.international_prefix:
-        return ""
-    prefix = re.match(metadata.international_prefix, text)
+    prefix = re.match(_exit_codes(region), text)
     return text[prefix.end() :] if prefix else ""
+
+
+def is_exit_code(text: str, region: str | None) -> bool:
+    """Whether it goes abroad, and nothing behind it: 011 in the US."""
+    return bool(re.fullmatch(_exit_codes(region), text))
+
+
+def _exit_codes(region: str | None) -> str:
+    """A regular expression; one that never matches where there are none."""
+    metadata = PhoneMetadata.metadata_for_region(region) if region else None
+    return (metadata.international_prefix if metadata else None) or r"(?!)"
 
 
 def regions(code: str) -> tuple[str, ...]:

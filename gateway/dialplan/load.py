@@ -25,6 +25,7 @@ from gateway.dialplan.location import ELEMENTS
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.patterns import head_of
 from gateway.dialplan.regex import Regex, RegexError
+from gateway.dialplan.rules import is_e164
 from gateway.dialplan.schema import (
     NAMED,
     REPEATED,
@@ -321,6 +322,7 @@ class _Loader:
     def _emergency(self, table: _Table, section: EmergencySection) -> plan.Emergency:
         if section.action == "route" and not section.via:
             self.fault(table, ("via",), 'action = "route" needs a via')
+        self._twice(table, ("via",), section.via)
         if section.action == "refuse" and section.via:
             self.fault(table, ("via",), 'action = "refuse" goes nowhere: no via')
         for number, via in enumerate(section.via):
@@ -331,15 +333,21 @@ class _Loader:
                 self.fault(table, ("numbers", number), f"{text!r} is no emergency number: 2 to 6 digits")
         callback = self._number(table, ("callback",), section.callback)
         by = [trunk for via in section.via if (trunk := self._trunk_section(via))]
-        if section.action == "route" and by and not section.callback and not any(trunk.from_ for trunk in by):
-            message = "no callback, and no trunk of it has a from: whoever takes the call may not be able to ring back"
+        if section.action == "route" and section.foreign == "refuse" and not self.region:
+            message = 'foreign = "refuse" needs [numbers] region: without one, every number is another country\'s'
+            self.fault(table, ("foreign",), message)
+        if section.action == "route" and by and not section.callback and not any(is_e164(each.from_) for each in by):
+            message = (
+                "no callback, and no trunk of it has a number in from:"
+                " whoever takes the call may not be able to ring back"
+            )
             self.fault(table, (), message, warning=True)
         location = _civic(section.location) if section.location else ()
         if section.location:
             self._region(table, ("location", "country"), section.location.country)
-            for key, text in section.location.model_dump(exclude_none=True).items():
-                if not text.strip() or not text.isprintable():  # XML 1.0 has no control characters
-                    self.fault(table, ("location", key), f"{text!r} cannot stand in an address")
+            if self.region and section.location.country != self.region:
+                message = f"people dial from {self.region} ([numbers] region), and are placed in another country"
+                self.fault(table, ("location", "country"), message, warning=True)
         return plan.Emergency(
             section.action, section.via, section.foreign, frozenset(section.numbers), callback, location
         )
@@ -406,12 +414,15 @@ class _Loader:
 
     def _route(self, table: _Table, section: RouteSection) -> plan.Rule:
         match = self._match(table, section.match)
-        if bool(section.via) == (section.refuse is not None):
+        if table.sound and bool(section.via) == (section.refuse is not None):
             self.fault(table, (), f"rule {section.name!r} needs one of via and refuse")
         for number, via in enumerate(section.via):
             known = self.names["trunk"] | {"direct", "echo"}
             if via not in known:
                 self.fault(table, ("via", number), f"{via!r} is no trunk{near(via, known)}")
+        self._twice(table, ("via",), section.via)
+        if section.name == "emergency":
+            self.fault(table, ("name",), "'emergency' is what explanations call [emergency]")
         if "echo" in section.via and len(section.via) > 1:
             self.fault(table, ("via",), "echo always answers: nothing can come before or after it")
         if "direct" in section.via and not (match.host or match.user or Kind.URI in match.kind or not match.kind):
@@ -421,6 +432,11 @@ class _Loader:
             section.name, match, section.via, section.refuse, section.policy, section.anonymous,
             section.early_media, section.transcode, section.transfers,
         )  # fmt: skip
+
+    def _twice(self, table: _Table, keys: Place, words: Sequence[str]) -> None:
+        for number, word in enumerate(words):
+            if word in words[:number]:
+                self.fault(table, (*keys, number), f"{word!r} stands there already")
 
     def _match(self, table: _Table, section: MatchSection) -> plan.Match:
         kinds: list[Kind] = []
@@ -589,6 +605,7 @@ class _Loader:
             elif self.users and addresses.folded(domain) not in self.users:
                 self.fault(table, ("to", index), f"{domain} is none of [xmpp] users")
         to = tuple(target if "{user}" in target else addresses.folded(target) for target in section.to)
+        self._twice(table, ("to",), to)
         rule = plan.InboundMatch(
             match.source == "any", match.trunk, tuple(dialled), tuple(map(addresses.folded, match.user))
         )

@@ -174,6 +174,8 @@ def _service(text: str) -> Reading | None:
 
 
 def _read(text: str, region: str | None) -> Reading:
+    if emergencies.is_exit_code(text, region) and not _known_short(text, region):
+        return _none(text, f"{text} is an exit code, and no number follows")
     abroad = bool(emergencies.international(text, region))
     parsed = _parsed(text, region)
     if isinstance(parsed, str):
@@ -298,6 +300,7 @@ class Region:
 
     code: str | None
     source: str
+    said: bool = False  # of this caller himself; a number only suggests where he is, a file where most are
 
 
 def region_of(
@@ -314,12 +317,12 @@ def region_of(
     What was said of him wins over what his number suggests: people move, and take their numbers with them.
     """
     if asked:
-        return Region(asked, "that was asked for")
+        return Region(asked, "that was asked for", said=True)
     if user:
-        return Region(user, "of the user")
+        return Region(user, "of the user", said=True)
     for name, region in groups:
         if region:
-            return Region(region, f"of group {name}")
+            return Region(region, f"of group {name}", said=True)
     if number and (country := country_of(number)):
         return Region(country, f"of {number}")
     return Region(file, "of [numbers]" if file else "that nobody set")

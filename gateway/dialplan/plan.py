@@ -54,7 +54,7 @@ from gateway.errors import AddressError
 __all__ = [
     "CallerSettings", "Emergency", "Example", "Format", "Identity", "Inbound", "InboundMatch", "InboundRoute",
     "InboundRule", "Kind", "Limit", "LimitRule", "Match", "Plan", "Policy", "Refusal", "Request", "Route", "Rule",
-    "Trunk", "caller_local", "inbound", "mappable", "route", "stands_for",
+    "Trunk", "caller_local", "inbound", "limits", "mappable", "route", "stands_for",
 ]  # fmt: skip
 
 # Parameters that may go out with a direct call. Others could send it elsewhere (maddr), bend the request (method, ttl)
@@ -87,6 +87,9 @@ class Request:
     trunk_hosts: frozenset[str] = frozenset()
 
 
+_NOWHERE = Region(None, "")
+
+
 @dataclass(frozen=True, slots=True)
 class _Callee:
     """What the local part turned out to be: a reading for what is dialled, a URI for what has a host, or both."""
@@ -97,6 +100,7 @@ class _Callee:
     trunk: str | None = None  # whose host the URI names, in words
     name: str = ""
     anonymous: bool = False  # dialled with the prefix for it
+    region: Region = _NOWHERE  # where it was dialled
 
     @property
     def number(self) -> str | None:
@@ -131,7 +135,7 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
         return Refusal(callee.kind, callee.number, rule, reason, tuple(steps))
 
     if callee.kind is Kind.EMERGENCY and callee.reading:
-        return _emergency(plan, request, settings, callee.reading, steps)
+        return _emergency(plan, request, settings, callee.reading, callee.region, steps)
     if callee.uri and plan.is_own(callee.uri, request.resolved):
         return refuse(f"{callee.uri.host} is this gateway itself")
     undiallable = _undiallable(plan, callee.reading)
@@ -204,7 +208,7 @@ def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[st
         case SipUri():
             callee = _read_uri(plan, request, contact, region, listed)
     steps.append(_description(callee, request.local, known))
-    return callee
+    return dataclasses.replace(callee, region=known)
 
 
 def _read_uri(plan: Plan, request: Request, uri: SipUri, region: str | None, listed: Collection[str]) -> _Callee:
@@ -258,9 +262,12 @@ def _trunk_at(plan: Plan, request: Request, uri: SipUri) -> str | None:
 
 
 def _emergency(
-    plan: Plan, request: Request, settings: CallerSettings, reading: Reading, steps: list[str]
+    plan: Plan, request: Request, settings: CallerSettings, reading: Reading, region: Region, steps: list[str]
 ) -> Route | Refusal:
-    """Emergency calls: nothing but [emergency] and the caller's domain has a say, no limit and no wish for privacy."""
+    """Emergency calls: nothing but [emergency] and the caller's domain has a say, no limit and no wish for privacy.
+
+    Nobody is placed in a country where he is said not to be: a wrong address is worse than none.
+    """
     policy = plan.emergency
 
     def refuse(reason: str) -> Refusal:
@@ -279,12 +286,17 @@ def _emergency(
     # Whoever takes the call rings back the user himself where he has a number.
     reachable = dataclasses.replace(settings, caller_id=settings.caller_id or policy.callback)
     identities = tuple(identity(plan, None, via, reachable, withheld=False) for via in policy.via)
-    callback = reachable.caller_id or next(
-        (plan.trunks[via].from_ for via in policy.via if plan.trunks[via].from_), None
-    )
+    callback = reachable.caller_id or next(filter(None, (plan.trunks[via].own_number for via in policy.via)), None)
+    steps.append(f"is called back at {callback}" if callback else "cannot be called back: no number of his is known")
+    location, country = policy.location, dict(policy.location).get("country")
+    if location and region.said and region.code != country:
+        steps.append(f"without the address in {country}, since he is in {region.code}")
+        location = ()
+    elif location:
+        steps.append("with the address of [emergency.location]")
     return Route(
         Kind.EMERGENCY, None, targets[0], policy.via, targets, "emergency", tuple(steps), identities, emergency=True,
-        geolocation=pidf_lo(policy.location, request.caller) if policy.location else None, callback=callback,
+        geolocation=pidf_lo(location, request.caller) if location else None, callback=callback,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from gateway.addresses import SipUri
 from gateway.dialplan.hours import Hours
@@ -59,6 +59,15 @@ class Trunk:
     allow: tuple[Network, ...] = ()
     policy: str | None = None
     transfers: bool = True
+
+    @property
+    def own_number(self) -> str | None:
+        """`from_` where it is a number in E.164; some providers want the name of an account there."""
+        return self.from_ if is_e164(self.from_) else None
+
+
+def is_e164(text: str | None) -> TypeGuard[str]:
+    return bool(text and text[0] == "+" and text[1:].isascii() and text[1:].isdigit())
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from gateway.dialplan.toml import Section
 
@@ -20,7 +21,16 @@ def one_or_more(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
-Text = Annotated[str, Field(min_length=1)]
+
+
+def printable(text: str) -> str:
+    """Texts go into headers, stanzas and XML, where a line break or a NUL would begin something else."""
+    if text and (not text.isprintable() or not text.strip()):
+        raise PydanticCustomError("printable", "a text without line breaks and control characters")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(printable)]
 Count = Annotated[int, Field(ge=1)]
 Spelling = Literal["e164", "international", "national"]
 

@@ -63,7 +63,8 @@ def explain(written: str, region: str | None) -> Row:
 def lines(row: Row) -> Iterator[str]:
     """A row as people read it, what does not apply left out."""
     place = f"as dialled in {row['region']}" if row["region"] else "without a region"
-    yield f"{row['written']}, read {place}"
+    written = str(row["written"])
+    yield f"{written if len(written) <= 80 else written[:79] + '…'}, read {place}"
     for key, label in _LABELS.items():
         value = row[key]
         if value is None or value == [] or (key == "foreign" and not value):

@@ -232,14 +232,28 @@ def test_a_known_short_code_is_no_foreign_emergency() -> None:
 
 def test_the_region_is_the_nearest_that_somebody_named() -> None:
     groups = [("visitors", None), ("berlin", "DE"), ("paris", "FR")]
-    assert region_of(asked="ES", user="GB", groups=groups) == Region("ES", "that was asked for")
-    assert region_of(user="GB", groups=groups, number="+12025550123", file="IT") == Region("GB", "of the user")
-    assert region_of(groups=groups, number="+12025550123", file="IT") == Region("DE", "of group berlin")
+    assert region_of(asked="ES", user="GB", groups=groups) == Region("ES", "that was asked for", said=True)
+    assert region_of(user="GB", groups=groups, number="+12025550123", file="IT") == Region(
+        "GB", "of the user", said=True
+    )
+    assert region_of(groups=groups, number="+12025550123", file="IT") == Region("DE", "of group berlin", said=True)
     assert region_of(number="+12025550123", file="IT") == Region("US", "of +12025550123")
     assert region_of(number="+16135550123", file="IT").code == "CA"
     assert region_of(number="+881612345678", file="IT") == Region("IT", "of [numbers]")
     assert region_of(number="100", file="IT") == Region("IT", "of [numbers]")
     assert region_of() == Region(None, "that nobody set")
+
+
+@pytest.mark.parametrize(("text", "region"), [("011", "US"), ("00", "DE"), ("00", "GB"), ("010", "JP"), ("8 10", "RU")])
+def test_an_exit_code_alone_goes_nowhere(text: str, region: str) -> None:
+    reading = read(Dialled(text.replace(" ", "")), region)
+    assert reading.problem is not None
+    assert "no number follows" in reading.problem
+
+
+@pytest.mark.parametrize(("text", "region"), [("0", "US"), ("00", "US"), ("000", "AU"), ("100", "GB")])
+def test_an_operator_is_no_exit_code(text: str, region: str) -> None:
+    assert read(Dialled(text), region).problem is None
 
 
 def test_the_country_of_an_unassigned_number_is_known_where_there_is_but_one() -> None:

@@ -175,6 +175,39 @@ def test_a_caller_without_a_national_spelling_is_told_in_e164() -> None:
     assert routed("+5511912345678", plan).identities[0].from_user == "+442079460018"
 
 
+PLACED = replace(PLAN, emergency=Emergency("route", ("carrier",), location=(("country", "US"), ("A3", "Washington"))))
+
+
+@pytest.mark.parametrize(
+    ("settings", "placed"),
+    [
+        (CallerSettings(), True),
+        (CallerSettings(region="US"), True),
+        (CallerSettings(region="GB"), False),
+        (CallerSettings("+442079460018"), True),  # a number says whose plan it is of, not where its user sits
+    ],
+)
+def test_nobody_is_placed_where_he_is_said_not_to_be(settings: CallerSettings, placed: bool) -> None:
+    call = routed("911", replace(PLACED, callers={JULIET: settings}))
+    assert (call.geolocation is not None) is placed
+    assert ("with the address of [emergency.location]" in call.steps) is placed
+    assert ("without the address in US, since he is in GB" in call.steps) is not placed
+
+
+@pytest.mark.parametrize(
+    ("from_", "callback", "words"),
+    [
+        ("+12025550100", "+12025550100", "is called back at +12025550100"),
+        ("verona", None, "cannot be called back: no number of his is known"),
+        (None, None, "cannot be called back: no number of his is known"),
+    ],
+)
+def test_only_numbers_are_called_back(from_: str | None, callback: str | None, words: str) -> None:
+    call = routed("911", replace(PLAN, trunks={"carrier": replace(CARRIER, from_=from_)}))
+    assert call.callback == callback
+    assert words in call.steps
+
+
 def test_unassigned_numbers_follow_the_policy() -> None:
     assert "not assigned" in refused("+441632960960").reason
     assert routed("+441632960960", replace(PLAN, route_unassigned=True)).rule == "america"
