@@ -33,6 +33,8 @@ ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
 DTLS = "urn:xmpp:jingle:apps:dtls:0"
 GROUPING = "urn:xmpp:jingle:apps:grouping:0"
 CAPS = "http://jabber.org/protocol/caps"
+CAPS2 = "urn:xmpp:caps"
+HASHES = "urn:xmpp:hashes:2"
 DISCO_INFO = "http://jabber.org/protocol/disco#info"
 RECEIPTS = "urn:xmpp:receipts"
 HINTS = "urn:xmpp:hints"
@@ -124,6 +126,16 @@ class Info:
         spelled = "".join(f"{'/'.join(identity)}<" for identity in sorted(self.identities))
         spelled += "".join(f"{feature}<" for feature in sorted(self.features))
         return base64.b64encode(hashlib.sha1(spelled.encode(), usedforsecurity=False).digest()).decode()
+
+    @property
+    def caps2(self) -> str:
+        """The hash of XEP-0390 §4.1, sha-256; again without forms."""
+        features = "".join(sorted(f"{feature}\x1f" for feature in self.features))
+        identities = "".join(
+            sorted("".join(f"{part}\x1f" for part in identity) + "\x1e" for identity in self.identities)
+        )
+        spelled = f"{features}\x1c{identities}\x1c\x1c"
+        return base64.b64encode(hashlib.sha256(spelled.encode()).digest()).decode()
 
     def element(self, node: str | None) -> ET.Element:
         query = make(DISCO_INFO, "query", **({} if node is None else {"node": node}))

@@ -15,6 +15,7 @@ import ipaddress
 import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType, TracebackType
 from typing import Protocol, Self, cast
 
@@ -26,10 +27,10 @@ from gateway.errors import SipError
 from gateway.ops.trace import Rung, ladder
 from gateway.session import jingle as spelling
 from gateway.session import sdp
-from gateway.session.model import Session
+from gateway.session.model import Direction, Session
 from gateway.sip.application import Application
-from gateway.sip.telephony import SipSettings, Telephony
 from gateway.sip.message import Message, Request, Response, parse, respond
+from gateway.sip.telephony import SipSettings, Telephony
 from gateway.storage.records import CallRecord
 from gateway.switchboard import Switchboard
 from gateway.xmpp import stanzas
@@ -264,6 +265,19 @@ class Phone(Person, asyncio.DatagramProtocol):
         """The ACK of a 200 to an INVITE of ours."""
         self._say(self._inside(ok, "ACK", ok.cseq.number))
 
+    async def reoffers(self, dialog: Message, direction: Direction) -> Session:
+        """A re-INVITE, and what it is answered with: SENDONLY holds, SENDRECV resumes (RFC 3264 §8.4)."""
+        again = self._inside(dialog, "INVITE", next(self._calls) + 100)
+        again.headers.add("Content-Type", "application/sdp")
+        (medium,) = phone_session().media
+        again.body = sdp.render(Session((replace(medium, direction=direction),))).encode()
+        self._say(again)
+        answer = await self.answer_to(again)
+        if answer.status_code != 200:
+            raise AssertionError(f"the re-INVITE was answered with {answer.status_code}")
+        self._say(self._inside(answer, "ACK", answer.cseq.number))
+        return sdp.parse(answer.body.decode())
+
     def hangs_up(self, dialog: Message) -> None:
         """BYE in a dialog: `dialog` is the INVITE that was heard, or the 200 to our own."""
         self._say(self._inside(dialog, "BYE", 2))
@@ -403,7 +417,7 @@ class Scene:
     ) -> None:
         left = [
             *(f"call {call}" for call in self.switchboard._lines),
-            *(f"XMPP leg {line.leg.sid}" for line in self.component._router._lines.values()),
+            *(f"XMPP leg {line.leg.sid}" for line in self.component._router._calls._lines.values()),
         ]
         await self.switchboard.drain()
         await self.telephony.stop()
