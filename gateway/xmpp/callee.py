@@ -156,7 +156,7 @@ class CalleeLeg:
         """A Jingle message of one of the user's devices."""
         match spoken.kind:
             case "ringing":
-                return self._ringing()
+                return self._ringing() or [Ignored("ringing again")]
             case "proceed":
                 return self._proceed(device, now)
             case "reject" if self.state is State.ASKING:
@@ -167,7 +167,9 @@ class CalleeLeg:
 
     def receipt(self, of: str) -> list[LegOutput]:
         """A device got the propose. It counts as ringing: the devices that send no `ringing` ring when they have it."""
-        return self._ringing() if of == f"jm-propose-{self.sid}" else [Ignored("receipt of nothing")]
+        if of != f"jm-propose-{self.sid}":
+            return [Ignored("receipt of nothing")]
+        return self._ringing() or [Ignored("ringing again")]
 
     def bounced(self, kind: str, error: ET.Element, now: float) -> list[LegOutput]:
         """A Jingle message of ours came back. Of the propose: not from a single device but from the server?"""
@@ -232,7 +234,7 @@ class CalleeLeg:
 
     def _proceed(self, device: str, now: float) -> list[LegOutput]:
         if self._chosen is not None and self._chosen.theirs == device:
-            return []  # said twice
+            return [Ignored("JMI proceed out of order")]  # said twice
         if self.state is not State.ASKING or not self._proposed or self._offer is None:
             return [self._jmi("finish", device, spelling.Reason("cancel", "answered elsewhere"))]
         self.state = State.PROCEEDED
@@ -339,7 +341,10 @@ class CalleeLeg:
                 case Notice() if session is not self._chosen:
                     # All devices were made one offer: only the candidates of the one that answers may reach its media.
                     kept = self._kept.setdefault(session.sid, [])
-                    kept += [output] if len(kept) < MOST_KEPT else []
+                    if len(kept) < MOST_KEPT:
+                        kept.append(output)
+                    else:
+                        told.append(Ignored("too many candidates"))
                 case Send() | Ignored() | Notice():
                     told.append(output)
         return told

@@ -37,6 +37,7 @@ from gateway.call.trace import Tracer
 from gateway.errors import GatewayError
 from gateway.session.model import Session
 from gateway.xmpp import disco, stanzas
+from gateway.xmpp.calls import RINGING_AFTER
 from gateway.xmpp.router import IncomingCall, OnCall, Router
 from gateway.xmpp.subscriptions import Changed
 
@@ -95,6 +96,8 @@ class XmppSettings:
     secret: str = field(repr=False)
     users: tuple[str, ...]  # domains whose users may call out and be called
     grace: float = 60.0  # seconds for which calls outlive the link
+    ringing_after: float | None = RINGING_AFTER  # seconds until a subscribed caller is told that it rings; None: never
+    chat_dtmf: bool = False  # whether `#123` in a chat during a call is dialled
     inline_candidates: bool = False  # ask clients for all ICE candidates at once
 
 
@@ -184,6 +187,8 @@ class Component:
             rearm=self._arm,
             new_sid=lambda: secrets.token_hex(10),
             grace=settings.grace,
+            ringing_after=settings.ringing_after,
+            chat_dtmf=settings.chat_dtmf,
             version=_version(),
             may_call=may_call,
             may_dial=may_dial,

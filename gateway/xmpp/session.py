@@ -303,6 +303,8 @@ class JingleSession:
         candidates = found.candidates[:room]
         self._candidates += len(candidates)
         acknowledged: list[Output] = [Send(stanzas.result(request))]
+        if len(candidates) < len(found.candidates):
+            acknowledged.append(Ignored("too many candidates"))
         if candidates or found.ice or found.complete:
             acknowledged.append(Trickled(self._leg, self._attempt, candidates, found.ice, found.complete))
         return acknowledged

@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 
 from gateway.call.causes import Cause
-from gateway.call.events import HungUp, Leg, Trickled
+from gateway.call.events import Held, HungUp, Leg, Trickled
+from gateway.call.leg import LegControl
 from gateway.session.model import Session
 from gateway.xmpp import calls, outbox, stanzas
 
 JULIET = "juliet@shakespeare.lit/balcony"
 USER = "juliet@shakespeare.lit"
 ROMEO = "romeo%shakespeare.lit@sip.example.com"
+CONTENT = (
+    "<content creator='initiator' name='voice'><description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'>"
+    "<payload-type id='111' name='opus' clockrate='48000' channels='2'/></description>"
+    "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='8hhy' pwd='asd88fgpdd777uzjYhagZg'/></content>"
+)
 World = Any  # tests/xmpp/conftest.py
 
 
@@ -247,3 +253,262 @@ def test_what_waits_for_the_link_is_bounded(world: World, monkeypatch: pytest.Mo
         leg.alert()
     world.router.link_up()
     assert len([label for label in world.take() if stanzas.describe(label)[1] == "ringing"]) == 1
+
+
+# --- a sign of life for clients that give up early
+
+SUBSCRIBE = f"<presence type='subscribe' from='{USER}' to='{ROMEO}'/>"
+SUBSCRIBED = f"<presence type='subscribed' from='{USER}' to='{ROMEO}'/>"
+
+
+@pytest.fixture
+def mutual(world: World) -> World:
+    """Juliet and Romeo see each other's presence."""
+    world.says(SUBSCRIBE)
+    world.says(SUBSCRIBED)
+    world.take()
+    return world
+
+
+def test_a_subscribed_caller_is_told_that_it_rings_before_his_client_gives_up(mutual: World) -> None:
+    mutual.propose()
+    assert labels(mutual.passes(calls.RINGING_AFTER - 0.1)) == []
+    assert labels(mutual.passes(0.2)) == ["JMI ringing"]
+    assert mutual.told() == []
+    assert [trace.label for trace in mutual.traces] == ["JMI propose", "JMI ringing (synthetic)"]
+    assert labels(mutual.passes(60.0)) == []
+    mutual.take()
+    mutual.leg.alert()
+    assert labels(mutual.take()) == ["JMI ringing"]
+
+
+def test_what_rings_or_is_over_is_not_said_to_ring(mutual: World) -> None:
+    mutual.propose("s1")
+    mutual.leg.alert()
+    mutual.propose("s2")
+    mutual.leg.ask()
+    mutual.propose("s3")
+    mutual.leg.hang_up(Cause.BUSY)
+    mutual.propose("s4")
+    mutual.jmi("retract", "s4")
+    assert "JMI ringing" not in labels(mutual.passes(10.0))
+
+
+def test_nothing_is_said_to_ring_for_a_stranger_to_the_contact(world: World) -> None:
+    world.says(SUBSCRIBE)  # one way only
+    world.propose()
+    assert labels(world.passes(10.0)) == []
+
+
+def test_the_operator_may_have_nothing_but_the_truth(mutual: World) -> None:
+    mutual.router._calls._ringing_after = None
+    mutual.propose()
+    assert labels(mutual.passes(10.0)) == []
+
+
+# --- both call each other (XEP-0353 §4.1, XEP-0166 §7.2.16)
+
+
+def tied(stanza: ET.Element) -> bool:
+    return any(child.tag.endswith("}tie-break") for child in stanza.iter())
+
+
+def test_the_lower_sid_of_two_that_cross_wins_when_it_is_ours(world: World, our_offer: Session) -> None:
+    world.router.callee("call-9", 1, USER, ROMEO, world.reports.append).dial(our_offer)  # our1
+    (reject,) = world.propose("zzz")
+    assert stanzas.describe(reject) == ("JMI reject", "expired Tie-Break")
+    assert (reject.get("to"), tied(reject)) == (JULIET, True)
+    (error,) = world.initiate("zzz")
+    assert stanzas.condition(error) == stanzas.Condition("conflict", "tie-break", "the contact calls already")
+    assert world.calls == []
+    assert world.told() == []
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_the_lower_sid_of_two_that_cross_wins_when_it_is_theirs(world: World, our_offer: Session, direct: bool) -> None:
+    world.router.callee("call-9", 1, USER, ROMEO, world.reports.append).dial(our_offer)
+    world.take()
+    sent = world.initiate("aaa") if direct else world.propose("aaa")
+    retract = next(stanza for stanza in sent if stanzas.describe(stanza)[0] == "JMI retract")
+    assert (retract.get("to"), tied(retract)) == (USER, True)
+    assert world.told() == [HungUp(Leg.CALLEE, Cause.BUSY, 1, "the user calls this contact")]
+    assert [incoming.key for incoming, _ in world.calls] == ["aaa"]
+    assert world.router.calls == 1
+
+
+def test_calls_of_others_do_not_cross(world: World, our_offer: Session) -> None:
+    world.router.callee("call-9", 1, USER, ROMEO, world.reports.append).dial(our_offer)
+    assert world.propose("zzz", to="+12025550123@sip.example.com") == []
+    assert world.propose("zzz", user="nurse@shakespeare.lit/x") == []
+    assert world.jmi("proceed", "our1") != []
+    assert world.propose("zzz") == []  # answered by now
+    assert len(world.calls) == 3
+
+
+# --- digits from a chat
+
+
+def chat(world: World, body: str, to: str = ROMEO, user: str = JULIET) -> list[str]:
+    """What is told of it."""
+    world.says(f"<message type='chat' from='{user}' to='{to}' id='m'><body>{body}</body></message>")
+    return [report.digits for report in world.told()]
+
+
+@pytest.mark.parametrize(
+    ("body", "digits"), [("#123", "123"), (" #*9# ", "*9#"), ("#a", "A"), ("##", "#"), (f"#{'1' * 16}", "1" * 16)]
+)
+def test_digits_may_be_written_during_a_call(world: World, our_offer: Session, body: str, digits: str) -> None:
+    world.initiate()
+    world.leg.answer(our_offer)
+    world.take()
+    assert chat(world, body) == [digits]
+    assert world.take() == []
+
+
+@pytest.mark.parametrize("body", ["123", "#", "#12x", f"#{'1' * 17}", "# 1", "hello #1"])
+def test_text_is_text(world: World, our_offer: Session, body: str) -> None:
+    world.initiate()
+    world.leg.answer(our_offer)
+    world.take()
+    assert chat(world, body) == []
+    assert labels(world.take()) == ["error"]
+
+
+def test_digits_are_for_the_call_of_that_device_and_contact_if_there_is_one(world: World, our_offer: Session) -> None:
+    world.initiate()
+    assert chat(world, "#1") == []
+    world.leg.answer(our_offer)
+    assert chat(world, "#1", to="+12025550123@sip.example.com") == []
+    assert chat(world, "#1", user="juliet@shakespeare.lit/garden") == []
+    world.router._calls._chat_dtmf = False
+    assert chat(world, "#1") == []
+
+
+def test_a_called_user_may_write_digits_too(world: World, our_offer: Session) -> None:
+    answered(world, our_offer)
+    assert chat(world, "#1") == ["1"]
+
+
+def answered(world: World, our_offer: Session) -> LegControl:
+    """A user was called, and took it."""
+    callee: LegControl = world.router.callee("call-9", 7, USER, ROMEO, world.reports.append)
+    callee.dial(our_offer)
+    world.jmi("proceed", "our1")
+    world.jingle("session-accept", CONTENT, "our1")
+    world.told()
+    world.take()
+    return callee
+
+
+# --- hold, restarts
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_hold_and_restarts_go_to_the_device_that_talks(world: World, our_offer: Session, called: bool) -> None:
+    if called:
+        leg = answered(world, our_offer)
+    else:
+        world.initiate()
+        leg = world.leg
+        leg.hold(True, our_offer)
+        leg.answer(our_offer)
+        world.take()
+    leg.hold(True, our_offer)
+    leg.hold(False, our_offer)
+    leg.restart(our_offer)
+    leg.transferred(Cause.NORMAL)
+    sent = world.take()
+    assert [stanzas.describe(stanza) for stanza in sent] == [
+        ("session-info", "hold"),
+        ("session-info", "unhold"),
+        ("transport-info", "voice"),
+    ]
+    assert {stanza.get("to") for stanza in sent} == {JULIET}
+
+
+def test_hold_and_restarts_before_there_is_a_session_are_nothing(world: World, our_offer: Session) -> None:
+    world.propose()
+    world.take()
+    callee = world.router.callee("call-9", 1, USER, ROMEO, world.reports.append)
+    for leg in (world.leg, callee):
+        leg.hold(True, our_offer)
+        leg.restart(our_offer)
+    assert world.take() == []
+
+
+def test_a_device_that_holds_is_told(world: World, our_offer: Session) -> None:
+    callee = answered(world, our_offer)
+    world.jingle("session-info", "<hold xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>", "our1")
+    assert world.told() == [Held(Leg.CALLEE, 7, True)]
+    callee.hang_up(Cause.NORMAL)
+
+
+# --- endings
+
+
+def test_a_call_that_ends_while_the_link_is_down_ends_at_the_device_too(world: World, our_offer: Session) -> None:
+    callee = answered(world, our_offer)
+    world.router.link_down()
+    callee.hang_up(Cause.NORMAL)
+    assert world.take() == []
+    assert world.passes(20.0) == []
+    world.router.link_up()
+    terminate, finish = world.take()
+    assert labels([terminate, finish]) == ["session-terminate", "JMI finish"]
+    world.replies(terminate, "service-unavailable")  # the server is back, the device is not yet
+    (again,) = world.passes(outbox.ENDING_AGAIN)
+    assert again is terminate
+    world.replies(again)
+    assert world.passes(200.0) == []
+
+
+def test_an_ending_that_the_dead_link_may_have_swallowed_is_said_again(world: World, our_offer: Session) -> None:
+    callee = answered(world, our_offer)
+    callee.hang_up(Cause.NORMAL)
+    said = labels(world.take())
+    world.router.link_down()
+    world.router.link_up()
+    assert labels(world.take()) == said == ["session-terminate", "JMI finish"]
+
+
+def test_a_proceed_that_comes_back_means_that_nobody_waits_for_it(world: World) -> None:
+    """As Conversations says it of a call that it gave up."""
+    world.propose()
+    world.leg.ask()
+    error = (
+        f"<message type='error' from='{JULIET}' to='{ROMEO}/sip' id='jm-proceed-s1'><error type='cancel' code='404'>"
+        "<item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    )
+    world.says(error)
+    assert world.told() == [HungUp(Leg.CALLER, Cause.CANCELLED, 0, "the caller's device is gone")]
+    world.says(error)
+    assert world.ignored == ["message error"]
+
+
+# --- what is ignored is counted
+
+
+def test_what_has_no_effect_on_a_call_is_counted(world: World, our_offer: Session) -> None:
+    bounce = "<message type='error' from='{}' to='{}/sip' id='{}'/>"
+    receipt = "<message from='{}' to='{}' id='r'><received xmlns='urn:xmpp:receipts' id='{}'/></message>"
+    for act, counted in (
+        (lambda: world.jmi("ringing", "nobody"), "jingle message of no call"),
+        (lambda: world.says(bounce.format(JULIET, ROMEO, "jm-propose-x")), "message error"),
+        (lambda: world.says(bounce.format(JULIET, ROMEO, "other")), "message error"),
+        (lambda: world.says(receipt.format(JULIET, ROMEO, "jm-propose-x")), "receipt of nothing"),
+        (lambda: world.says(f"<iq type='result' id='9-1' from='{JULIET}' to='{ROMEO}/sip'/>"), "reply to nothing"),
+        (lambda: world.propose("s1"), ""),
+        (lambda: world.propose("s1"), "JMI propose out of order"),
+        (lambda: world.jmi("ringing", "s1"), "JMI ringing out of order"),
+        (lambda: world.says(bounce.format(JULIET, ROMEO, "jm-ringing-s1")), "JMI error"),
+        (lambda: world.says(receipt.format(JULIET, ROMEO, "jm-propose-s1")), "receipt of nothing"),
+        (lambda: world.says(f"<iq type='result' id='1-1' from='x@y/z' to='{ROMEO}/sip'/>"), "reply to nothing"),
+        (lambda: answered(world, our_offer), ""),
+        (lambda: world.jmi("proceed", "our1"), "JMI proceed out of order"),
+        (lambda: world.jmi("reject", "our1"), "JMI reject out of order"),
+        (lambda: world.says(bounce.format(USER, ROMEO, "jm-propose-our1")), "JMI error"),
+        (lambda: world.jingle("session-info", "<x xmlns='y'/>", "our1"), "session-info unknown"),
+    ):
+        world.ignored.clear()
+        act()
+        assert world.ignored == [counted] * bool(counted)
