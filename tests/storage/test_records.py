@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -14,9 +13,7 @@ import pytest
 from sqlalchemy import event
 from structlog.testing import capture_logs
 
-from gateway.errors import GatewayError
-from gateway.storage import records
-from gateway.storage.records import BATCH, CallRecord, Records
+from gateway.storage.records import CallRecord, Records
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, 250_000, tzinfo=UTC)
 CALL = CallRecord(
@@ -109,7 +106,7 @@ async def test_the_newest_come_first_and_no_more_than_asked_for(store: Records, 
 
 async def test_no_sql_runs_on_the_event_loop(store: Records) -> None:
     threads: set[int] = set()
-    event.listen(store._engine, "before_cursor_execute", lambda *_: threads.add(threading.get_ident()))
+    event.listen(store._database.engine, "before_cursor_execute", lambda *_: threads.add(threading.get_ident()))
     store.put(CALL)
     await store.recent()
     await store.stop()
@@ -127,37 +124,6 @@ async def test_a_full_queue_drops_counts_and_logs_the_record_and_never_waits(fil
     assert [r.id for r in dropped] == ["c2", "c3"]
     assert [(line["call"], line["record"]["callee"]) for line in log] == [("c2", CALL.callee), ("c3", CALL.callee)]
     await idle.stop()
-
-
-async def test_a_database_that_comes_back_gets_every_record_in_order(file: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(records, "SQLITE_WAIT", 0)
-    waited = threading.Event()
-    store = Records(f"sqlite:///{file}", retry=0.01)
-    await store.start()
-    event.listen(store._engine, "handle_error", lambda _: waited.set())
-    with capture_logs() as log:
-        with locked(file):
-            for n in range(BATCH + 5):
-                store.put(replace(CALL, id=f"c{n}"))
-            await asyncio.to_thread(waited.wait)
-        await store.stop()
-    assert store.dropped == 0
-    assert [r.id for r in await stored(file)] == [f"c{n}" for n in reversed(range(BATCH + 5))]
-    assert any("database is locked" in line["error"] for line in log)
-
-
-async def test_stopping_does_not_wait_for_a_database_that_stays_away(file: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(records, "SQLITE_WAIT", 0)
-    monkeypatch.setattr(records, "STOPPING", 0)
-    store = Records(f"sqlite:///{file}", retry=0.01)
-    await store.start()
-    with locked(file):
-        for n in range(BATCH + 5):
-            store.put(replace(CALL, id=f"c{n}"))
-        with capture_logs() as log:
-            await store.stop()
-    assert store.dropped == BATCH + 5
-    assert {line["why"] for line in log if line["log_level"] == "error"} == {"the database is away"}
 
 
 async def test_a_row_that_the_database_refuses_takes_no_other_with_it(store: Records, file: Path) -> None:
@@ -188,45 +154,3 @@ async def test_records_survive_a_restart_and_the_table_is_made_once(store: Recor
     store.put(replace(CALL, id="c2"))
     await store.stop()
     assert [r.id for r in await stored(file)] == ["c2", "c1"]
-
-
-@pytest.mark.parametrize(
-    ("url", "says"),
-    [
-        ("", "Could not parse"),
-        ("gateway.db", "Could not parse"),
-        ("sqlite://", "name a file"),
-        ("sqlite:///:memory:", "name a file"),
-        ("pigeon://x", "Can't load plugin"),
-        ("postgresql+psycopg://u:xyzzy@localhost/calls", "driver is not installed: psycopg"),
-    ],
-)
-def test_a_url_that_cannot_be_used_is_a_clear_error_without_its_password(url: str, says: str) -> None:
-    with pytest.raises(GatewayError, match=rf"\[storage\] url: .*{says}") as error:
-        Records(url)
-    assert "xyzzy" not in str(error.value)
-
-
-async def test_a_database_that_cannot_be_opened_is_a_clear_error(tmp_path: Path) -> None:
-    store = Records(f"sqlite:///{tmp_path}/nowhere/gateway.db")
-    with pytest.raises(GatewayError, match=r"\[storage\] url: .*unable to open database file"):
-        await store.start()
-    with pytest.raises(GatewayError, match="cannot be read"):
-        await store.recent()
-    await store.stop()
-
-
-async def test_a_database_that_does_not_answer_is_a_clear_error(file: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(records, "STARTING", 0)
-    store = Records(f"sqlite:///{file}")
-    with pytest.raises(GatewayError, match=r"\[storage\] url: no answer from the database in 0 s"):
-        await store.start()
-    await store.stop()
-
-
-async def test_stopping_twice_and_without_a_start_is_harmless(file: Path) -> None:
-    store = Records(f"sqlite:///{file}")
-    await store.stop()
-    await store.start()
-    await store.stop()
-    await store.stop()
