@@ -21,6 +21,8 @@ from tests.scenarios.scene import DOMAIN, JULIET, Scene
 STREAM = "jabber:component:accept"
 ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 DELAY = "urn:xmpp:delay"
+CARBONS = "urn:xmpp:carbons:2"
+HINTS = "urn:xmpp:hints"
 
 
 def bare(jid: str) -> str:
@@ -163,7 +165,7 @@ class Home:
         if addressed:
             addressed[0].receive(stanza)
             for other in self._there:
-                if other is not addressed[0] and stanza.get("type") == "chat":
+                if other is not addressed[0] and stanza.get("type") == "chat" and not _private(stanza):
                     other.carbon(copy.deepcopy(stanza), sent=False)
         elif stanza.get("type") == "error":
             return
@@ -215,6 +217,11 @@ class Home:
         if stanza.get("to", "").partition("/")[0].rpartition("@")[2] == DOMAIN:
             # Later, as by a network: nobody is called from within what he is doing.
             asyncio.get_running_loop().call_soon(self.scene.from_server, stanza)
+
+
+def _private(stanza: ET.Element) -> bool:
+    """Not for carbons (XEP-0280 §9, XEP-0334 §4.3)."""
+    return any(child.tag in (f"{{{CARBONS}}}private", f"{{{HINTS}}}no-copy") for child in stanza)
 
 
 def _short(stanza: ET.Element) -> str:

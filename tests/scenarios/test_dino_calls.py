@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from gateway.session.model import Candidate
 from tests.clients.dino import Dino
 from tests.clients.home import Home
-from tests.scenarios.clock import jumping
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 from tests.support import phone_session
 
@@ -18,18 +15,10 @@ OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    async with Scene() as made:
-        with jumping():
-            yield made
-
-
-@pytest.fixture
-def home(scene: Scene) -> Home:
-    """Juliet's server; the number has been in her roster for long."""
-    made = Home(scene)
-    made.knows(CONTACT)
-    return made
+def scene(home: Home) -> Scene:
+    """Juliet is at home, and the number has been in her roster for long."""
+    home.knows(CONTACT)
+    return home.scene
 
 
 async def talking(scene: Scene, dino: Dino) -> None:
@@ -60,8 +49,8 @@ async def test_a_dino_user_calls_a_number_that_she_sees(scene: Scene, home: Home
     assert dino.complaints == []
 
 
-async def test_a_dino_that_never_saw_the_number_sends_nothing_until_it_does(scene: Scene) -> None:
-    home = Home(scene)
+async def test_a_dino_that_never_saw_the_number_sends_nothing_until_it_does(home: Home) -> None:
+    scene = home.scene
     dino = Dino(home)
     dino.call(CONTACT)
     home.adds(CONTACT)
@@ -87,8 +76,7 @@ async def test_a_dino_that_was_restarted_remembers_that_the_number_takes_proposa
     assert (await scene.over()).cause == "cancelled"
 
 
-async def test_a_number_that_the_dialplan_refuses_is_declined_at_once(scene: Scene) -> None:
-    home = Home(scene)
+async def test_a_number_that_the_dialplan_refuses_is_declined_at_once(scene: Scene, home: Home) -> None:
     home.knows(f"+19005550123@{DOMAIN}")
     dino = Dino(home)
     dino._knew_jmi.add(f"+19005550123@{DOMAIN}")  # from a time when it was allowed
