@@ -54,6 +54,7 @@ class XmppSection(Section):
     secret_file: Text | None = None
     users: Annotated[Words, Field(min_length=1)]
     grace: Annotated[float, Field(ge=0, le=3600, strict=False)] = 60.0
+    inline_candidates: bool = False
 
 
 class SipSection(Section):
@@ -114,6 +115,7 @@ class Config:
     secret: str = field(repr=False)
     users: tuple[str, ...]
     grace: float
+    inline_candidates: bool
     sip_domain: str
     sip_listen: tuple[str, ...]
     sip_advertise: str | None
@@ -135,7 +137,7 @@ class Config:
         from gateway.xmpp.component import XmppSettings  # noqa: PLC0415 -- see the module's last sentence
 
         host, port = self.server
-        return XmppSettings(self.xmpp_domain, host, port, self.secret, self.users, self.grace)
+        return XmppSettings(self.xmpp_domain, host, port, self.secret, self.users, self.grace, self.inline_candidates)
 
     @property
     def sip(self) -> SipSettings:
@@ -244,6 +246,7 @@ class _Reader:
             secret=secret,
             users=users,
             grace=xmpp.grace,
+            inline_candidates=xmpp.inline_candidates,
             sip_domain=sip_domain,
             sip_listen=sip.listen,
             sip_advertise=sip.advertise,

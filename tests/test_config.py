@@ -125,7 +125,14 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
 
 
 def test_reading_imports_no_room(tmp_path: Path) -> None:
-    rooms = ["slixmpp", "aioice", "sqlalchemy", "gateway.switchboard", "gateway.sip.telephony", "gateway.media.embedded"]
+    rooms = [
+        "slixmpp",
+        "aioice",
+        "sqlalchemy",
+        "gateway.switchboard",
+        "gateway.sip.telephony",
+        "gateway.media.embedded",
+    ]
     program = (
         "import pathlib, sys; from gateway import config; config.read(pathlib.Path(sys.argv[1]), {}); "
         f"print([room for room in {rooms} if room in sys.modules])"
@@ -137,6 +144,11 @@ def test_reading_imports_no_room(tmp_path: Path) -> None:
 
 
 # The environment -----------------------------------------------------------------------------------------------------
+
+
+def test_candidates_all_at_once_are_asked_for_when_the_operator_says_so(tmp_path: Path) -> None:
+    assert not read(written(tmp_path, MINIMAL)).xmpp.inline_candidates
+    assert read(written(tmp_path, MINIMAL), GATEWAY_XMPP__INLINE_CANDIDATES="true").xmpp.inline_candidates
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:

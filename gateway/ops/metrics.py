@@ -5,6 +5,7 @@
     gateway_call_setup_seconds{direction}            from the offer to the answer, answered calls only
     gateway_call_seconds{direction}                  from the answer to the end
     gateway_xmpp_link_up                             1 while the server takes our stanzas
+    gateway_xmpp_ignored_stanzas_total{reason}       stanzas that were neither answered nor acted upon
     gateway_media_workers_alive                      of gateway_media_workers_configured
     gateway_media_dropped_packets_total{reason}      packets that no leg took
     gateway_call_records_dropped_total               call records that could not be written
@@ -59,6 +60,9 @@ class Metrics:
         self._dropped = Counter(
             "gateway_media_dropped_packets", "Packets that no leg took.", ["reason"], registry=self.registry
         )
+        self._ignored = Counter(
+            "gateway_xmpp_ignored_stanzas", "Stanzas that nothing came of.", ["reason"], registry=self.registry
+        )
         self._records = Counter(
             "gateway_call_records_dropped", "Call records that could not be written.", registry=self.registry
         )
@@ -97,6 +101,10 @@ class Metrics:
             else:
                 self._reasons.add(reason)
         self._dropped.labels(reason).inc(count)
+
+    def stanza_ignored(self, reason: str) -> None:
+        """`reason` is one of the XMPP room's own dozen."""
+        self._ignored.labels(reason).inc()
 
     def record_dropped(self, count: int = 1) -> None:
         self._records.inc(count)

@@ -51,6 +51,13 @@ def test_an_endless_choice_of_reasons_makes_no_endless_list_of_series() -> None:
     assert value(metrics, "gateway_media_dropped_packets_total", reason="other") == 10
 
 
+def test_ignored_stanzas_are_counted_by_their_reason() -> None:
+    metrics = Metrics()
+    for reason in ("too many", "not for us", "too many"):
+        metrics.stanza_ignored(reason)
+    assert value(metrics, "gateway_xmpp_ignored_stanzas_total", reason="too many") == 2
+
+
 def test_lost_call_records_are_counted() -> None:
     metrics = Metrics()
     metrics.record_dropped(3)
