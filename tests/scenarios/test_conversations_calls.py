@@ -8,7 +8,8 @@ import pytest
 
 from gateway.session.model import Direction
 from gateway.sip.message import Request
-from tests.clients.conversations import LOST, UNREACHABLE, Cheogram, Conversations, Conversations2190
+from tests.clients.cheogram import Cheogram
+from tests.clients.conversations import LOST, UNREACHABLE, Conversations, Conversations2190
 from tests.clients.home import Home, bare, resource
 from tests.scenarios.scene import DOMAIN, NUMBER
 from tests.support import phone_session
