@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 
 from gateway.call.causes import Cause, from_jingle
 from gateway.call.events import Answered, HungUp, Leg, Notice, Ringing
@@ -38,6 +39,8 @@ ACCEPT_WITHIN = 20.0  # seconds from proceed to session-accept
 NO_ANSWER_AFTER = 29.0  # seconds: COMPAT: Conversations, up to 2.19: rejects by itself at 30 s, like a person would
 MOST_DIRECT = 10  # sessions without JMI in one attempt
 MOST_KEPT = 50  # notices of one such session before it is accepted
+
+_ELSEWHERE = spelling.Reason("cancel", "answered elsewhere")
 
 
 class State(enum.Enum):
@@ -161,14 +164,25 @@ class CalleeLeg:
                 return self._proceed(device, now)
             case "reject" if self.state is State.ASKING:
                 return self._rejected(spoken.reason, now)
+            case "reject" if (
+                self.state is State.PROCEEDED and self._chosen is not None and device == self._chosen.theirs
+            ):
+                # COMPAT: Conversations (rejectCallFromProceed): hung up before our session-initiate was there.
+                sent = self._only_sent(self._chosen.terminate("cancel"))
+                return sent + self._over(Cause.DECLINED, "" if spoken.reason is None else spoken.reason.text)
             case _:
                 # finish and retract belong to sessions, which end by session-terminate
                 return [Ignored(f"JMI {spoken.kind} out of order")]
 
-    def receipt(self, of: str) -> list[LegOutput]:
-        """A device got the propose. It counts as ringing: the devices that send no `ringing` ring when they have it."""
+    def receipt(self, of: str, device: str) -> list[LegOutput]:
+        """A device got the propose. It counts as ringing: some that send no `ringing` ring when they have it.
+
+        COMPAT: Gajim 2.5, Psi and Kaidan up to 0.15 give a receipt for whatever asks for one, and know no calls.
+        """
         if of != f"jm-propose-{self.sid}":
             return [Ignored("receipt of nothing")]
+        if not self._knows_jmi(device):
+            return [Ignored("receipt of a device without calls")]
         return self._ringing() or [Ignored("ringing again")]
 
     def bounced(self, kind: str, error: ET.Element, now: float) -> list[LegOutput]:
@@ -236,13 +250,27 @@ class CalleeLeg:
         if self._chosen is not None and self._chosen.theirs == device:
             return [Ignored("JMI proceed out of order")]  # said twice
         if self.state is not State.ASKING or not self._proposed or self._offer is None:
-            return [self._jmi("finish", device, spelling.Reason("cancel", "answered elsewhere"))]
+            return self._too_late(device)
         self.state = State.PROCEEDED
         self._proposed, self._proceeded = False, True
         self._silence, self._until = None, now + ACCEPT_WITHIN
-        cancelled = self._cancel_direct(Cause.ELSEWHERE)
+        others = [*self._cancel_direct(Cause.ELSEWHERE), *self._stop_ringing(device)]
         self._chosen = self._new_session(self.sid, device, 0)
-        return cancelled + self._only_sent(self._chosen.initiate(self._offer))
+        return [*self._only_sent(self._chosen.initiate(self._offer)), *others]
+
+    def _stop_ringing(self, taken: str) -> Iterator[Send]:
+        """Devices see a carbon of another's proceed (XEP-0353 §5), and not all understand it.
+
+        COMPAT: Movim (2026-08) and Kaidan (QXmpp 1.16) ring on without this. To full JIDs alone: to Dino a retract is
+        the end of the call that it has just taken.
+        """
+        for device in self._devices:
+            if device != taken and self._knows_jmi(device):
+                yield self._jmi("retract", device, _ELSEWHERE)
+
+    def _too_late(self, device: str) -> list[LegOutput]:
+        """It waits for a session. COMPAT: Conversations 2.19 and Siskin know only the one, Monal only the other."""
+        return [self._jmi(kind, device, _ELSEWHERE) for kind in ("retract", "finish")]
 
     def _rejected(self, reason: spelling.Reason | None, now: float) -> list[LegOutput]:
         """One device's reject is for all of them (XEP-0353 §4.4)."""
@@ -260,7 +288,7 @@ class CalleeLeg:
             self._chosen = session
             sent = [
                 *self._cancel_direct(Cause.ELSEWHERE),
-                *self._retract(spelling.Reason("cancel", "answered elsewhere")),
+                *self._retract(_ELSEWHERE),
             ]
         self.state = State.TALKING
         self._silence = self._until = None
@@ -320,6 +348,10 @@ class CalleeLeg:
         if session is None and self._chosen is not None and self._chosen.sid == sid:
             session = self._chosen
         return session if session is not None and session.theirs == device else None
+
+    def _knows_jmi(self, jid: str) -> bool:
+        device = self._devices.get(jid)
+        return device is not None and device.abilities is not None and device.abilities.jmi
 
     def _jmi(self, kind: str, to: str, reason: spelling.Reason) -> Send:
         return Send(stanzas.jmi(kind, self.sid, to, self._voice, reason=reason))

@@ -286,7 +286,7 @@ class Calls:
             self._ignored("receipt of nothing")
             return
         self._note(line, stanza)
-        self.carry_out(line, line.leg.receipt(acknowledged))
+        self.carry_out(line, line.leg.receipt(acknowledged, stanza.get("from", "")))
 
     def digits(self, stanza: ET.Element) -> bool:
         """`#123` in a chat with a call's contact is dialled, if that is wanted: for clients without a keypad (Dino).
@@ -321,8 +321,10 @@ class Calls:
         elif spoken.kind == "propose":
             self._proposed(stanza, spoken, now)
         elif spoken.kind == "proceed":
-            # Of a call that is over, or was answered by another device: this one would wait for it.
-            self._send(stanzas.jmi("finish", spoken.sid, user, self._presences.voice(asked), reason=Reason("gone")))
+            # Of a call that is over: this device would wait for it. Why both: CalleeLeg, too late.
+            for kind in ("retract", "finish"):
+                voice = self._presences.voice(asked)
+                self._send(stanzas.jmi(kind, spoken.sid, user, voice, reason=Reason("gone")))
         else:
             self._ignored("jingle message of no call")
 

@@ -117,21 +117,62 @@ def test_the_whole_way_of_a_proposed_call(world: World, our_offer: Session) -> N
     assert world.router.calls == 0
 
 
+def acknowledges(world: World, device: str) -> None:
+    """The device gives the receipt that the propose asks for."""
+    received = "<received xmlns='urn:xmpp:receipts' id='jm-propose-our1'/>"
+    world.says(f"<message from='{device}' to='{VOICE}'>{received}</message>")
+
+
 def test_a_receipt_counts_as_ringing(world: World, our_offer: Session) -> None:
+    comes(world, BALCONY, jmi=True)
     dial(world, our_offer)
-    propose = world.sent[-1].get("id")
-    world.says(f"<message from='{BALCONY}' to='{VOICE}'><received xmlns='urn:xmpp:receipts' id='{propose}'/></message>")
+    acknowledges(world, BALCONY)
     assert world.told() == [Ringing(3)]
+    world.ignored.clear()
+    acknowledges(world, BALCONY)
+    world.jmi("ringing", "our1", BALCONY, VOICE)
+    assert world.told() == []
+    assert world.ignored == ["ringing again", "ringing again"]
 
 
-def test_a_second_proceed_is_finished(world: World, our_offer: Session) -> None:
+def test_a_client_that_gives_receipts_and_knows_no_calls_does_not_ring(world: World, our_offer: Session) -> None:
+    comes(world, BALCONY, jmi=False)
+    dial(world, our_offer)
+    world.ignored.clear()
+    acknowledges(world, BALCONY)
+    acknowledges(world, GARDEN)
+    assert world.told() == []
+    assert world.ignored == ["receipt of a device without calls"] * 2
+
+
+def test_a_device_that_proceeds_too_late_is_told_in_both_ways(world: World, our_offer: Session) -> None:
+    """Conversations and Siskin understand the retract, Monal the finish."""
     dial(world, our_offer)
     assert labels(world.jmi("proceed", "our1", BALCONY, VOICE)) == ["session-initiate"]
     assert world.jmi("proceed", "our1", BALCONY, VOICE) == []
-    assert to(world.jmi("proceed", "our1", GARDEN, VOICE)) == [("JMI finish", GARDEN)]
+    assert to(world.jmi("proceed", "our1", GARDEN, VOICE)) == [("JMI retract", GARDEN), ("JMI finish", GARDEN)]
     world.jingle("session-accept", ANSWER, "our1", BALCONY)
-    assert to(world.jmi("proceed", "our1", GARDEN, VOICE)) == [("JMI finish", GARDEN)]
+    assert to(world.jmi("proceed", "our1", GARDEN, VOICE)) == [("JMI retract", GARDEN), ("JMI finish", GARDEN)]
     assert [type(report) for report in world.told()] == [Answered]
+
+
+def test_devices_that_ring_are_told_when_another_took_the_call(world: World, our_offer: Session) -> None:
+    """Each by its full JID, and never the one that took it: Movim and Kaidan do not understand the carbon."""
+    comes(world, BALCONY, jmi=True)
+    comes(world, GARDEN, jmi=True)
+    comes(world, f"{USER}/attic", jmi=True, known=False)
+    dial(world, our_offer)
+    sent = world.jmi("proceed", "our1", BALCONY, VOICE)
+    assert to(sent) == [("session-initiate", BALCONY), ("JMI retract", GARDEN)]
+    assert stanzas.describe(sent[1])[1] == "cancel answered elsewhere"
+
+
+def test_a_device_that_hangs_up_while_it_is_asked_has_declined(world: World, our_offer: Session) -> None:
+    dial(world, our_offer)
+    world.jmi("proceed", "our1", BALCONY, VOICE)
+    assert labels(world.jmi("reject", "our1", BALCONY, VOICE)) == ["session-terminate"]
+    assert world.told() == [HungUp(Leg.CALLEE, Cause.DECLINED, 3)]
+    assert world.router.calls == 0
 
 
 @pytest.mark.parametrize(
@@ -169,7 +210,8 @@ def test_nobody_else_answers(world: World, our_offer: Session) -> None:
     for kind in ("ringing", "reject"):
         world.jmi(kind, "our1", "tybalt@verona.lit/x", VOICE)
     assert world.told() == []
-    assert to(world.jmi("proceed", "our1", "tybalt@verona.lit/x", VOICE)) == [("JMI finish", "tybalt@verona.lit/x")]
+    assert {who for _, who in to(world.jmi("proceed", "our1", "tybalt@verona.lit/x", VOICE))} == {"tybalt@verona.lit/x"}
+    assert world.told() == []
 
 
 def test_no_accept_after_proceed_is_given_up(world: World, our_offer: Session) -> None:
@@ -328,8 +370,8 @@ def test_a_proceed_cancels_the_direct_ones(world: World, our_offer: Session) -> 
     dial(world, our_offer)
     world.take()
     assert to(world.jmi("proceed", "our1", BALCONY, VOICE)) == [
-        ("session-terminate", GARDEN),
         ("session-initiate", BALCONY),
+        ("session-terminate", GARDEN),
     ]
 
 

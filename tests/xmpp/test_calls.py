@@ -59,8 +59,8 @@ def test_a_propose_without_sound_is_rejected(world: World) -> None:
 
 
 def test_a_proceed_for_nothing_is_finished(world: World) -> None:
-    (finish,) = world.jmi("proceed", "gone")
-    assert stanzas.describe(finish) == ("JMI finish", "gone")
+    retract, finish = world.jmi("proceed", "gone")
+    assert [stanzas.describe(retract), stanzas.describe(finish)] == [("JMI retract", "gone"), ("JMI finish", "gone")]
     assert world.jmi("ringing", "gone") == []
 
 
