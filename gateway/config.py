@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -421,7 +422,7 @@ def _absolute(pattern: str) -> list[Path]:
 def _from_text(text: str, model: type[Section], key: str) -> object:
     """A variable's value in the type that its key wants (rule 1)."""
     annotation = str(model.model_fields[key].annotation)
-    if not any(word in annotation for word in ("int", "float", "tuple", "bool")):
+    if not re.search(r"\b(?:int|float|tuple|bool)\b", annotation):
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -147,8 +147,9 @@ def test_reading_imports_no_room(tmp_path: Path) -> None:
 
 
 def test_candidates_all_at_once_are_asked_for_when_the_operator_says_so(tmp_path: Path) -> None:
-    assert not read(written(tmp_path, MINIMAL)).xmpp.inline_candidates
-    assert read(written(tmp_path, MINIMAL), GATEWAY_XMPP__INLINE_CANDIDATES="true").xmpp.inline_candidates
+    path = written(tmp_path, MINIMAL)
+    assert not read(path).xmpp.inline_candidates
+    assert read(path, GATEWAY_XMPP__INLINE_CANDIDATES="true").xmpp.inline_candidates
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
