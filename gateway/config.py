@@ -138,7 +138,15 @@ class Config:
         from gateway.xmpp.component import XmppSettings  # noqa: PLC0415 -- see the module's last sentence
 
         host, port = self.server
-        return XmppSettings(self.xmpp_domain, host, port, self.secret, self.users, self.grace, self.inline_candidates)
+        return XmppSettings(
+            self.xmpp_domain,
+            host,
+            port,
+            self.secret,
+            self.users,
+            self.grace,
+            inline_candidates=self.inline_candidates,
+        )
 
     @property
     def sip(self) -> SipSettings:
