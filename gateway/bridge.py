@@ -7,17 +7,20 @@ what to answer him with; each attempt's leg when it is asked.
     offer(attempt)   allocate callee<n>  ──> our offer to the callee
     answer(attempt)  allocate caller, agree, connect both ──> our answer to the caller
     test_line()      allocate caller, connect, prompt, loop ──> our answer to the caller
+
+Inside a call, ends are named by number (0 is the caller, others are attempts): pair() and adopt() give one end another
+to talk with, reoffer(), hold() and trickle() change what one end has agreed to, and the other end's media goes on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gateway.call.events import Leg, Reoffered, Trickled
+from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind, LegStatistics, MediaEngine
 from gateway.session import negotiate
-from gateway.session.model import Session, Setup, Stream, Transport
+from gateway.session.model import Direction, Ice, Session, Setup, Stream, Transport
 from gateway.session.negotiate import Policy, Towards
 
 MAX_TRICKLED = 64  # notices kept for a leg that is not connected yet
@@ -35,6 +38,19 @@ class _Side:
     ours: Session | None = None  # what we last said to this end
     stream: Stream | None = None
     setup: Setup = Setup.ACTIVE
+    offered: bool = False  # we offered, and not this end
+    ice: Ice | None = None  # its end's
+    held: bool = False  # the other end has put this one on hold
+    holds: bool = False  # this end takes nothing from the other one
+    pending: Session | None = None  # what we offered anew
+
+
+@dataclass(frozen=True, slots=True)
+class Reanswer:
+    """What to say to an end that offered anew; `held` tells what that means for the other one, None: nothing new."""
+
+    answer: Session
+    held: bool | None = None
 
 
 def kind_of(towards: Towards) -> LegKind:
@@ -43,7 +59,17 @@ def kind_of(towards: Towards) -> LegKind:
 
 def leg_name(leg: Leg, attempt: int) -> str:
     """The engine's name of a leg."""
-    return "caller" if leg is Leg.CALLER else f"callee{attempt}"
+    return end_name(0 if leg is Leg.CALLER else attempt)
+
+
+def number_of(name: str) -> int:
+    """The number of the end whose leg has this name."""
+    return 0 if name == "caller" else int(name.removeprefix("callee"))
+
+
+def end_name(number: int) -> str:
+    """The engine's name of the leg of an end with this number."""
+    return f"callee{number}" if number else "caller"
 
 
 class Bridge:
@@ -59,8 +85,10 @@ class Bridge:
         self._peer: dict[str, str] = {}
         self._digits: list[tuple[str, str, int]] = []
 
-    async def offer(self, attempt: int, towards: Towards, policy: Policy, caller: Session | None) -> Session:
-        """Allocate this attempt's leg; what we offer its callee."""
+    async def offer(
+        self, attempt: int, towards: Towards, policy: Policy, caller: Session | None, beside: int | None = None
+    ) -> Session:
+        """Allocate this attempt's leg; what we offer its callee, who is to talk with the caller or the end `beside`."""
         if caller is not None:
             # Nobody's phone rings for a caller whom we would have to refuse when it is answered.
             negotiate.check(self._towards_caller, caller)
@@ -68,24 +96,82 @@ class Bridge:
         transport = await self._engine.allocate(
             self._call, name, kind_of(towards), controlling=True, setup=Setup.ACTPASS
         )
-        ours = negotiate.offer_callee(policy, towards, caller, transport)
-        self._sides[name] = _Side(name, towards, policy, transport, ours)
+        kept = None if beside is None else self._agreed(beside).stream
+        ours = negotiate.offer_callee(policy, towards, caller, transport, kept)
+        self._sides[name] = _Side(name, towards, policy, transport, ours, offered=True)
+        return ours
+
+    async def offer_caller(self, policy: Policy) -> Session:
+        """Allocate the caller's leg; what we offer a caller who waits for an offer (an INVITE without SDP)."""
+        transport = await self._engine.allocate(
+            self._call, "caller", kind_of(self._towards_caller), controlling=True, setup=Setup.ACTPASS
+        )
+        ours = negotiate.offer_callee(policy, self._towards_caller, None, transport)
+        self._sides["caller"] = _Side("caller", self._towards_caller, policy, transport, ours, offered=True)
         return ours
 
     async def answer(self, attempt: int, policy: Policy, callee: Session, caller: Session) -> Session:
         """Bring the callee that answered and the caller together; what we answer the caller."""
-        name = leg_name(Leg.CALLEE, attempt)
-        side = self._sides.get(name)
-        if side is None or side.ours is None:
-            raise MediaError(f"{name} was never offered anything")
+        side = self._asked(attempt)
+        mine = self._sides.get("caller")
+        if mine is not None and mine.offered and mine.ours is not None:
+            return await self._answered_both(side, callee, mine, caller)
+        if side.ours is None:
+            raise MediaError("nothing was offered")
         mine = await self._allocate_caller(policy, caller)
         agreed = negotiate.answer_caller(policy, self._towards_caller, caller, side.ours, callee, mine.transport)
         mine.ours, mine.stream, side.stream = agreed.answer, agreed.caller, agreed.callee
+        await self._bring_together(side, callee, mine, caller)
+        return agreed.answer
+
+    async def _answered_both(self, side: _Side, callee: Session, mine: _Side, caller: Session) -> Session:
+        """Both ends have answered offers of ours."""
+        if mine.ours is None or side.ours is None:
+            raise MediaError("nothing was offered")
+        mine.stream = negotiate.callee_stream(mine.ours, caller)
+        side.stream = negotiate.callee_stream(side.ours, callee, side.policy, mine.stream)
+        mine.setup = _our_setup(caller, mine.towards, offering=True)
+        await self._bring_together(side, callee, mine, caller)
+        return mine.ours
+
+    async def _bring_together(self, side: _Side, callee: Session, mine: _Side, caller: Session) -> None:
         side.setup = _our_setup(callee, side.towards, offering=True)
-        self._peer = {mine.name: side.name, side.name: mine.name}
+        self._couple(mine, side)
         await self._connect(side, callee)
         await self._connect(mine, caller)
-        return agreed.answer
+
+    async def pair(self, attempt: int, callee: Session, beside: int) -> None:
+        """This attempt's callee answered, and talks from now on with an end that keeps what it has agreed to."""
+        side, kept = self._asked(attempt), self._agreed(beside)
+        if side.ours is None:
+            raise MediaError("nothing was offered")
+        side.stream = negotiate.callee_stream(side.ours, callee, side.policy, kept.stream)
+        side.setup = _our_setup(callee, side.towards, offering=True)
+        await self._let_go(kept)
+        self._couple(kept, side)
+        await self._connect(side, callee)
+
+    async def adopt(self, attempt: int, towards: Towards, policy: Policy, offer: Session, beside: int) -> Session:
+        """Somebody calls in place of another end; what we answer him. He talks with the end `beside` from now on."""
+        kept = self._agreed(beside)
+        if kept.stream is None:
+            raise NegotiationError("nothing was agreed")
+        negotiate.check(towards, offer)
+        name, setup = end_name(attempt), _our_setup(offer, towards, offering=False)
+        transport = await self._engine.allocate(self._call, name, kind_of(towards), controlling=False, setup=setup)
+        side = _Side(name, towards, policy, transport, setup=setup)
+        self._sides[name] = side
+        side.ours, side.stream = negotiate.answer_beside(policy, towards, offer, kept.stream, transport)
+        await self._let_go(kept)
+        self._couple(kept, side)
+        await self._connect(side, offer)
+        return side.ours
+
+    async def _let_go(self, kept: _Side) -> None:
+        """Whoever had put this end on hold is not its peer any more."""
+        if kept.held:
+            kept.held = False
+            await self._engine.stop_playing(self._call, kept.name)
 
     async def test_line(self, policy: Policy, caller: Session) -> Session:
         """Answer the caller with a prompt and his own voice."""
@@ -97,14 +183,16 @@ class Bridge:
         await self._engine.loop(self._call, mine.name)
         return answer
 
-    async def reoffer(self, notice: Reoffered) -> Session:
+    async def reoffer(self, notice: Reoffered) -> Reanswer:
         """The end of a leg offers anew (RFC 3264 §8): keep our transport, follow its address, codec and direction."""
         name = leg_name(notice.leg, notice.attempt)
         side = self._sides.get(name)
         if side is None or side.ours is None or side.stream is None or name not in self._connected:
             raise NegotiationError("nothing to renegotiate yet")
-        if notice.session is None:
-            return side.ours
+        if notice.session is None:  # RFC 3264 §5: it wants our offer, which Reanswered follows
+            side.pending = negotiate.held(side.ours, side.stream, _allowed(side))
+            side.ours = replace(side.ours, version=side.pending.version)
+            return Reanswer(side.pending)
         peer = self._sides.get(self._peer.get(name, ""))
         answer, stream = negotiate.reanswer(
             side.policy,
@@ -113,20 +201,83 @@ class Bridge:
             ours=side.ours,
             stream=side.stream,
             peer=peer.stream if peer else None,
+            allowed=_allowed(side),
         )
         side.ours, side.stream = answer, stream
         await self._connect(side, notice.session)
-        return answer
+        return Reanswer(answer, self._directed(side, notice.session))
 
-    async def trickle(self, notice: Trickled) -> None:
-        """Candidates that came later than their session; kept while the leg is not connected."""
+    def _directed(self, side: _Side, theirs: Session) -> bool | None:
+        """Whether this end takes nothing any more, or again; None when that is as it was (RFC 3264 §8.4)."""
+        audio = theirs.audio
+        holds = audio is not None and audio.direction in (Direction.SENDONLY, Direction.INACTIVE)
+        changed, side.holds = holds != side.holds, holds
+        return holds if changed else None
+
+    async def hold(self, leg: Leg, attempt: int, held: bool) -> Session | None:
+        """One end put the other on hold, or took it off: that one hears music, or the talk again. What it is offered
+        anew; None when nothing changes by it.
+        """
+        side = self._sides.get(self._peer.get(leg_name(leg, attempt), ""))
+        if side is None or side.ours is None or side.stream is None or side.held is held:
+            return None
+        side.held = held
+        # An end that holds by its media's direction has music of its own (RFC 3264 §8.4); a word alone brings none.
+        if self._sides[self._peer[side.name]].towards is Towards.XMPP:
+            if held:
+                await self._engine.play(self._call, side.name, "hold")
+            else:
+                await self._engine.stop_playing(self._call, side.name)
+        if side.towards is Towards.XMPP:
+            return side.ours
+        side.pending = negotiate.held(side.ours, side.stream, _allowed(side))
+        # RFC 3264 §8: the next description differs from this one, whether or not it is taken.
+        side.ours = replace(side.ours, version=side.pending.version)
+        return side.pending
+
+    async def reanswered(self, notice: Reanswered) -> None:
+        """An end answered what we offered it anew; if it would not, everything stays as it was."""
+        side = self._sides.get(leg_name(notice.leg, notice.attempt))
+        if side is None or side.pending is None:
+            return
+        offer, side.pending = side.pending, None
+        if notice.session is None:
+            return
+        peer = self._sides.get(self._peer.get(side.name, ""))
+        side.stream = negotiate.callee_stream(offer, notice.session, side.policy, peer.stream if peer else None)
+        side.ours = offer
+        await self._connect(side, notice.session)
+
+    async def play(self, number: int, prompt: str | None) -> None:
+        """Let this end hear a prompt; None ends it."""
+        name = end_name(number)
+        if name not in self._connected:
+            return
+        if prompt is None:
+            await self._engine.stop_playing(self._call, name)
+        else:
+            await self._engine.play(self._call, name, prompt)
+
+    async def trickle(self, notice: Trickled) -> Session | None:
+        """Candidates that came later than their session; kept while the leg is not connected.
+
+        With credentials that are new its end restarts ICE: then what we say of ourselves anew.
+        """
         name = leg_name(notice.leg, notice.attempt)
         if name not in self._connected:
             waiting = self._trickled.setdefault(name, [])
             if len(waiting) < MAX_TRICKLED:
                 waiting.append(notice)
-            return
+            return None
+        side = self._sides.get(name)
+        if side is not None and side.ours is not None and notice.ice is not None and _is_new(notice.ice, side.ice):
+            theirs = replace(notice.ice, candidates=notice.candidates, complete=notice.complete)
+            side.transport = await self._engine.restart(self._call, name, theirs)
+            side.ice = theirs
+            side.ours = negotiate.moved(side.ours, side.transport)
+            return side.ours
         await self._engine.candidates(self._call, name, notice.candidates, ice=notice.ice, complete=notice.complete)
+        return None
 
     async def digits(self, leg: Leg, attempt: int, digits: str, duration: int) -> None:
         """Digits that one end pressed by signalling go out at the other end as RFC 4733; kept until there is one."""
@@ -145,7 +296,7 @@ class Bridge:
                 await self._engine.dtmf(self._call, peer, digits, duration)
 
     async def release_attempt(self, attempt: int) -> None:
-        name = leg_name(Leg.CALLEE, attempt)
+        name = end_name(attempt)
         self._sides.pop(name, None)
         self._trickled.pop(name, None)
         self._connected.discard(name)
@@ -157,9 +308,29 @@ class Bridge:
         self._connected.clear()
         return await self._engine.release(self._call)
 
+    def peer_of(self, leg: Leg, attempt: int) -> int:
+        """The number of the end that this one talks with; its own, when there is none."""
+        name = leg_name(leg, attempt)
+        return number_of(self._peer.get(name, name))
+
     def carries(self, name: str) -> bool:
         """This leg's media is part of the conversation: losing it ends the call."""
         return name in self._connected
+
+    def _asked(self, attempt: int) -> _Side:
+        side = self._sides.get(end_name(attempt))
+        if side is None or side.ours is None:
+            raise MediaError(f"{end_name(attempt)} was never offered anything")
+        return side
+
+    def _agreed(self, number: int) -> _Side:
+        side = self._sides.get(end_name(number))
+        if side is None or side.stream is None:
+            raise MediaError(f"{end_name(number)} has agreed to nothing")
+        return side
+
+    def _couple(self, one: _Side, other: _Side) -> None:
+        self._peer = {one.name: other.name, other.name: one.name}
 
     async def _allocate_caller(self, policy: Policy, caller: Session) -> _Side:
         setup = _our_setup(caller, self._towards_caller, offering=False)
@@ -182,10 +353,21 @@ class Bridge:
             complete = transport.ice.complete or any(notice.complete for notice in early)
             ice = replace(transport.ice, candidates=transport.ice.candidates + found, complete=complete)
             transport = replace(transport, ice=ice)
+            side.ice = ice
         await self._engine.connect(
             self._call, side.name, transport, side.stream, peer=self._peer.get(side.name), setup=side.setup
         )
         self._connected.add(side.name)
+
+
+def _allowed(side: _Side) -> Direction:
+    """What the other end lets us do on this side."""
+    return Direction.SENDONLY if side.held else Direction.SENDRECV
+
+
+def _is_new(ice: Ice, known: Ice | None) -> bool:
+    """RFC 8445 §9: an ICE restart changes both."""
+    return known is not None and (ice.ufrag, ice.pwd) != (known.ufrag, known.pwd)
 
 
 def _our_setup(theirs: Session, towards: Towards, *, offering: bool) -> Setup:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,9 +16,11 @@ from gateway.call.machine import Call, State
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Identity, Limit
 from gateway.session.model import Session
-from gateway.session.negotiate import Policy, Towards
 
 Direction = Literal["outbound", "inbound", "test"]  # XMPP to SIP, SIP to XMPP, a test line
+
+# Whom a stranger's call asks for when nobody here is called so.
+NOBODY = Destination("nobody", "")
 
 # A user's own word, which a stranger may hear: he got through to somebody.
 SPOKEN = frozenset({Cause.BUSY, Cause.DECLINED})
@@ -45,9 +46,10 @@ class Line:
     caller: LegControl
     bridge: Bridge
     facts: Facts
-    make_callee: Callable[[int, Destination, Sink], LegControl]
-    policy_of: Callable[[Destination], Policy]
-    towards_callee: Towards
+    payer: str = ""  # the user whose call it is, bare JID: what it costs is his
+    contact: str = ""  # the local part under which a caller from SIP appears
+    trunk: str | None = None  # that a caller from SIP came through
+    wants_offer: bool = False  # the caller brought no session, and waits for ours
     callees: dict[int, LegControl] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     reports: deque[ev.Report] = field(default_factory=deque)
@@ -57,10 +59,24 @@ class Line:
     destinations: dict[int, Destination] = field(default_factory=dict)
     identities: dict[str, Identity] = field(default_factory=dict)  # by via
     limits: dict[str, Limit] = field(default_factory=dict)  # of trunks, by key: for the attempts through them
-    using: dict[int, str] = field(default_factory=dict)  # attempt -> the key of the trunk that it has a line of
+    transfers: set[str] = field(default_factory=set)  # vias whose ends may send the other one elsewhere
+    transcode: str | None = None  # the rule's word, in place of the trunk's
+    headers: dict[Destination, tuple[tuple[str, str], ...]] = field(default_factory=dict)  # that an INVITE there has
+    redirecting: dict[int, ev.HungUp | None] = field(default_factory=dict)  # attempts whose new targets are looked up
+    hops: int = 0  # how often it was sent elsewhere
     emergency: dialplan.Route | None = None
     quiet: bool = False  # a stranger's: he does not learn who is there
     kept: list[ev.Event] = field(default_factory=list)  # from him
+
+    def control(self, number: int) -> LegControl | None:
+        """The leg of the end with this number."""
+        return self.callees.get(number) if number else self.caller
+
+    def via(self, number: int) -> str:
+        """What the end with this number came through: a trunk's name, "direct", "xmpp"."""
+        if number:
+            return self.destinations[number].via if number in self.destinations else ""
+        return self.trunk or "direct" if self.facts.direction == "inbound" else "xmpp"
 
 
 class EchoLine:
@@ -87,7 +103,7 @@ class EchoLine:
 
     def transferred(self, cause: Cause | None) -> None: ...
 
-    def hang_up(self, cause: Cause, text: str = "") -> None: ...
+    def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None: ...
 
 
 def audible(line: Line, report: ev.Event) -> tuple[ev.Event, ...]:

@@ -1,13 +1,9 @@
-"""The shell around calls: it routes, runs one machine per call, carries effects out and arms one timer per machine.
+"""The shell around calls: it runs one machine per call, carries its effects out and arms one timer per machine.
 
-    xmpp.Component ──on_xmpp_call──┐                 ┌── dialplan.route / dialplan.inbound
+    xmpp.Component ──on_xmpp_call──┐                 ┌── Routing: the dialplan, limits, where trunks are
     sip.Telephony ───on_sip_call───┴─> Switchboard ──┤
-                                            │        └── Line: machine + bridge + two legs + one timer
+                                            │        └── Line: machine + bridge + legs + one timer
     media engine ─────on_media──────────────┘
-
-Three things are seen to here because only the whole house shows them: limits are booked when a call is routed and given
-back with its record, an emergency call goes above all of them, and what becomes of a stranger's call is one thing and
-takes one time, whoever he asks for, until somebody's telephone rings.
 
 A report of a leg goes to its line's machine; the machine's effects go to the legs at once and to the bridge in order,
 one at a time. What the bridge finds out comes back as a report. Nothing here decides what a call does next.
@@ -16,10 +12,9 @@ one at a time. What the bridge finds out comes back as a report. Nothing here de
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,56 +22,31 @@ import structlog
 
 from gateway import addresses
 from gateway.addresses import SipUri
-from gateway.bridge import Bridge, leg_name
+from gateway.bridge import Bridge, number_of
 from gateway.call import effects as do
 from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination, Leg
 from gateway.call.leg import Admitted, LegControl, Sink
-from gateway.call.limits import Book
-from gateway.call.machine import Call, Patience, State
+from gateway.call.machine import Call, State
 from gateway.call.trace import Traced, Tracer
 from gateway.dialplan import plan as dialplan
-from gateway.dialplan.plan import Identity, Limit
-from gateway.errors import AddressError, MediaError, NegotiationError
-from gateway.line import Direction, EchoLine, Facts, Line, audible
+from gateway.dialplan.plan import Identity
+from gateway.errors import MediaError, NegotiationError
+from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, audible
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
+from gateway.routing import TRUNK_FAILURES, Limits, NotSent, Routing
 from gateway.session.model import Session
-from gateway.session.negotiate import Policy, Towards, Transcode, UnprotectedError
+from gateway.session.negotiate import Towards, UnprotectedError
 from gateway.sip import telephony as sip
 from gateway.storage.records import CallRecord
-from gateway.trunks import LookUp, Whereabouts
+from gateway.trunks import LookUp
 from gateway.xmpp import component as xmpp
 
 log = structlog.get_logger()
 
-# A trunk that cannot take the call leads to the next one; a callee's own word does not: busy is busy everywhere.
-TRUNK_FAILURES = frozenset({Cause.CONGESTION, Cause.TIMEOUT, Cause.INTERNAL})
-# In a ring sequence everything but success leads to the next user.
-RING_ON = frozenset(Cause) - {Cause.NORMAL, Cause.CANCELLED, Cause.SHUTDOWN}
-
-# Towards phones that are no trunk's. G722 can only be relayed, so it is for callers whose codecs are known.
-DIRECT = Policy(("opus", "PCMA", "PCMU"))
-
-# Whom a stranger's call asks for when nobody here is called so.
-NOBODY = Destination("nobody", "")
-
-RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
-SEQUENCE_SECONDS = 25.0  # one user of a sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What may be at a time: in the whole gateway, of one user or source, of all strangers from SIP together, and of
-    strangers who ask for one and the same name. `per_minute` is how often one stranger, or any for one name, may begin.
-    """
-
-    calls: int = 1000
-    per_user: int = 20
-    strangers: int = 200
-    per_name: int = 5
-    per_minute: int = 60
+__all__ = ["Limits", "Switchboard", "credentials_of"]
 
 
 class Switchboard:
@@ -96,18 +66,17 @@ class Switchboard:
         look_up: LookUp,
         unix_now: Callable[[], float],
     ) -> None:
-        self._plan = plan
         self._engine = engine
         self._domain = domain
         self._sip_domain = sip_domain
         self._trace = trace
         self._on_begin = on_begin
         self._on_end = on_end
-        self._limits = limits or Limits()
-        self._whereabouts = Whereabouts(self._trunks, look_up)
         self._unix_now = unix_now
+        self.routing = Routing(
+            plan, sip_domain=sip_domain, limits=limits or Limits(), look_up=look_up, now=_now, unix_now=unix_now
+        )
         self._lines: dict[str, Line] = {}
-        self._book = Book()
         self._component: xmpp.Component | None = None
         self._telephony: sip.Telephony | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -123,213 +92,101 @@ class Switchboard:
 
     async def watch_trunks(self) -> None:
         """Keep what the trunks' names resolve to fresh, until cancelled: their calls are known by it, both ways."""
-        await self._whereabouts.watch()
-
-    def _trunks(self) -> Iterable[dialplan.Trunk]:
-        return self._plan.trunks.values()
-
-    def is_trunk(self, address: str) -> bool:
-        """Whether an IP address is a trunk's: no SIP URI that a user names may lead there, whenever it resolves so."""
-        return self._plan.trunk_of(address, self._whereabouts.addresses) is not None
+        await self.routing.whereabouts.watch()
 
     def mappable(self, local: str) -> bool:
         """Whether this local part of a gateway address stands for anything (XEP-0276 is answered if it does)."""
-        return dialplan.mappable(self._plan, local)
+        return dialplan.mappable(self.routing.plan, local)
 
     # --- calls that come in -------------------------------------------------------------------------------------------
 
     def on_xmpp_call(self, incoming: xmpp.IncomingCall, leg: LegControl) -> Admitted:
         """A user calls a contact of ours."""
         caller = incoming.user.partition("/")[0]
-        facts = Facts("outbound", caller, incoming.local, key=incoming.key)
-        line = self._new_line(leg, facts, Towards.XMPP, Towards.SIP)
-        line.make_callee = lambda attempt, to, sink: self._ask_sip(line, attempt, to, sink, caller)
-        line.policy_of = self._policy_towards
-        self._spawn(line.tasks, self._route_from_xmpp(line, incoming, caller))
+        line = self._new_line(leg, Facts("outbound", caller, incoming.local, key=incoming.key), Towards.XMPP)
+        line.payer = caller
+        self._spawn(line.tasks, self._route_from_xmpp(line, incoming))
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
-    async def _route_from_xmpp(self, line: Line, incoming: xmpp.IncomingCall, caller: str) -> None:
+    async def _route_from_xmpp(self, line: Line, incoming: xmpp.IncomingCall) -> None:
         try:
-            outcome = await self._decide(caller, incoming.local)
-            offered = self._offer_from_xmpp(line, incoming, caller, outcome)
+            outcome = await self.routing.decide(line.facts.caller, incoming.local)
+            offered = self.routing.offer_from_user(line, incoming.session, outcome)
         except Exception:  # a bug of ours: he is told, and no call stays behind that nobody ends
             log.exception("a call could not be routed", call=line.id)
             offered = ev.Refused(Cause.INTERNAL)
         self._begin(line, offered)
 
-    async def _decide(self, caller: str, local: str) -> dialplan.Route | dialplan.Refusal:
-        """What the dialplan says. A name can only turn out to lead where nobody may call: it is looked up for those who
-        may call it at all, so that no stranger has us ask for names, and for help nobody waits.
-        """
-        at = datetime.fromtimestamp(self._unix_now(), UTC)  # rules may have hours
-        request = dialplan.Request(caller, local, at=at)
-        outcome = dialplan.route(self._plan, request)
-        if isinstance(outcome, dialplan.Refusal) or outcome.emergency or not (found := await self._host_of(local)):
-            return outcome
-        return dialplan.route(self._plan, replace(request, resolved=found, trunk_hosts=self._whereabouts.hosts))
-
-    async def _host_of(self, local: str) -> frozenset[str]:
-        """What the host of a contact's SIP URI resolves to: a name for a trunk is that trunk (safety rule 2)."""
-        try:
-            uri = addresses.contact(local)
-        except AddressError:
-            return frozenset()
-        if not isinstance(uri, SipUri) or uri.scheme == "tel":
-            return frozenset()
-        return await self._whereabouts.resolved(uri)
-
-    def _offer_from_xmpp(
-        self, line: Line, incoming: xmpp.IncomingCall, caller: str, outcome: dialplan.Route | dialplan.Refusal
-    ) -> ev.Event:
-        log.info("routed", call=line.id, caller=caller, to=incoming.local, steps=list(outcome.steps))
-        line.facts.rule = outcome.rule or ""
-        if isinstance(outcome, dialplan.Refusal):
-            if outcome.kind is dialplan.Kind.EMERGENCY:
-                log.warning(
-                    "emergency call refused", call=line.id, caller=caller, number=incoming.local, reason=outcome.reason
-                )
-            return ev.Refused(Cause.FORBIDDEN, outcome.reason)
-        if outcome.via == ("echo",):
-            line.facts.direction = "test"
-        line.identities = dict(zip(outcome.via, outcome.identities, strict=False))
-        trunks = {_key_of(via) for via in outcome.via}
-        line.limits = {limit.key: limit for limit in outcome.limits if limit.key in trunks}
-        whole = tuple(limit for limit in outcome.limits if limit.key not in trunks)
-        own = (Limit("gateway", self._limits.calls), Limit(f"caller {caller}", self._limits.per_user))
-        if outcome.emergency:
-            line.emergency = outcome
-            self._book.count(line.id, own, _now())
-            log.warning(
-                "emergency call",
-                call=line.id,
-                caller=caller,
-                number=incoming.local,
-                trunk=", ".join(outcome.via),
-                callback=outcome.callback,
-                place=outcome.geolocation is not None,
-            )
-        elif refused := self._book.take(line.id, (*own, *whole), _now()):
-            return ev.Refused(Cause.CONGESTION, refused)
-        stages = tuple(
-            (Destination(via, target or "", _longest(whole, line.limits.get(_key_of(via)))),)
-            for via, target in zip(outcome.via, outcome.targets, strict=True)
-        )
-        # Whatever the first way says about an emergency, the next one is asked too.
-        return ev.Offered(stages, incoming.session, RING_ON if outcome.emergency else TRUNK_FAILURES)
-
     def on_sip_call(self, incoming: sip.IncomingCall, leg: LegControl) -> Admitted:
         """Somebody sends an INVITE."""
-        trunk = self._plan.trunk_of(incoming.source[0], self._whereabouts.addresses)
+        trunk = self.routing.trunk_at(incoming.source[0])
+        if incoming.replaces is not None:
+            return self._on_replacement(incoming, leg, trunk)
         # P-Asserted-Identity is a trunk's word, from others it is nobody's (RFC 3325 §5).
         identity = incoming.asserted if trunk and incoming.asserted else incoming.from_uri
-        facts = Facts(
-            "inbound",
-            str(identity),
-            str(incoming.uri),
-            key=incoming.key,
-        )
-        local = self._caller_local(incoming, identity, trunk)
-        line = self._new_line(leg, facts, Towards.SIP, Towards.XMPP)
-        line.make_callee = lambda attempt, to, sink: self._ask_xmpp(
-            line, attempt, to, sink, local, trusted=trunk is not None
-        )
-        policy = _policy(trunk)
-        line.policy_of = lambda destination: policy
+        line = self._new_line(leg, Facts("inbound", str(identity), str(incoming.uri), key=incoming.key), Towards.SIP)
+        line.contact = self.routing.caller_local(incoming, identity, trunk)
+        line.trunk = trunk.name if trunk is not None else None
+        line.wants_offer = incoming.session is None
+        if trunk is not None and trunk.transfers:
+            line.transfers.add(trunk.name)
         try:
-            offered = self._offer_from_sip(line, incoming, trunk)
+            offered = self.routing.offer_from_sip(line, incoming, trunk)
         except Exception:  # as above
             log.exception("a call could not be routed", call=line.id)
             offered = ev.Refused(Cause.INTERNAL)
         self._begin(line, offered)
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
-    def _offer_from_sip(self, line: Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:
-        own = [Limit("gateway", self._limits.calls)]
-        if trunk is None:
-            # Strangers together may not fill the house, and one of them not what strangers have.
-            source, name = _network_of(incoming.source[0]), _name_in(incoming.uri)
-            own += [
-                Limit("strangers", self._limits.strangers),
-                Limit(f"source {source}", self._limits.per_user, self._limits.per_minute),
-                Limit(f"name {name}", self._limits.per_name, self._limits.per_minute),  # whether or not anybody has it
-            ]
-        if refused := self._book.take(line.id, own, _now()):
-            return ev.Refused(Cause.CONGESTION, refused)
-        outcome = dialplan.inbound(self._plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
-        log.info(
-            "routed",
-            call=line.id,
-            source=incoming.source[0],
-            trunk=trunk.name if trunk else None,
-            to=str(incoming.uri),
-            steps=list(outcome.steps),
-        )
-        line.facts.rule = outcome.rule or ""
-        # Whoever is not one of our trunks learns nothing of who exists here (safety rule 4): one answer for all.
-        line.quiet = trunk is None
-        setup = RING_SECONDS
-        if isinstance(outcome, dialplan.Refusal):
-            if trunk is not None:
-                return ev.Refused(Cause.NOT_FOUND, outcome.reason)
-            if not any(rule.match.any_source for rule in self._plan.inbound):
-                return ev.Refused(Cause.FORBIDDEN)
-            line.machine = Call(Patience(setup=setup))
-            return ev.Offered(((NOBODY,),), incoming.session)
-        if refused := self._book.take(line.id, outcome.limits, _now()):
-            return ev.Refused(Cause.CONGESTION, "" if line.quiet else refused)
-        users = [Destination("xmpp", user, _longest(outcome.limits)) for user in outcome.to]
-        if outcome.ring == "sequence" and len(users) > 1:
-            stage = RING_SECONDS / len(users)
-            if trunk is not None:
-                setup = min(SEQUENCE_SECONDS * len(users), 170.0)  # below Timer C of proxies (RFC 3261 §16.6 step 11)
-                stage = SEQUENCE_SECONDS
-            line.machine = Call(Patience(setup=setup, stage=stage))
-            return ev.Offered(tuple((user,) for user in users), incoming.session, RING_ON)
-        line.machine = Call(Patience(setup=setup))
-        return ev.Offered((tuple(users),), incoming.session)
+    def _on_replacement(self, incoming: sip.IncomingCall, leg: LegControl, trunk: dialplan.Trunk | None) -> Admitted:
+        """Somebody calls in place of one of a call's ends (RFC 3891): only through the trunk that this end came by."""
+        call, _, old = incoming.replaces or ("", Leg.CALLER, 0)
+        line = self._lines.get(call)
+        allowed = line is not None and trunk is not None and trunk.transfers and line.via(old) == trunk.name
+        if line is None or not allowed or incoming.session is None or line.machine.state is not State.TALKING:
+            log.warning("replacement refused", call=call, source=incoming.source[0], key=incoming.key)
+            cause = Cause.FORBIDDEN if not allowed else Cause.NO_COMMON_CODEC
+            asyncio.get_running_loop().call_soon(leg.hang_up, cause)
+            return Admitted(call, lambda report: None)
+        attempt = line.machine.reserve()
+        line.callees[attempt] = leg
+        line.destinations[attempt] = Destination(line.via(old), str(incoming.from_uri))
+
+        def sink(report: ev.Report) -> None:
+            self.tell(call, _of_attempt(report, attempt))
+
+        event = ev.TakeOver(old, attempt, incoming.session)
+        asyncio.get_running_loop().call_soon(self.tell, call, event)
+        return Admitted(call, sink)
 
     def _begin(self, line: Line, offered: ev.Event) -> None:
         """Hand the machine its first event, after the room has got its Admitted back."""
         self._on_begin(line.facts.direction)
         asyncio.get_running_loop().call_soon(self.tell, line.id, offered)
 
-    def _new_line(self, leg: LegControl, facts: Facts, towards_caller: Towards, towards_callee: Towards) -> Line:
+    def _new_line(self, leg: LegControl, facts: Facts, towards_caller: Towards) -> Line:
         call = secrets.token_hex(6)
-        line = Line(
-            id=call,
-            machine=Call(),
-            caller=leg,
-            bridge=Bridge(self._engine, call, towards_caller),
-            facts=facts,
-            make_callee=lambda attempt, to, sink: EchoLine(attempt, sink),
-            policy_of=lambda destination: Policy(),
-            towards_callee=towards_callee,
-        )
+        line = Line(call, Call(), leg, Bridge(self._engine, call, towards_caller), facts)
         self._lines[call] = line
         log.info("call", call=call, direction=facts.direction, caller=facts.caller, to=facts.callee, key=facts.key)
         return line
 
-    def _caller_local(self, incoming: sip.IncomingCall, identity: SipUri, trunk: dialplan.Trunk | None) -> str:
-        if incoming.anonymous:
-            # Each anonymous caller is a contact of his own: clients take a second call of one JID for the first one's.
-            return addresses.local_of(SipUri("sip", "anonymous", f"{secrets.token_hex(4)}.anonymous.invalid"))
-        return dialplan.caller_local(self._plan, identity, trunk)
-
     # --- callees ------------------------------------------------------------------------------------------------------
 
-    def _policy_towards(self, destination: Destination) -> Policy:
-        return _policy(self._plan.trunks.get(destination.via))
-
-    def _ask_sip(self, line: Line, attempt: int, to: Destination, sink: Sink, caller: str) -> LegControl:
+    def _ask(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
+        """The leg of an attempt. Raises MediaError where its room is not attached, AddressError for a bad target."""
         if to.via == "echo":
             return EchoLine(attempt, sink)
+        return self._ask_xmpp(line, attempt, to, sink) if to.via == "xmpp" else self._ask_sip(line, attempt, to, sink)
+
+    def _ask_sip(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
         if self._telephony is None:
             raise MediaError("SIP is not attached")
-        trunk = self._plan.trunks.get(to.via)
+        trunk = self.routing.plan.trunks.get(to.via)
         identity = line.identities.get(to.via, Identity())
         callback = line.emergency.callback if line.emergency else None
         # An escaped @ is legal in a user part and makes the caller's address one that can be called back.
-        from_uri = SipUri("sip", identity.from_user or callback or caller, self._sip_domain)
+        from_uri = SipUri("sip", identity.from_user or callback or line.payer, self._sip_domain)
         asserted = identity.asserted or callback
         outgoing = sip.OutgoingCall(
             target=SipUri.parse(to.target),
@@ -337,6 +194,7 @@ class Switchboard:
             from_name=identity.display,
             credentials=credentials_of(trunk) if trunk else None,
             proxy=trunk.proxy if trunk else None,
+            headers=line.headers.get(to, ()),
             # RFC 3325 §5: nobody outside of the trust that a trunk stands for gets an asserted identity.
             asserted=SipUri("sip", asserted, self._sip_domain) if trunk and asserted else None,
             anonymous=identity.anonymous and line.emergency is None,  # those who come to help must know whom
@@ -344,13 +202,15 @@ class Switchboard:
         )
         return self._telephony.callee(line.id, attempt, outgoing, sink)
 
-    def _ask_xmpp(
-        self, line: Line, attempt: int, to: Destination, sink: Sink, local: str, *, trusted: bool
-    ) -> LegControl:
+    def _ask_xmpp(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
         if self._component is None:
             raise MediaError("XMPP is not attached")
+        # A user who was transferred to another one appears as a caller from elsewhere does.
+        user, _, host = line.payer.rpartition("@")
+        contact = line.contact or addresses.local_of(SipUri("sip", user, host))
+        trusted = line.facts.direction != "inbound" or line.trunk is not None
         return self._component.callee(
-            line.id, attempt, to.target, f"{local}@{self._domain}", sink, ask_presence=trusted
+            line.id, attempt, to.target, f"{contact}@{self._domain}", sink, ask_presence=trusted
         )
 
     # --- reports in, effects out --------------------------------------------------------------------------------------
@@ -372,26 +232,39 @@ class Switchboard:
 
     def _handle(self, line: Line, report: ev.Report) -> None:
         match report:
+            case ev.Redirected(attempt):
+                line.redirecting[attempt] = None
+                self._spawn(line.tasks, self._redirected(line, report))
+            case ev.HungUp(Leg.CALLEE, _, attempt) if attempt in line.redirecting:
+                line.redirecting[attempt] = report  # its word counts if it is not followed
             case ev.Event():
                 for event in audible(line, report):
                     for effect in line.machine.handle(event, _now()):
                         self._carry_out(line, effect)
                 self._arm(line)
             case ev.Trickled():
-                self._media(line, lambda: line.bridge.trickle(report))
+                self._media(line, lambda: self._trickled(line, report))
             case ev.Dialled(leg, attempt, digits, duration):
                 self._media(line, lambda: line.bridge.digits(leg, attempt, digits, duration))
             case ev.Reoffered():
                 self._media(line, lambda: self._reoffered(line, report))
+            case ev.Reanswered():
+                self._media(line, lambda: line.bridge.reanswered(report))
+            case ev.Held(leg, attempt, held):
+                self._media(line, lambda: self._held(line, leg, attempt, held))
+            case ev.TransferAsked():
+                self._spawn(line.tasks, self._transfer_asked(line, report))
+            case ev.PartyChanged(leg, attempt, uri, name):
+                log.info("party changed", call=line.id, leg=leg.value, uri=uri, name=name)
 
     def _carry_out(self, line: Line, effect: do.Effect) -> None:
         match effect:
-            case do.PrepareOffer(attempt, destination, caller):
+            case do.PrepareOffer(attempt, destination, caller, beside):
                 line.destinations[attempt] = destination
-                self._media(line, lambda: self._prepare_offer(line, attempt, destination, caller))
+                self._media(line, lambda: self._prepare_offer(line, attempt, destination, caller, beside))
             case do.Dial(attempt, destination, session):
                 try:
-                    callee = line.make_callee(attempt, destination, lambda report: self.tell(line.id, report))
+                    callee = self._ask(line, attempt, destination, lambda report: self.tell(line.id, report))
                 except Exception:
                     log.exception("the callee cannot be asked", call=line.id, via=destination.via)
                     self.tell(line.id, ev.HungUp(Leg.CALLEE, Cause.INTERNAL, attempt))
@@ -400,21 +273,31 @@ class Switchboard:
                 self._leg(line, lambda: callee.dial(session))
             case do.Alert():
                 self._leg(line, line.caller.alert)
+            case do.AskCaller() if line.wants_offer:
+                self._media(line, lambda: self._offer_caller(line))
             case do.AskCaller():
                 self._leg(line, line.caller.ask)
             case do.PrepareAnswer(attempt, callee_session, caller_session):
                 self._media(line, lambda: self._prepare_answer(line, attempt, callee_session, caller_session))
-            case do.Answer(session):
+            case do.Answer(session, 0):
                 self._leg(line, lambda: line.caller.answer(session))
                 self._media(line, line.bridge.flush_digits)
-            case do.HangUp(leg, cause, attempt, text):
-                control = line.caller if leg is Leg.CALLER else line.callees.get(attempt)
-                if control is not None:
-                    self._leg(line, lambda: control.hang_up(cause, text))
+            case do.Answer(session, attempt):
+                self._control(line, attempt, lambda control: control.answer(session))
+            case do.Pair(attempt, session, kept):
+                self._media(line, lambda: self._pair(line, attempt, session, kept))
+            case do.Adopt(attempt, session, kept):
+                self._media(line, lambda: self._adopt(line, attempt, session, kept))
+            case do.Play(attempt, prompt):
+                self._media(line, lambda: line.bridge.play(attempt, prompt))
+            case do.TellTransfer(attempt, transfer):
+                self._control(line, attempt, lambda control: control.transferred(transfer))
+            case do.HangUp(leg, cause, attempt, text, q850):
+                number = 0 if leg is Leg.CALLER else attempt
+                self._control(line, number, lambda control: control.hang_up(cause, text, q850))
             case do.ReleaseAttempt(attempt):
                 line.callees.pop(attempt, None)
-                if key := line.using.pop(attempt, None):
-                    self._book.give_back(line.id, key)
+                self.routing.attempt_over(line, attempt)
                 self._media(line, lambda: line.bridge.release_attempt(attempt))
             case do.CloseMedia():
                 pass  # with the record, which wants the counters
@@ -429,6 +312,11 @@ class Switchboard:
             log.exception("a leg failed", call=line.id)
             if line.machine.state is not State.ENDED:
                 self.tell(line.id, ev.Stopped(Cause.INTERNAL))
+
+    def _control(self, line: Line, number: int, act: Callable[[LegControl], None]) -> None:
+        control = line.control(number)
+        if control is not None:
+            self._leg(line, lambda: act(control))
 
     def _media(self, line: Line, act: Callable[[], Awaitable[None]]) -> None:
         """Media work of one call is done in order, one at a time, beside the signalling."""
@@ -445,17 +333,19 @@ class Switchboard:
 
         self._spawn(line.tasks, in_turn())
 
-    async def _prepare_offer(self, line: Line, attempt: int, to: Destination, caller: Session | None) -> None:
+    async def _prepare_offer(
+        self, line: Line, attempt: int, to: Destination, caller: Session | None, beside: int | None
+    ) -> None:
         if to.via == "echo":
             self.tell(line.id, ev.OfferReady(attempt, Session(())))
             return
         if to == NOBODY or line.machine.state is State.ENDED:
             return
-        if refused := self._trunk_refuses(line, attempt, to):
+        if refused := self.routing.attempt_refused(line, attempt, to):
             self.tell(line.id, refused)
             return
         try:
-            offer = await line.bridge.offer(attempt, line.towards_callee, line.policy_of(to), caller)
+            offer = await line.bridge.offer(attempt, _towards(to), self.routing.policy(line, to), caller, beside)
         except NegotiationError as error:
             self.tell(line.id, ev.OfferFailed(attempt, _why(error), str(error)))
         except MediaError as error:
@@ -463,24 +353,9 @@ class Switchboard:
         else:
             self.tell(line.id, ev.OfferReady(attempt, offer))
 
-    def _trunk_refuses(self, line: Line, attempt: int, to: Destination) -> ev.OfferFailed | None:
-        """A trunk that has no line left leads to the next one; one that demands what we do not speak gets nothing."""
-        trunk = self._plan.trunks.get(to.via)
-        if trunk is None:
-            return None
-        if trunk.srtp == "required":
-            return ev.OfferFailed(attempt, Cause.SECURITY, f"{trunk.name} demands SRTP, which is not spoken yet")
-        limit = line.limits.get(_key_of(trunk.name), Limit(_key_of(trunk.name), trunk.max_calls))
-        if line.emergency is not None:
-            self._book.count(line.id, (limit,), _now())
-        elif refused := self._book.take(line.id, (limit,), _now()):
-            return ev.OfferFailed(attempt, Cause.CONGESTION, refused)
-        line.using[attempt] = limit.key
-        return None
-
     async def _prepare_answer(self, line: Line, attempt: int, callee: Session, caller: Session) -> None:
         to = line.destinations[attempt]
-        policy = line.policy_of(to)
+        policy = self.routing.policy(line, to)
         if line.machine.state is State.ENDED:
             return
         try:
@@ -495,17 +370,59 @@ class Switchboard:
         else:
             self.tell(line.id, ev.AnswerReady(attempt, answer))
 
+    async def _offer_caller(self, line: Line) -> None:
+        try:
+            offer = await line.bridge.offer_caller(self.routing.policy(line, NOBODY))
+        except (MediaError, NegotiationError) as error:
+            self.tell(line.id, ev.MediaLost(Cause.INTERNAL, str(error)))
+        else:
+            self._leg(line, lambda: line.caller.ask(offer))
+
+    async def _pair(self, line: Line, attempt: int, callee: Session, beside: int) -> None:
+        try:
+            await line.bridge.pair(attempt, callee, beside)
+        except NegotiationError as error:
+            self.tell(line.id, ev.PairFailed(attempt, _why(error), str(error)))
+        except MediaError as error:
+            self.tell(line.id, ev.PairFailed(attempt, Cause.INTERNAL, str(error)))
+        else:
+            self.tell(line.id, ev.Paired(attempt))
+
+    async def _adopt(self, line: Line, attempt: int, offer: Session, beside: int) -> None:
+        to = line.destinations[attempt]
+        try:
+            answer = await line.bridge.adopt(attempt, _towards(to), self.routing.policy(line, to), offer, beside)
+        except NegotiationError as error:
+            self.tell(line.id, ev.PairFailed(attempt, _why(error), str(error)))
+        except MediaError as error:
+            self.tell(line.id, ev.PairFailed(attempt, Cause.INTERNAL, str(error)))
+        else:
+            self.tell(line.id, ev.Adopted(attempt, answer))
+
+    # --- inside a call ------------------------------------------------------------------------------------------------
+
+    async def _trickled(self, line: Line, notice: ev.Trickled) -> None:
+        ours = await line.bridge.trickle(notice)
+        if ours is not None:
+            self._control(line, notice.attempt, lambda control: control.restart(ours))
+
     async def _reoffered(self, line: Line, notice: ev.Reoffered) -> None:
-        control = line.caller if notice.leg is Leg.CALLER else line.callees.get(notice.attempt)
-        if control is None:
-            return
         try:
             answer = await line.bridge.reoffer(notice)
         except (MediaError, NegotiationError) as error:
             log.warning("re-offer refused", call=line.id, leg=notice.leg.value, error=str(error))
-            control.reanswer(None)
-        else:
-            control.reanswer(answer)
+            self._control(line, notice.attempt, lambda control: control.reanswer(None))
+            return
+        self._control(line, notice.attempt, lambda control: control.reanswer(answer.answer))
+        if answer.held is not None:
+            await self._held(line, notice.leg, notice.attempt, answer.held)
+
+    async def _held(self, line: Line, leg: Leg, attempt: int, held: bool) -> None:
+        """One end holds the other: that one is told, and hears music if this one has none for it."""
+        offer = await line.bridge.hold(leg, attempt, held)
+        if offer is not None:
+            other = line.bridge.peer_of(leg, attempt)
+            self._control(line, other, lambda control: control.hold(held, offer))
 
     def _arm(self, line: Line) -> None:
         if line.timer is not None:
@@ -524,7 +441,7 @@ class Switchboard:
                 except MediaError as error:
                     log.warning("media", call=line.id, error=str(error))
             self._lines.pop(line.id, None)
-            self._book.give_back(line.id)
+            self.routing.over(line)
             if line.timer is not None:
                 line.timer.cancel()
             finished = self._record(line, record, counters)
@@ -574,6 +491,36 @@ class Switchboard:
         keep.add(task)
         task.add_done_callback(keep.discard)
 
+    # --- sent elsewhere -----------------------------------------------------------------------------------------------
+
+    async def _redirected(self, line: Line, event: ev.Redirected) -> None:
+        """A callee points elsewhere (3xx): the caller's call goes there, if the dialplan lets it (safety rule 5)."""
+        found = await self.routing.elsewhere(line, line.via(event.attempt), event.targets)
+        said = line.redirecting.pop(event.attempt)
+        if isinstance(found, NotSent):
+            log.info("redirection not followed", call=line.id, reason=found.reason, to=event.targets)
+            refused = said or ev.HungUp(Leg.CALLEE, Cause.FORBIDDEN, event.attempt)
+            self.tell(line.id, replace(refused, text=f"redirected, and {found.reason}"))
+        else:
+            self.tell(line.id, ev.Detour(event.attempt, found))
+
+    async def _transfer_asked(self, line: Line, notice: ev.TransferAsked) -> None:
+        """An end wants the other one connected elsewhere (REFER): as the user's own call, by his rules and limits."""
+        asker = 0 if notice.leg is Leg.CALLER else notice.attempt
+        if not line.payer:  # a call from SIP: whoever answered it goes elsewhere, and pays
+            line.payer = line.destinations[line.machine.attempt].target if line.machine.attempt else ""
+        found: NotSent | tuple[tuple[Destination, ...], ...] = NotSent("nobody is there who could be connected")
+        if line.machine.can_transfer(asker) and line.payer:
+            found = await self.routing.elsewhere(line, line.via(asker), (notice.target,), notice.replaces)
+        if not isinstance(found, NotSent) and not line.machine.can_transfer(asker):
+            found = NotSent("the call is not what it was")  # while names were looked up
+        if isinstance(found, NotSent):
+            log.info("transfer refused", call=line.id, to=notice.target, reason=found.reason)
+            self._control(line, asker, lambda control: control.transferred(Cause.FORBIDDEN))
+            return
+        log.info("transfer", call=line.id, to=notice.target, by=notice.leg.value)
+        self.tell(line.id, ev.Transfer(asker, found, TRUNK_FAILURES))
+
     # --- the media engine's word --------------------------------------------------------------------------------------
 
     def on_media(self, event: media.MediaEvent) -> None:
@@ -587,11 +534,12 @@ class Switchboard:
                 self._trace(Traced(call, "media", False, f"{leg} digit {digit}", leg))
             case media.Lost(call, leg, cause, text):
                 self._trace(Traced(call, "media", False, f"{leg} lost", leg, text))
-                if line.bridge.carries(leg) or leg == leg_name(Leg.CALLEE, line.machine.attempt):
+                number = number_of(leg)
+                if line.machine.holds(number) and (number or line.bridge.carries(leg)):
                     self.tell(call, ev.MediaLost(cause, text))
-                elif leg.startswith("callee"):
-                    attempt = int(leg.removeprefix("callee"))
-                    self.tell(call, ev.OfferFailed(attempt, cause, text))
+                else:  # of somebody who is being asked, or is just coming in
+                    self.tell(call, ev.OfferFailed(number, cause, text))
+                    self.tell(call, ev.PairFailed(number, cause, text))
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -612,38 +560,21 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _key_of(trunk: str) -> str:
-    """Under which a trunk's calls are counted (dialplan.Limit)."""
-    return f"trunk {trunk}"
+def _towards(to: Destination) -> Towards:
+    return Towards.XMPP if to.via == "xmpp" else Towards.SIP
 
 
-def _network_of(source: str) -> str:
-    """What one stranger has for an address: a network of IPv6 has more addresses than anybody could count."""
-    try:
-        address = ipaddress.ip_address(source.partition("%")[0])
-    except ValueError:
-        return source
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    address = mapped or address
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
-
-
-def _name_in(uri: SipUri) -> str:
-    """Whom a URI of ours asks for, however it is written; of long ones, which are remembered too, the beginning."""
-    return (addresses.jid_of(uri) or addresses.folded(uri.user or ""))[:100]
-
-
-def _longest(whole: Iterable[Limit], trunk: Limit | None = None) -> float | None:
-    """Seconds that a conversation under all of these may last."""
-    limits = (*whole, trunk) if trunk is not None else tuple(whole)
-    return min((limit.longest for limit in limits if limit.longest is not None), default=None)
+def _of_attempt(report: ev.Report, attempt: int) -> ev.Report:
+    """What a leg that called says, as said by the attempt that it stands for in another's call."""
+    match report:
+        case ev.CallerJoined():
+            return report
+        case ev.HungUp() | ev.Trickled() | ev.Dialled() | ev.Reoffered() | ev.Reanswered():
+            return replace(report, leg=Leg.CALLEE, attempt=attempt)
+        case ev.Held() | ev.PartyChanged() | ev.TransferAsked():
+            return replace(report, leg=Leg.CALLEE, attempt=attempt)
+    return report
 
 
 def _why(error: NegotiationError) -> Cause:
     return Cause.SECURITY if isinstance(error, UnprotectedError) else Cause.NO_COMMON_CODEC
-
-
-def _policy(trunk: dialplan.Trunk | None) -> Policy:
-    if trunk is None:
-        return DIRECT
-    return Policy(codecs=tuple(trunk.codecs), transcode=Transcode(trunk.transcode))

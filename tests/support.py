@@ -166,8 +166,8 @@ class FakeLeg:
     def transferred(self, cause: Cause | None) -> None:
         self._note("transferred", cause)
 
-    def hang_up(self, cause: Cause, text: str = "") -> None:
-        self._note("hang_up", cause, text)
+    def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None:
+        self._note("hang_up", cause, text, *(() if q850 is None else (q850,)))
 
     def names(self) -> list[object]:
         return [what[0] for what in self.told]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.bridge import MAX_DIGITS, MAX_TRICKLED, Bridge
-from gateway.call.events import Leg, Reoffered, Trickled
+from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind
-from gateway.session.model import Codec, Setup
+from gateway.session.model import Codec, Direction, Ice, Media, Session, Setup
 from gateway.session.negotiate import Policy, Towards, UnprotectedError
 from tests.support import EVENTS, OPUS, PCMA, PCMU, FakeEngine, candidate, phone_session, webrtc_session
 
@@ -133,14 +135,159 @@ async def test_a_re_offer_moves_one_leg_and_leaves_the_other_alone() -> None:
     caller = webrtc_session(OPUS)
     ours = await bridge.offer(1, Towards.SIP, SIP_CODECS, caller)
     await bridge.answer(1, SIP_CODECS, phone_session(PCMA), caller)
-    answer = await bridge.reoffer(Reoffered(Leg.CALLEE, 1, phone_session(PCMU, ip="192.0.2.77", port=41000)))
+    said = await bridge.reoffer(Reoffered(Leg.CALLEE, 1, phone_session(PCMU, ip="192.0.2.77", port=41000)))
+    answer = said.answer
+    assert said.held is None
     remote, stream, peer, _ = engine.connected("callee1")
     assert (remote.address, remote.port, stream.send.name, peer) == ("192.0.2.77", 41000, "PCMU", "caller")
     assert answer.audio is not None
     assert ours.audio is not None
     assert answer.audio.transport.port == ours.audio.transport.port
     assert len([facts for facts in engine.asked if facts[:2] == ("connect", "caller")]) == 1
-    assert await bridge.reoffer(Reoffered(Leg.CALLEE, 1, None)) == answer
+
+
+async def agreed(towards_caller: Towards = Towards.XMPP) -> tuple[FakeEngine, Bridge]:
+    """A call that is up: the caller on this side, the callee on the other."""
+    engine = FakeEngine()
+    bridge = Bridge(engine, "c", towards_caller)
+    if towards_caller is Towards.XMPP:
+        caller, callee, towards = webrtc_session(OPUS, PCMA), phone_session(PCMA), Towards.SIP
+    else:
+        caller, callee, towards = phone_session(PCMA), webrtc_session(PCMA, setup=Setup.ACTIVE), Towards.XMPP
+    ours = await bridge.offer(1, towards, SIP_CODECS, caller)
+    if towards is Towards.XMPP:
+        callee = replace(callee, media=(replace(callee.media[0], name=ours.media[0].name),))
+    await bridge.answer(1, SIP_CODECS, callee, caller)
+    return engine, bridge
+
+
+def direction(session: Session | None) -> Direction:
+    assert session is not None
+    assert session.audio is not None
+    return session.audio.direction
+
+
+def audio_of(session: Session) -> Media:
+    assert session.audio is not None
+    return session.audio
+
+
+async def test_a_re_offer_without_a_session_gets_ours_and_its_answer_is_what_holds() -> None:
+    engine, bridge = await agreed()
+    said = await bridge.reoffer(Reoffered(Leg.CALLEE, 1, None))
+    assert [codec.name for codec in audio_of(said.answer).codecs] == ["PCMA", "telephone-event"]
+    await bridge.reanswered(Reanswered(Leg.CALLEE, 1, phone_session(PCMA, ip="192.0.2.99")))
+    assert engine.connected("callee1")[0].address == "192.0.2.99"
+
+
+async def test_a_telephone_that_is_held_by_a_word_hears_music_and_is_offered_only_to_listen() -> None:
+    engine, bridge = await agreed()
+    before = await bridge.reoffer(Reoffered(Leg.CALLEE, 1, phone_session(PCMA)))
+    offer = await bridge.hold(Leg.CALLER, 0, True)
+    assert direction(offer) is Direction.SENDONLY
+    assert offer is not None
+    assert offer.version == before.answer.version + 1
+    assert engine.asked[-1] == ("play", "callee1", "hold")
+    assert await bridge.hold(Leg.CALLER, 0, True) is None  # said twice
+    listening = phone_session(PCMA)
+    listening = replace(listening, media=(replace(listening.media[0], direction=Direction.RECVONLY),))
+    await bridge.reanswered(Reanswered(Leg.CALLEE, 1, listening))
+    assert engine.connected("callee1")[1].direction is Direction.SENDONLY
+    back = await bridge.hold(Leg.CALLER, 0, False)
+    assert direction(back) is Direction.SENDRECV
+    assert engine.asked[-1] == ("stop_playing", "callee1")
+
+
+async def test_a_telephone_that_would_not_be_held_goes_on_as_it_was() -> None:
+    engine, bridge = await agreed()
+    offer = await bridge.hold(Leg.CALLER, 0, True)
+    connects = len([facts for facts in engine.asked if facts[0] == "connect"])
+    await bridge.reanswered(Reanswered(Leg.CALLEE, 1, None))
+    assert len([facts for facts in engine.asked if facts[0] == "connect"]) == connects
+    back = await bridge.hold(Leg.CALLER, 0, False)
+    assert offer is not None
+    assert back is not None
+    assert back.version == offer.version + 1
+
+
+async def test_a_telephone_that_holds_by_its_media_is_told_once_and_plays_its_own_music() -> None:
+    engine, bridge = await agreed()
+    holding = phone_session(PCMA)
+    holding = replace(holding, media=(replace(holding.media[0], direction=Direction.SENDONLY),))
+    said = await bridge.reoffer(Reoffered(Leg.CALLEE, 1, holding))
+    assert (said.held, direction(said.answer)) == (True, Direction.RECVONLY)
+    assert await bridge.hold(Leg.CALLEE, 1, True) is not None
+    assert not [facts for facts in engine.asked if facts[0] == "play"]
+    assert (await bridge.reoffer(Reoffered(Leg.CALLEE, 1, holding))).held is None
+    assert (await bridge.reoffer(Reoffered(Leg.CALLEE, 1, phone_session(PCMA)))).held is False
+
+
+async def test_a_phone_that_re_offers_while_it_is_held_stays_held() -> None:
+    _, bridge = await agreed()
+    await bridge.hold(Leg.CALLER, 0, True)
+    said = await bridge.reoffer(Reoffered(Leg.CALLEE, 1, phone_session(PCMA)))
+    assert direction(said.answer) is Direction.SENDONLY
+
+
+async def test_new_ice_credentials_restart_ice_and_ours_go_back() -> None:
+    engine, bridge = await agreed()
+    anew = Ice("vvvv", "q" * 22)
+    ours = await bridge.trickle(Trickled(Leg.CALLER, 0, (candidate(),), anew))
+    assert ours is not None
+    assert audio_of(ours).transport.ice == Ice(
+        "anew", "n" * 22, (candidate(engine.ports, "203.0.113.7"),), complete=True
+    )
+    assert engine.asked[-1] == ("restart", "caller", replace(anew, candidates=(candidate(),)))
+    assert (
+        await bridge.trickle(Trickled(Leg.CALLER, 0, (candidate(),), anew)) is None
+    )  # COMPAT: Monal says them each time
+    assert engine.asked[-1][0] == "candidates"
+
+
+async def test_credentials_that_are_said_again_with_each_candidate_restart_nothing() -> None:
+    engine, bridge = await agreed()
+    assert await bridge.trickle(Trickled(Leg.CALLER, 0, (candidate(),), Ice("uuuu", "p" * 22))) is None
+    assert engine.asked[-1][0] == "candidates"
+
+
+async def test_a_caller_who_wants_an_offer_is_answered_when_both_have_answered_ours() -> None:
+    engine = FakeEngine()
+    bridge = Bridge(engine, "c", Towards.SIP)
+    offered = await bridge.offer(1, Towards.XMPP, SIP_CODECS, None)
+    ours = await bridge.offer_caller(SIP_CODECS)
+    callee = webrtc_session(OPUS, setup=Setup.ACTIVE, name=audio_of(offered).name)
+    assert await bridge.answer(1, SIP_CODECS, callee, phone_session(PCMA)) == ours
+    assert engine.connected("caller")[1].send.name == "PCMA"
+    assert engine.connected("callee1")[1].send.name == "opus"
+    assert engine.connected("callee1")[2] == "caller"
+
+
+async def test_whoever_takes_over_talks_with_the_end_that_stays_in_its_codec() -> None:
+    engine, bridge = await agreed()
+    ours = await bridge.offer(2, Towards.SIP, SIP_CODECS, None, beside=0)
+    assert audio_of(ours).codecs[0].name == "PCMA"
+    await bridge.pair(2, phone_session(PCMA, ip="192.0.2.50"), 0)
+    assert engine.connected("callee2")[2] == "caller"
+    await bridge.release_attempt(1)
+    assert bridge.carries("callee2")
+    assert bridge.peer_of(Leg.CALLER, 0) == 2
+
+
+async def test_an_end_whose_holder_left_hears_its_new_peer() -> None:
+    engine, bridge = await agreed(Towards.SIP)  # a user is called, and holds the caller
+    await bridge.hold(Leg.CALLEE, 1, True)
+    answer = await bridge.adopt(2, Towards.SIP, SIP_CODECS, phone_session(PCMU), 0)
+    assert audio_of(answer).codecs[0].name == "PCMU"
+    assert ("stop_playing", "caller") in engine.names()
+
+
+async def test_nobody_is_paired_with_an_end_that_has_agreed_to_nothing() -> None:
+    bridge = Bridge(FakeEngine(), "c", Towards.XMPP)
+    await bridge.offer(1, Towards.SIP, SIP_CODECS, None)
+    with pytest.raises(MediaError):
+        await bridge.pair(1, phone_session(), 0)
+    with pytest.raises(MediaError):
+        await bridge.pair(2, phone_session(), 1)
 
 
 async def test_a_re_offer_before_anything_is_connected_is_refused() -> None:

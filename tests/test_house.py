@@ -90,7 +90,7 @@ ALLOWED = {
     "media/dtls.py": {"OpenSSL", "secrets", "datetime.datetime.now"},  # it makes its certificate
     "media/g722.py": {"cffi"},
     "media/opus.py": {"cffi"},
-    "media/prompts.py": {"pathlib"},
+    "media/prompts.py": {"io", "pathlib"},
     "media/srtp.py": {"pylibsrtp"},
     "xmpp/calls.py": {"structlog"},
     "xmpp/router.py": {"structlog"},

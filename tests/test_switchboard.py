@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -14,160 +13,25 @@ from gateway.addresses import SipUri
 from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Leg
-from gateway.call.leg import Admitted, LegControl, Sink
 from gateway.call.machine import State
-from gateway.call.trace import Traced
 from gateway.dialplan.hours import Hours, zone_of
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import (
     CallerSettings,
     Emergency,
     Format,
-    InboundMatch,
-    InboundRule,
     LimitRule,
     Match,
     Plan,
     Policy,
     Rule,
-    Trunk,
 )
 from gateway.media import engine as media
 from gateway.session.model import Codec, Session, Setup
-from gateway.sip.telephony import IncomingCall as SipCall
 from gateway.sip.telephony import OutgoingCall
-from gateway.storage.records import CallRecord
-from gateway.switchboard import Limits, Switchboard
-from gateway.xmpp.component import IncomingCall as XmppCall
-from tests.support import OPUS, PCMA, PCMU, FakeEngine, FakeLeg, candidate, phone_session, webrtc_session
-
-JULIET = "juliet@shakespeare.lit"
-NURSE = "nurse@shakespeare.lit"
-DOMAIN = "sip.example.com"
-
-PLAN = Plan(
-    users=("shakespeare.lit",),
-    own=frozenset({DOMAIN}),
-    region="US",
-    trunks={
-        "carrier": Trunk(
-            "carrier",
-            SipUri.parse("sip:192.0.2.5"),
-            username="romeo",
-            password="secret",
-            from_="+12025550100",
-            codecs=("PCMU",),
-        ),
-        "backup": Trunk("backup", SipUri.parse("sip:sbc.backup.example")),
-    },
-    routes=(
-        Rule("friends", Match(kind=(Kind.URI,), host=("*.lit",)), ("direct",)),
-        Rule("numbers", Match(kind=(Kind.NUMBER,)), ("carrier", "backup")),
-        Rule("test line", Match(name=("echo",)), ("echo",)),
-    ),
-    inbound=(
-        InboundRule("both", InboundMatch(number=("+12025550100",)), (JULIET, NURSE)),
-        InboundRule("in turn", InboundMatch(trunk=("carrier",), user=("desk",)), (JULIET, NURSE), "sequence"),
-        InboundRule("anybody", InboundMatch(any_source=True, user=("nurse",)), (NURSE,)),
-    ),
-)
-
-
-@dataclass
-class Asked(FakeLeg):
-    """A callee's leg, with what it was made for and where it reports to."""
-
-    made_for: Any = None
-    sink: Sink = lambda report: None
-    attempt: int = 0
-    ask_presence: bool = True
-
-
-@dataclass
-class Scene:
-    """A switchboard between two fake rooms."""
-
-    limits: Limits | None = None
-    plan: Plan = PLAN
-    engine: FakeEngine = field(default_factory=FakeEngine)
-    records: list[CallRecord] = field(default_factory=list)
-    traced: list[Traced] = field(default_factory=list)
-    begun: list[str] = field(default_factory=list)
-    callees: list[Asked] = field(default_factory=list)
-    names: dict[str, frozenset[str]] = field(default_factory=dict)
-    moved: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.board = Switchboard(
-            self.plan,
-            self.engine,
-            domain=DOMAIN,
-            sip_domain=DOMAIN,
-            trace=self.traced.append,
-            on_begin=self.begun.append,
-            on_end=lambda record, cause: self.records.append(record),
-            limits=self.limits,
-            look_up=self.look_up,
-            unix_now=lambda: 1_000_000.0,
-        )
-        self.board.attach(cast(Any, self), cast(Any, self))
-
-    async def look_up(self, uri: SipUri) -> frozenset[str]:
-        return self.names.get(uri.host, frozenset())
-
-    def callee(self, call: str, attempt: int, *made_for: Any, ask_presence: bool = True) -> LegControl:
-        """Both rooms' way to a callee: (call, attempt, OutgoingCall, sink) or (call, attempt, user, contact, sink)."""
-        leg = Asked(made_for=made_for[:-1], sink=made_for[-1], attempt=attempt, ask_presence=ask_presence)
-        self.callees.append(leg)
-        return leg
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
-            while not true():  # noqa: ASYNC110 - everything is in this loop's hands, so a turn of it is the event
-                await asyncio.sleep(0)
-
-    async def settled(self) -> None:
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-    def from_xmpp(
-        self, local: str, session: Session | None = None, user: str = f"{JULIET}/phone"
-    ) -> tuple[FakeLeg, Admitted]:
-        leg = FakeLeg()
-        return leg, self.board.on_xmpp_call(XmppCall(user, f"{local}@{DOMAIN}", local, session, "sid1"), leg)
-
-    def from_sip(
-        self,
-        to: str,
-        source: str = "192.0.2.5",
-        from_: str = "sip:+12025550177@192.0.2.5",
-        asserted: str | None = None,
-        anonymous: bool = False,
-        session: Session | None = None,
-    ) -> tuple[FakeLeg, Admitted]:
-        leg = FakeLeg()
-        incoming = SipCall(
-            uri=SipUri.parse(to),
-            from_uri=SipUri.parse(from_),
-            from_name="",
-            to_uri=SipUri.parse(to),
-            asserted=SipUri.parse(asserted) if asserted else None,
-            source=(source, 5060),
-            protocol="UDP",
-            max_forwards=70,
-            session=session or phone_session(PCMU),
-            anonymous=anonymous,
-            key="abc@192.0.2.5",
-        )
-        return leg, self.board.on_sip_call(incoming, leg)
-
-    async def dialled(self, count: int = 1) -> Asked:
-        await self.until(lambda: len(self.callees) >= count and self.callees[count - 1].told != [])
-        return self.callees[count - 1]
-
-    async def ended(self) -> CallRecord:
-        await self.until(lambda: bool(self.records))
-        return self.records[-1]
+from gateway.switchboard import Limits
+from tests.board import DOMAIN, JULIET, NURSE, PLAN, Scene
+from tests.support import OPUS, PCMA, PCMU, candidate, phone_session, webrtc_session
 
 
 async def test_a_late_call_rings_is_asked_to_join_and_is_answered() -> None:
@@ -435,8 +299,8 @@ async def test_a_trunk_that_demands_encryption_never_gets_a_call_in_clear() -> N
 
 
 async def test_an_address_that_turns_out_to_be_a_trunk_is_known_as_one() -> None:
-    assert Scene().board.is_trunk("192.0.2.5")
-    assert not Scene().board.is_trunk("192.0.2.6")
+    assert Scene().board.routing.is_trunk("192.0.2.5")
+    assert not Scene().board.routing.is_trunk("192.0.2.6")
 
 
 async def test_a_full_house_refuses_the_next_call() -> None:

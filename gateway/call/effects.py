@@ -108,6 +108,7 @@ class HangUp(Effect):
     cause: Cause
     attempt: int = 0
     text: str = ""
+    q850: int | None = None  # as the other end's network said it
 
 
 @dataclass(frozen=True, slots=True)

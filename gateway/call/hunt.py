@@ -40,6 +40,7 @@ class Attempt:
 class Failure:
     cause: Cause
     text: str
+    q850: int | None = None
 
 
 class Hunt:
@@ -88,14 +89,14 @@ class Hunt:
             started.append(Attempt(self._count, destination))
         return started
 
-    def failed(self, attempt: int, cause: Cause, text: str = "") -> bool:
+    def failed(self, attempt: int, cause: Cause, text: str = "", q850: int | None = None) -> bool:
         """This attempt is over. True when the stage is over with it and the hunt may not go on: the call ends.
 
         A stage that may go on is started by `next_stage`, which the caller asks for when nothing is `live`.
         """
         if self.live.pop(attempt, None) is None:
             return False
-        self._failures.append(Failure(cause, text))
+        self._failures.append(Failure(cause, text, q850))
         if cause not in self._advance_on:
             self._stages.clear()
         return not self.live and not self.more

@@ -63,5 +63,8 @@ class LegControl(Protocol):
         else why not, and the call goes on as it was.
         """
 
-    def hang_up(self, cause: Cause, text: str = "") -> None:
-        """Either leg, in any state: refuse, cancel or end it, whichever is due. Repeats are harmless."""
+    def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None:
+        """Either leg, in any state: refuse, cancel or end it, whichever is due. Repeats are harmless.
+
+        `q850` is the telephone network's own code, where the other end's network gave one (RFC 3326).
+        """

@@ -110,6 +110,10 @@ class Call:
         """Whether this is one of the two ends of the conversation."""
         return number in self._ends.values()
 
+    def can_transfer(self, number: int) -> bool:
+        """Whether this end may have the other one connected elsewhere now."""
+        return self.state is State.TALKING and self._move is None and self.holds(number)
+
     def reserve(self) -> int:
         """The number of a newcomer, for TakeOver."""
         return self._hunt.reserve()
@@ -149,7 +153,7 @@ class Call:
                 return self._paired(attempt, now)
             case ev.PairFailed(attempt, cause, text):
                 return self._pair_failed(attempt, cause, text, now)
-            case ev.Transfer() if self.state is State.TALKING and self._move is None and self.holds(event.by):
+            case ev.Transfer(by) if self.can_transfer(by):
                 return self._transfer(event, now)
             case ev.TakeOver() if self.state is State.TALKING and self.holds(event.old):
                 return self._take_over(event)
@@ -220,19 +224,22 @@ class Call:
             return self._ask_caller()
         return self._join(attempt, session, self._caller)
 
-    def _attempt_failed(self, attempt: int, by: Leg | None, cause: Cause, text: str, now: float) -> list[Effect]:
+    def _attempt_failed(
+        self, attempt: int, by: Leg | None, cause: Cause, text: str, now: float, q850: int | None = None
+    ) -> list[Effect]:
         if attempt not in self._hunt.live:
             return []
         if attempt == self._early:
             self._early = 0
-        over = self._hunt.failed(attempt, cause, text)
+        over = self._hunt.failed(attempt, cause, text, q850)
         self._dialled.discard(attempt)
         if over:
             verdict = self._hunt.verdict
             if self._move is not None:
                 return [do.ReleaseAttempt(attempt), *self._move_failed(verdict.cause, verdict.text, now)]
             # An earlier attempt's word may say more than the failure of this one.
-            return self._end(verdict.cause, by if verdict.cause is cause else Leg.CALLEE, verdict.text, now)
+            said_by = by if verdict.cause is cause else Leg.CALLEE
+            return self._end(verdict.cause, said_by, verdict.text, now, verdict.q850)
         todo: list[Effect] = [do.ReleaseAttempt(attempt)]
         if not self._hunt.live:
             todo += self._next_stage(now)
@@ -414,10 +421,10 @@ class Call:
             if winner is not None and number == winner.number:
                 return [do.ReleaseAttempt(number), *self._move_failed(event.cause, event.text, now)]
         if number in self._hunt.live:
-            return self._attempt_failed(number, Leg.CALLEE, event.cause, event.text, now)
+            return self._attempt_failed(number, Leg.CALLEE, event.cause, event.text, now, event.q850)
         for side, holder in self._ends.items():
             if holder == number:
-                return self._end(event.cause, side, event.text, now)
+                return self._end(event.cause, side, event.text, now, event.q850)
         return []
 
     def _timed_out(self, now: float) -> list[Effect]:
@@ -443,8 +450,8 @@ class Call:
                 cause = Cause.UNAVAILABLE  # asked, and not a word: a phone that is off, an offline user
         return self._end(cause, None, "", now)
 
-    def _hang_up(self, number: int, cause: Cause, text: str = "") -> do.HangUp:
-        return do.HangUp(Leg.CALLER if number == CALLER else Leg.CALLEE, cause, number, text)
+    def _hang_up(self, number: int, cause: Cause, text: str = "", q850: int | None = None) -> do.HangUp:
+        return do.HangUp(Leg.CALLER if number == CALLER else Leg.CALLEE, cause, number, text, q850)
 
     def _cancel(self, attempt: int) -> list[Effect]:
         return [do.HangUp(Leg.CALLEE, Cause.CANCELLED, attempt)] if attempt in self._dialled else []
@@ -458,21 +465,21 @@ class Call:
         todo.append(do.ReleaseAttempt(attempt))
         return todo
 
-    def _end(self, cause: Cause, by: Leg | None, text: str, now: float) -> list[Effect]:
+    def _end(self, cause: Cause, by: Leg | None, text: str, now: float, q850: int | None = None) -> list[Effect]:
         """Hang up whoever has not hung up, close the media, write the record."""
         if self.state is State.NEW:  # given up before the dialplan had said anything
             self._offered_at = now
         left = self._left | ({self._ends[by]} if by in self._ends else set())
         todo: list[Effect] = []
         if self._ends[Leg.CALLER] not in left:
-            todo.append(self._hang_up(self._ends[Leg.CALLER], cause, text))
+            todo.append(self._hang_up(self._ends[Leg.CALLER], cause, text, q850))
         for attempt in (*self._sought(), *self._newcomers):
             if attempt in self._dialled or attempt in self._newcomers:
                 # The caller's leg says why the call failed; a callee who never answered sees a call that went away.
                 todo.append(do.HangUp(Leg.CALLEE, Cause.CANCELLED, attempt))
         self._hunt.abandon()
         if Leg.CALLEE in self._ends and self.attempt not in left:
-            todo.append(self._hang_up(self.attempt, cause, text))
+            todo.append(self._hang_up(self.attempt, cause, text, q850))
         todo.append(do.CloseMedia())
         todo.append(
             do.Record(

@@ -81,7 +81,7 @@ class Gateway:
         )
         reach = Reach(config.media_allow)
         # The plan was asked with one answer of DNS and the call is placed with another: a trunk is no direct target.
-        app = Application(permit=lambda address: reach.permits(address) and not self._board.is_trunk(address))
+        app = Application(permit=lambda address: reach.permits(address) and not self._board.routing.is_trunk(address))
         self._telephony = Telephony(app, config.sip, self._board.on_sip_call, trace)
         self._component = Component(config.xmpp, self._board.mappable, self._board.on_xmpp_call, trace)
         self._board.attach(self._component, self._telephony)

@@ -81,13 +81,16 @@ def check(towards: Towards, offer: Session) -> None:
 # ----------------------------------------------------------------------------------------------------------- offering
 
 
-def offer_callee(policy: Policy, towards: Towards, caller: Session | None, transport: Transport) -> Session:
-    """What we offer the callee for this caller; None where the caller's own session comes later.
+def offer_callee(
+    policy: Policy, towards: Towards, caller: Session | None, transport: Transport, beside: Stream | None = None
+) -> Session:
+    """What we offer the callee for this caller; None where the caller's own session comes later, or where the callee
+    comes to an end that has agreed to `beside` already (a transfer).
 
     Raises NegotiationError when the policy leaves nothing that could be offered.
     """
     offered = _audio(caller) if caller is not None else None
-    theirs = _voices(policy, offered) if offered is not None else None
+    theirs = _voices(policy, offered) if offered is not None else (beside.send,) if beside is not None else None
     voices = _for_sip(policy, theirs) if towards is Towards.SIP else _for_xmpp(policy, theirs)
     if not voices:
         raise NegotiationError("no codec that the policy allows could be offered")
@@ -172,22 +175,25 @@ def answer_alone(policy: Policy, towards: Towards, offer: Session, transport: Tr
 
 
 def reanswer(
-    policy: Policy, towards: Towards, offer: Session, *, ours: Session, stream: Stream, peer: Stream | None = None
+    policy: Policy,
+    towards: Towards,
+    offer: Session,
+    *,
+    ours: Session,
+    stream: Stream,
+    peer: Stream | None = None,
+    allowed: Direction = Direction.SENDRECV,
 ) -> tuple[Session, Stream]:
     """Answer a new offer inside a call (re-INVITE: hold, another address, another codec), on the transport of `ours`.
 
-    `ours` is what we said last on this leg and `stream` what holds there; `peer` is the other leg's stream. The codec
-    stays if it is offered still; else one that the peer's leg speaks already; else one that can be transcoded. Raises
-    NegotiationError, UnprotectedError.
+    `ours` is what we said last on this leg and `stream` what holds there; `peer` is the other leg's stream; `allowed`
+    is sendonly while the other end holds this one. The codec stays if it is offered still; else one that the peer's leg
+    speaks already; else one that can be transcoded. Raises NegotiationError, UnprotectedError.
     """
     offered = _audio(offer, towards)
-    voices = _voices(policy, offered)
-    speaks = [stream.send, *([peer.send] if peer is not None else [])]
-    chosen = next((other for codec in speaks if (other := twin(codec, voices)) is not None), None)
-    if chosen is None and policy.transcode is not Transcode.NEVER and (peer is None or is_transcodable(peer.send)):
-        chosen = next(filter(is_transcodable, voices), None)
-    if chosen is None:
-        raise NegotiationError("the new offer has no codec that this call can go on with")
+    chosen = _beside_codec(
+        policy, _voices(policy, offered), [stream.send, *([peer.send] if peer is not None else [])], peer
+    )
     relayed = peer is not None and twin(chosen, (peer.send,)) is not None
     answer = _answer(
         towards,
@@ -195,7 +201,7 @@ def reanswer(
         offered,
         codecs.passed_on(chosen, peer.send) if relayed and peer is not None else codecs.ours(chosen),
         _audio(ours).transport,
-        offered.direction.reversed,
+        _both(offered.direction.reversed, allowed),
         _audio(ours).ptime or _PTIME,
     )
     # RFC 3264 §8: the version counts up by one whenever the description differs from the last one.
@@ -205,13 +211,63 @@ def reanswer(
     return answer, _answered_stream(offered, answer, chosen)
 
 
-def callee_stream(our_offer: Session, answer: Session) -> Stream:
-    """What a leg that answered our offer came to by itself: to a re-INVITE of ours, or in an ACK to our offer in a 200.
+def answer_beside(
+    policy: Policy, towards: Towards, offer: Session, peer: Stream, transport: Transport
+) -> tuple[Session, Stream]:
+    """Answer a newcomer's offer, for a talk with an end that has agreed to `peer` already (Replaces, RFC 3891).
+
+    Raises NegotiationError, UnprotectedError.
+    """
+    offered = _audio(offer, towards)
+    chosen = _beside_codec(policy, _voices(policy, offered), [peer.send], peer)
+    relayed = twin(chosen, (peer.send,)) is not None
+    answer = _answer(
+        towards,
+        offer,
+        offered,
+        codecs.passed_on(chosen, peer.send) if relayed else codecs.ours(chosen),
+        transport,
+        offered.direction.reversed,
+        _ptime(offered),
+    )
+    return answer, _answered_stream(offered, answer, chosen)
+
+
+def held(ours: Session, stream: Stream, direction: Direction) -> Session:
+    """Our new offer on a leg that goes on as it is but for the direction (RFC 3264 §8.4): hold, and its end."""
+    audio = _audio(ours)
+    kept = tuple(codec for codec in audio.codecs if codec.is_dtmf or codec.same_as(stream.send))
+    offer = ours.with_media(replace(audio, codecs=kept or audio.codecs, direction=direction))
+    return replace(offer, version=ours.version + 1)
+
+
+def moved(ours: Session, transport: Transport) -> Session:
+    """What we said, on a transport with new ICE credentials (RFC 8445 §9), the same fingerprint and role."""
+    audio = _audio(ours)
+    kept = audio.transport
+    changed = replace(transport, fingerprint=kept.fingerprint, rtcp_mux=kept.rtcp_mux)
+    media = tuple(
+        replace(m, transport=replace(changed, rtcp_mux=m.transport.rtcp_mux))
+        if m.transport.ice is not None and kept.ice is not None and m.transport.ice.ufrag == kept.ice.ufrag
+        else m
+        for m in ours.media
+    )
+    return replace(ours, media=media, version=ours.version + 1)
+
+
+def callee_stream(
+    our_offer: Session, answer: Session, policy: Policy | None = None, peer: Stream | None = None
+) -> Stream:
+    """What a leg that answered our offer came to by itself: to a re-INVITE of ours, in an ACK to our offer in a 200, or
+    beside an end that has agreed to `peer` already.
 
     Raises NegotiationError, UnprotectedError.
     """
     ours, theirs = answered(our_offer, answer)
-    return _offered_stream(ours, theirs, _answered_voices(ours, theirs)[0])
+    voices = _answered_voices(ours, theirs)
+    if peer is None:
+        return _offered_stream(ours, theirs, voices[0])
+    return _offered_stream(ours, theirs, _beside_codec(policy or Policy(), voices, [peer.send], peer))
 
 
 def answered(our_offer: Session, answer: Session) -> tuple[Media, Media]:
@@ -297,6 +353,16 @@ def _pair(policy: Policy, towards: Towards, offered: Media, ours: Media, theirs:
     if relayed is None:
         raise NegotiationError("the two ends have no codec in common")
     return relayed
+
+
+def _beside_codec(policy: Policy, voices: tuple[Codec, ...], wanted: list[Codec], peer: Stream | None) -> Codec:
+    """Of these voices the first wanted one, else one that can be turned into the peer's. Raises NegotiationError."""
+    chosen = next((other for codec in wanted if (other := twin(codec, voices)) is not None), None)
+    if chosen is None and policy.transcode is not Transcode.NEVER and (peer is None or is_transcodable(peer.send)):
+        chosen = next(filter(is_transcodable, voices), None)
+    if chosen is None:
+        raise NegotiationError("there is no codec that this call can go on with")
+    return chosen
 
 
 def _answered_voices(ours: Media, theirs: Media) -> tuple[Codec, ...]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sip import resolver
+from gateway.sip.locate import Answer, Question
+from gateway.sip.resolver import Resolver
 from tests.safety.stage import CARRIER, PREMIUM, Stage
 from tests.scenarios.scene import DOMAIN, NUMBER
 from tests.support import phone_session
@@ -172,14 +173,10 @@ async def test_we_never_dial_ourselves(host: str) -> None:
 async def test_a_name_that_becomes_a_trunk_between_decision_and_dialling_is_not_dialled(
     then: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def addresses(_name: str) -> list[str]:
-        return [then]
+    async def ask(_: object, question: Question) -> Answer:
+        return [then] if question.kind == "A" else []
 
-    async def none(_host: str, _transport: str | None) -> list[tuple[str, str, int]]:
-        return []
-
-    monkeypatch.setattr(resolver, "_addresses", addresses)
-    monkeypatch.setattr(resolver, "_services", none)
+    monkeypatch.setattr(Resolver, "ask", ask)
     async with Stage({"rebound.example": "127.0.0.2"}) as stage:
         port = stage.phone.address[1]
         for local in ("romeo%rebound.example", rf"romeo%rebound.example\3a{port}"):

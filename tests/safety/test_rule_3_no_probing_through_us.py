@@ -17,6 +17,7 @@ from gateway.errors import JingleError, SdpError
 from gateway.reach import Reach
 from gateway.session import jingle, sdp
 from gateway.sip import resolver
+from gateway.sip.locate import Answer, Question, Srv
 from gateway.xmpp import stanzas
 from tests.safety.stage import Stage
 from tests.scenarios.scene import DOMAIN
@@ -92,14 +93,15 @@ async def test_a_name_that_leads_to_private_ranges_is_not_dialled(
 ) -> None:
     """Whatever it led to when the call was routed (DNS rebinding), and by whichever records."""
 
-    async def addresses(name: str) -> list[str]:
-        return [address] if name != "public.example" else ["8.8.8.8", address]
+    async def ask(_: object, question: Question) -> Answer:
+        match question.kind, question.name:
+            case "SRV", "_sip._udp.srv.example":
+                return [Srv(1, 0, 5070, "inner.example"), Srv(2, 0, 5060, address)]
+            case ("A", name):
+                return [address] if name != "public.example" else ["8.8.8.8", address]
+        return []
 
-    async def services(host: str, _transport: str | None) -> list[tuple[str, str, int]]:
-        return [("UDP", "inner.example", 5070), ("TCP", address, 5060)] if host == "srv.example" else []
-
-    monkeypatch.setattr(resolver, "_addresses", addresses)
-    monkeypatch.setattr(resolver, "_services", services)
+    monkeypatch.setattr(resolver.Resolver, "ask", ask)
     names = dict.fromkeys(("rebound.example", "srv.example"), "203.0.113.9")
     async with Stage(names, allow=()) as stage:
         for name in (*names, r"rebound.example\3a5080"):

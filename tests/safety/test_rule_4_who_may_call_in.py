@@ -10,21 +10,21 @@ from dataclasses import replace
 
 import pytest
 
-from gateway import switchboard
+from gateway import routing
 from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Leg
 from gateway.dialplan.plan import InboundMatch, InboundRule, Plan
+from gateway.routing import RING_SECONDS, Limits
 from gateway.session import sdp
 from gateway.session.model import Setup
 from gateway.sip.message import Request, Response
-from gateway.switchboard import RING_SECONDS, Limits
 from gateway.xmpp import stanzas
+from tests.board import DOMAIN as BOARD_DOMAIN
+from tests.board import NURSE, PLAN, Scene
 from tests.safety.stage import Stage
 from tests.scenarios.scene import DOMAIN, JULIET, Phone
 from tests.support import PCMU, FakeLeg, phone_session, webrtc_session
-from tests.test_switchboard import DOMAIN as BOARD_DOMAIN
-from tests.test_switchboard import NURSE, PLAN, Scene
 
 STRANGE = "198.51.100.66"
 
@@ -210,7 +210,7 @@ async def test_a_stranger_who_gets_through_talks() -> None:
 
 @pytest.mark.slow
 async def test_on_the_wire_an_unknown_user_and_one_who_is_offline_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switchboard, "RING_SECONDS", 0.3)
+    monkeypatch.setattr(routing, "RING_SECONDS", 0.3)
     heard: dict[str, list[str]] = {}
     for whom in (
         "nobody",

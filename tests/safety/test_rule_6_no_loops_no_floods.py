@@ -184,5 +184,5 @@ async def test_calls_that_are_refused_leave_nothing_behind() -> None:
             await stage.over()
         await stage.phone.is_heard()
         board, router = stage.switchboard, stage.component._router
-        assert (board.live, len(board._book), router.calls) == (0, 0, 0)
+        assert (board.live, len(board.routing.book), router.calls) == (0, 0, 0)
         assert (router._keys, router._by_user, board._ending) == ({}, {}, set())

@@ -1,0 +1,377 @@
+"""What becomes of a call: what the dialplan says, made into what its machine is told, under the limits that it counts
+for.
+
+    a user calls ─────> decide ──> offer_from_user ──┐
+    somebody sends an INVITE ────> offer_from_sip ───┴─> ev.Offered | ev.Refused
+    an end sends another elsewhere (REFER, 3xx) ─> elsewhere ──> stages, or why not
+
+1. Limits are booked when a call is routed, under the call's id; the switchboard gives them back with its record.
+2. An emergency call goes above all of them.
+3. What becomes of a stranger's call is one thing and takes one time, whoever he asks for, until somebody's telephone
+   rings (safety rule 4).
+4. Whoever sends a user elsewhere spends that user's money: the new target goes through the dialplan as the user's own
+   call, at most five times in one call, and only where the rule or the trunk lets him (safety rule 5).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from gateway import addresses
+from gateway.addresses import SipUri
+from gateway.call import events as ev
+from gateway.call.causes import Cause
+from gateway.call.events import Destination
+from gateway.call.limits import Book
+from gateway.call.machine import Call, Patience
+from gateway.dialplan import plan as dialplan
+from gateway.dialplan.plan import Limit
+from gateway.errors import AddressError
+from gateway.line import NOBODY, Line
+from gateway.session.model import Session
+from gateway.session.negotiate import Policy, Transcode
+from gateway.sip import telephony as sip
+from gateway.trunks import LookUp, Whereabouts
+
+log = structlog.get_logger()
+
+# A trunk that cannot take the call leads to the next one; a callee's own word does not: busy is busy everywhere.
+TRUNK_FAILURES = frozenset({Cause.CONGESTION, Cause.TIMEOUT, Cause.INTERNAL})
+# In a ring sequence everything but success leads to the next user.
+RING_ON = frozenset(Cause) - {Cause.NORMAL, Cause.CANCELLED, Cause.SHUTDOWN}
+
+# Towards phones that are no trunk's. G722 can only be relayed, so it is for callers whose codecs are known.
+DIRECT = Policy(("opus", "PCMA", "PCMU"))
+
+RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
+SEQUENCE_SECONDS = 25.0  # one user of a sequence
+MOST_HOPS = 5  # transfers and redirections of one call
+MOST_TARGETS = 5  # of one redirection
+
+Stages = tuple[tuple[Destination, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be at a time: in the whole gateway, of one user or source, of all strangers from SIP together, and of
+    strangers who ask for one and the same name. `per_minute` is how often one stranger, or any for one name, may begin.
+    """
+
+    calls: int = 1000
+    per_user: int = 20
+    strangers: int = 200
+    per_name: int = 5
+    per_minute: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Why an end was not sent elsewhere, for people."""
+
+    reason: str
+
+
+class Routing:
+    """The dialplan, the limits, and where the trunks are. `now` is the loop's clock, `unix_now` the calendar's."""
+
+    def __init__(
+        self,
+        plan: dialplan.Plan,
+        *,
+        sip_domain: str,
+        limits: Limits,
+        look_up: LookUp,
+        now: Callable[[], float],
+        unix_now: Callable[[], float],
+    ) -> None:
+        self.plan = plan
+        self.book = Book()
+        self.whereabouts = Whereabouts(self._trunks, look_up)
+        self._sip_domain = sip_domain
+        self._limits = limits
+        self._now = now
+        self._unix_now = unix_now
+
+    def _trunks(self) -> Iterable[dialplan.Trunk]:
+        return self.plan.trunks.values()
+
+    # --- who is who
+
+    def is_trunk(self, address: str) -> bool:
+        """Whether an IP address is a trunk's: no SIP URI that a user names may lead there, whenever it resolves so."""
+        return self.trunk_at(address) is not None
+
+    def trunk_at(self, address: str) -> dialplan.Trunk | None:
+        return self.plan.trunk_of(address, self.whereabouts.addresses)
+
+    def admits(self, address: str) -> bool:
+        """Whether an INVITE from this address is worth a look: a trunk's, or anybody's where some rule is for all."""
+        return self.is_trunk(address) or any(rule.match.any_source for rule in self.plan.inbound)
+
+    def may_call(self, user: str, local: str) -> bool:
+        """Whether the dialplan lets this user call this contact now, as far as that is known without asking DNS."""
+        return isinstance(dialplan.route(self.plan, self._request(user, local)), dialplan.Route)
+
+    def may_dial(self, user: str) -> bool:
+        """Whether any rule lets this user call a number or an address at all."""
+        return any(rule.via and rule.via != ("echo",) and self.plan.may(rule.match, user) for rule in self.plan.routes)
+
+    def policy(self, line: Line, to: Destination) -> Policy:
+        """What may be spoken on the SIP side of a call to this destination."""
+        trunk = self.plan.trunks.get(to.via if to.via != "xmpp" else line.trunk or "")
+        policy = DIRECT if trunk is None else Policy(tuple(trunk.codecs), Transcode(trunk.transcode))
+        return policy if line.transcode is None else replace(policy, transcode=Transcode(line.transcode))
+
+    # --- calls from XMPP
+
+    async def decide(self, caller: str, local: str) -> dialplan.Route | dialplan.Refusal:
+        """What the dialplan says. A name can only turn out to lead where nobody may call: it is looked up for those who
+        may call it at all, so that no stranger has us ask for names, and for help nobody waits.
+        """
+        request = self._request(caller, local)
+        outcome = dialplan.route(self.plan, request)
+        if isinstance(outcome, dialplan.Refusal) or outcome.emergency or not (found := await self._host_of(local)):
+            return outcome
+        return dialplan.route(self.plan, replace(request, resolved=found, trunk_hosts=self.whereabouts.hosts))
+
+    def _request(self, caller: str, local: str) -> dialplan.Request:
+        return dialplan.Request(caller, local, at=datetime.fromtimestamp(self._unix_now(), UTC))  # rules may have hours
+
+    async def _host_of(self, local: str) -> frozenset[str]:
+        """What the host of a contact's SIP URI resolves to: a name for a trunk is that trunk (safety rule 2)."""
+        try:
+            uri = addresses.contact(local)
+        except AddressError:
+            return frozenset()
+        if not isinstance(uri, SipUri) or uri.scheme == "tel":
+            return frozenset()
+        return await self.whereabouts.resolved(uri)
+
+    def offer_from_user(
+        self, line: Line, session: Session | None, outcome: dialplan.Route | dialplan.Refusal
+    ) -> ev.Event:
+        """A user called, and this is what the dialplan says of it."""
+        caller, dialled = line.facts.caller, line.facts.callee
+        log.info("routed", call=line.id, caller=caller, to=dialled, steps=list(outcome.steps))
+        line.facts.rule = outcome.rule or ""
+        if isinstance(outcome, dialplan.Refusal):
+            if outcome.kind is dialplan.Kind.EMERGENCY:
+                log.warning(
+                    "emergency call refused", call=line.id, caller=caller, number=dialled, reason=outcome.reason
+                )
+            return ev.Refused(Cause.FORBIDDEN, outcome.reason)
+        if outcome.via == ("echo",):
+            line.facts.direction = "test"
+        whole = self._take_up(line, outcome)
+        own = (Limit("gateway", self._limits.calls), Limit(f"caller {caller}", self._limits.per_user))
+        if outcome.emergency:
+            self.book.count(line.id, own, self._now())
+            log.warning(
+                "emergency call",
+                call=line.id,
+                caller=caller,
+                number=dialled,
+                trunk=", ".join(outcome.via),
+                callback=outcome.callback,
+                place=outcome.geolocation is not None,
+            )
+        elif refused := self.book.take(line.id, (*own, *whole), self._now()):
+            return ev.Refused(Cause.CONGESTION, refused)
+        # Whatever the first way says about an emergency, the next one is asked too.
+        advance_on = RING_ON if outcome.emergency else TRUNK_FAILURES
+        return ev.Offered(self._stages(line, outcome, whole), session, advance_on)
+
+    def _take_up(self, line: Line, outcome: dialplan.Route) -> tuple[Limit, ...]:
+        """Note on the line what its attempts will need; the limits that the whole call is under."""
+        line.identities |= dict(zip(outcome.via, outcome.identities, strict=False))
+        trunks = {key_of(via) for via in outcome.via}
+        line.limits |= {limit.key: limit for limit in outcome.limits if limit.key in trunks}
+        line.transfers |= set(outcome.transfers)
+        line.transcode = outcome.transcode or line.transcode
+        if outcome.emergency:
+            line.emergency = outcome
+        return tuple(limit for limit in outcome.limits if limit.key not in trunks)
+
+    def _stages(self, line: Line, outcome: dialplan.Route, whole: Iterable[Limit]) -> Stages:
+        limits = tuple(whole)
+        return tuple(
+            (Destination(via, target or "", _longest(limits, line.limits.get(key_of(via))), outcome.early_media),)
+            for via, target in zip(outcome.via, outcome.targets, strict=True)
+        )
+
+    # --- calls from SIP
+
+    def offer_from_sip(self, line: Line, incoming: sip.IncomingCall, trunk: dialplan.Trunk | None) -> ev.Event:
+        """An INVITE came, from a trunk or from a stranger."""
+        own = [Limit("gateway", self._limits.calls)]
+        if trunk is None:
+            # Strangers together may not fill the house, and one of them not what strangers have.
+            source, name = network_of(incoming.source[0]), _name_in(incoming.uri)
+            own += [
+                Limit("strangers", self._limits.strangers),
+                Limit(f"source {source}", self._limits.per_user, self._limits.per_minute),
+                Limit(f"name {name}", self._limits.per_name, self._limits.per_minute),  # whether or not anybody has it
+            ]
+        if refused := self.book.take(line.id, own, self._now()):
+            return ev.Refused(Cause.CONGESTION, refused)
+        outcome = dialplan.inbound(self.plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
+        log.info(
+            "routed",
+            call=line.id,
+            source=incoming.source[0],
+            trunk=trunk.name if trunk else None,
+            to=str(incoming.uri),
+            steps=list(outcome.steps),
+        )
+        line.facts.rule = outcome.rule or ""
+        # Whoever is not one of our trunks learns nothing of who exists here (safety rule 4): one answer for all.
+        line.quiet = trunk is None
+        setup = RING_SECONDS
+        if isinstance(outcome, dialplan.Refusal):
+            if trunk is not None:
+                return ev.Refused(Cause.NOT_FOUND, outcome.reason)
+            if not any(rule.match.any_source for rule in self.plan.inbound):
+                return ev.Refused(Cause.FORBIDDEN)
+            line.machine = Call(Patience(setup=setup))
+            return ev.Offered(((NOBODY,),), incoming.session)
+        if refused := self.book.take(line.id, outcome.limits, self._now()):
+            return ev.Refused(Cause.CONGESTION, "" if line.quiet else refused)
+        users = self._users(outcome)
+        if outcome.ring == "sequence" and len(users) > 1:
+            stage = RING_SECONDS / len(users)
+            if trunk is not None:
+                setup = min(SEQUENCE_SECONDS * len(users), 170.0)  # below Timer C of proxies (RFC 3261 §16.6 step 11)
+                stage = SEQUENCE_SECONDS
+            line.machine = Call(Patience(setup=setup, stage=stage))
+            return ev.Offered(tuple((user,) for user in users), incoming.session, RING_ON)
+        line.machine = Call(Patience(setup=setup))
+        return ev.Offered((users,), incoming.session)
+
+    def _users(self, outcome: dialplan.InboundRoute) -> tuple[Destination, ...]:
+        return tuple(
+            Destination("xmpp", user, _longest((*outcome.limits, *self._limits_of(user)))) for user in outcome.to
+        )
+
+    def _limits_of(self, user: str) -> tuple[Limit, ...]:
+        """What a user who is called counts under. How often he may begin a call is not for his callers to use up."""
+        return tuple(replace(limit, per_minute=None) for limit in dialplan.limits(self.plan, user, ()))
+
+    # --- attempts
+
+    def attempt_refused(self, line: Line, attempt: int, to: Destination) -> ev.OfferFailed | None:
+        """Book what one attempt needs, or say why it may not be. A trunk that has no line left leads to the next one, a
+        user who may have no more calls is busy; one that demands what we do not speak gets nothing.
+        """
+        key = f"{line.id}/{attempt}"
+        if to.via == "xmpp":
+            refused = self.book.take(key, self._limits_of(to.target), self._now())
+            cause = Cause.CONGESTION if line.quiet else Cause.BUSY  # a stranger does not learn who talks
+            return ev.OfferFailed(attempt, cause, "" if line.quiet else refused) if refused else None
+        trunk = self.plan.trunks.get(to.via)
+        if trunk is None:
+            return None
+        if trunk.srtp == "required":
+            return ev.OfferFailed(attempt, Cause.SECURITY, f"{trunk.name} demands SRTP, which is not spoken yet")
+        limit = line.limits.get(key_of(trunk.name), Limit(key_of(trunk.name), trunk.max_calls))
+        if line.emergency is not None:
+            self.book.count(key, (limit,), self._now())
+        elif refused := self.book.take(key, (limit,), self._now()):
+            return ev.OfferFailed(attempt, Cause.CONGESTION, refused)
+        return None
+
+    def attempt_over(self, line: Line, attempt: int) -> None:
+        self.book.give_back(f"{line.id}/{attempt}")
+
+    def over(self, line: Line) -> None:
+        """The call has ended: nothing of it counts any more."""
+        self.book.give_back(line.id)
+        for attempt in (*line.destinations, *(f"hop{hop}" for hop in range(1, line.hops + 1))):
+            self.book.give_back(f"{line.id}/{attempt}")
+
+    # --- sent elsewhere
+
+    async def elsewhere(self, line: Line, by: str, targets: Iterable[str], replaces: str = "") -> Stages | NotSent:
+        """Where the call goes when the end that came through `by` (a trunk's name, "direct") sends it elsewhere."""
+        if by not in line.transfers:
+            return NotSent("whoever is there may not send calls elsewhere")
+        if line.hops >= MOST_HOPS:
+            return NotSent(f"sent elsewhere more than {MOST_HOPS} times")
+        line.hops += 1
+        stages: list[tuple[Destination, ...]] = []
+        reason = "no target"
+        for text in tuple(targets)[:MOST_TARGETS]:
+            found = await self._target(line, by, text)
+            if isinstance(found, NotSent):
+                reason = found.reason
+                continue
+            stages += found
+        if not stages:
+            return NotSent(reason)
+        if replaces and any(to.via != by for stage in stages for to in stage):
+            return NotSent("a call can be replaced only at the trunk that asks for it")
+        if replaces:
+            line.headers |= {to: (("Replaces", replaces), ("Require", "replaces")) for stage in stages for to in stage}
+        return tuple(stages)
+
+    async def _target(self, line: Line, by: str, text: str) -> Stages | NotSent:
+        try:
+            uri = SipUri.parse(text)
+            local = addresses.local_of(uri)
+        except AddressError as error:
+            return NotSent(str(error))
+        if uri.host == self._sip_domain:  # one of our own users: whom any caller from there may reach
+            within = dialplan.inbound(self.plan, dialplan.Inbound(uri, by if by in self.plan.trunks else None))
+            if isinstance(within, dialplan.InboundRoute):
+                return (self._users(within),)
+        outcome = await self.decide(line.payer, local)
+        log.info("sent elsewhere", call=line.id, to=text, payer=line.payer, steps=list(outcome.steps))
+        if isinstance(outcome, dialplan.Refusal):
+            return NotSent(outcome.reason)
+        if outcome.via == ("echo",):
+            return NotSent("the test line takes no transferred calls")
+        whole = self._take_up(line, outcome)
+        # The call is counted already; that it goes to one more place is another beginning.
+        begun = tuple(replace(limit, concurrent=None) for limit in whole)
+        if refused := self.book.take(f"{line.id}/hop{line.hops}", begun, self._now()):
+            return NotSent(refused)
+        return self._stages(line, outcome, whole)
+
+    def caller_local(self, incoming: sip.IncomingCall, identity: SipUri, trunk: dialplan.Trunk | None) -> str:
+        """Under which local part a caller from SIP appears."""
+        if incoming.anonymous:
+            # Each anonymous caller is a contact of his own: clients take a second call of one JID for the first one's.
+            return addresses.local_of(SipUri("sip", "anonymous", f"{secrets.token_hex(4)}.anonymous.invalid"))
+        return dialplan.caller_local(self.plan, identity, trunk)
+
+
+def key_of(trunk: str) -> str:
+    """Under which a trunk's calls are counted (dialplan.Limit)."""
+    return f"trunk {trunk}"
+
+
+def network_of(source: str) -> str:
+    """What one stranger has for an address: a network of IPv6 has more addresses than anybody could count."""
+    try:
+        address = ipaddress.ip_address(source.partition("%")[0])
+    except ValueError:
+        return source
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = mapped or address
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def _name_in(uri: SipUri) -> str:
+    """Whom a URI of ours asks for, however it is written; of long ones, which are remembered too, the beginning."""
+    return (addresses.jid_of(uri) or addresses.folded(uri.user or ""))[:100]
+
+
+def _longest(whole: Iterable[Limit], trunk: Limit | None = None) -> float | None:
+    """Seconds that a conversation under all of these may last."""
+    limits = (*whole, trunk) if trunk is not None else tuple(whole)
+    return min((limit.longest for limit in limits if limit.longest is not None), default=None)

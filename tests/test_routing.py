@@ -1,0 +1,199 @@
+"""What becomes of a call: who may send whom elsewhere, at whose cost, and what counts against whose limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+from gateway.addresses import SipUri
+from gateway.bridge import Bridge
+from gateway.call import events as ev
+from gateway.call.causes import Cause
+from gateway.call.events import Destination
+from gateway.call.machine import Call
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.plan import InboundMatch, InboundRule, LimitRule, Match, Plan, Rule, Trunk
+from gateway.line import Facts, Line
+from gateway.routing import MOST_HOPS, Limits, NotSent, Routing
+from gateway.session.negotiate import Towards, Transcode
+from tests.support import FakeEngine, FakeLeg
+
+JULIET, NURSE = "juliet@shakespeare.lit", "nurse@shakespeare.lit"
+PLAN = Plan(
+    users=("shakespeare.lit",),
+    own=frozenset({"sip.example.com"}),
+    region="US",
+    trunks={
+        "carrier": Trunk("carrier", SipUri.parse("sip:192.0.2.5"), codecs=("PCMU",)),
+        "closed": Trunk("closed", SipUri.parse("sip:192.0.2.6"), transfers=False),
+    },
+    routes=(
+        Rule("premium", Match(kind=(Kind.NUMBER,), type=("premium_rate",)), refuse="premium numbers are not allowed"),
+        Rule("numbers", Match(kind=(Kind.NUMBER,)), ("carrier",), early_media=True),
+        Rule("closed", Match(kind=(Kind.URI,), host=("closed.lit",)), ("closed",)),
+        Rule("friends", Match(kind=(Kind.URI,), host=("*.lit",)), ("direct",), transcode="prefer-opus"),
+        Rule("trusting", Match(kind=(Kind.URI,), host=("friend.example",)), ("direct",), transfers=True),
+        Rule("test line", Match(name=("echo",)), ("echo",)),
+    ),
+    inbound=(InboundRule("nurse", InboundMatch(number=("+12025550100",)), (NURSE,)),),
+    limits=(LimitRule(user=("nurse@shakespeare.lit",), concurrent=1, per_minute=1, longest=60.0),),
+)
+
+
+class Scene:
+    """A routing room whose clocks stand still, and calls for it."""
+
+    def __init__(self, plan: Plan = PLAN) -> None:
+        self.names: dict[str, frozenset[str]] = {}
+        self.routing = Routing(
+            plan,
+            sip_domain="sip.example.com",
+            limits=Limits(),
+            look_up=self.look_up,
+            now=lambda: 5.0,
+            unix_now=lambda: 1_000_000.0,
+        )
+
+    async def look_up(self, uri: SipUri) -> frozenset[str]:
+        return self.names.get(uri.host, frozenset())
+
+    def line(self, caller: str, callee: str, call: str = "c1") -> Line:
+        facts = Facts("outbound", caller, callee)
+        bridge = Bridge(cast(Any, FakeEngine()), call, Towards.XMPP)
+        return Line(call, Call(), FakeLeg(), bridge, facts, payer=caller)
+
+    async def routed(self, callee: str, caller: str = JULIET, call: str = "c1") -> tuple[Line, ev.Event]:
+        line = self.line(caller, callee, call)
+        return line, self.routing.offer_from_user(line, None, await self.routing.decide(caller, callee))
+
+
+async def test_a_rule_says_whether_the_caller_hears_what_comes_before_the_answer() -> None:
+    _, offered = await Scene().routed("+12025550123")
+    assert isinstance(offered, ev.Offered)
+    assert [to.early for stage in offered.stages for to in stage] == [True]
+
+
+async def test_a_rules_word_about_transcoding_holds_for_direct_calls_too() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("romeo%montague.lit")
+    policy = scene.routing.policy(line, Destination("direct", "sip:romeo@montague.lit"))
+    assert policy.transcode is Transcode.PREFER_OPUS
+
+
+async def test_a_trunk_may_send_a_user_elsewhere_as_the_users_own_call() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    stages = await scene.routing.elsewhere(line, "carrier", ("sip:+12025550177@192.0.2.5",))
+    assert stages == ((Destination("carrier", "sip:+12025550177@192.0.2.5", None, early=True),),)
+
+
+async def test_nobody_is_sent_to_a_number_that_his_rules_refuse() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    for target in ("sip:+19005550123@192.0.2.5", "tel:+19005550123", "sip:+19005550123@premium.example"):
+        refused = await scene.routing.elsewhere(line, "carrier", (target,))
+        assert refused == NotSent("premium numbers are not allowed")
+
+
+async def test_a_direct_peer_sends_nobody_elsewhere_unless_the_rule_says_so() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("romeo%montague.lit")
+    assert isinstance(await scene.routing.elsewhere(line, "direct", ("sip:romeo@verona.lit",)), NotSent)
+    trusting, _ = await scene.routed("romeo%friend.example")
+    assert not isinstance(await scene.routing.elsewhere(trusting, "direct", ("sip:romeo@verona.lit",)), NotSent)
+
+
+async def test_a_trunk_that_may_not_transfer_sends_nobody_elsewhere() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("romeo%closed.lit")
+    assert isinstance(await scene.routing.elsewhere(line, "closed", ("sip:romeo@verona.lit",)), NotSent)
+
+
+async def test_a_call_is_sent_elsewhere_five_times_and_no_more() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    for _ in range(MOST_HOPS):
+        assert not isinstance(await scene.routing.elsewhere(line, "carrier", ("tel:+12025550177",)), NotSent)
+    assert isinstance(await scene.routing.elsewhere(line, "carrier", ("tel:+12025550177",)), NotSent)
+
+
+async def test_a_transfer_counts_as_one_more_beginning_and_not_as_one_more_call_at_a_time() -> None:
+    scene = Scene(replace(PLAN, limits=(LimitRule(user=(JULIET,), concurrent=1, per_minute=2),)))
+    line, offered = await scene.routed("+12025550123")
+    assert isinstance(offered, ev.Offered)
+    assert not isinstance(await scene.routing.elsewhere(line, "carrier", ("tel:+12025550177",)), NotSent)
+    refused = await scene.routing.elsewhere(line, "carrier", ("tel:+12025550178",))
+    assert refused == NotSent(f"user {JULIET}: no more than 2 calls a minute")
+    scene.routing.over(line)
+    assert len(scene.routing.book) == 0
+
+
+async def test_a_transfer_to_one_of_our_own_numbers_rings_its_user() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    stages = await scene.routing.elsewhere(line, "carrier", ("sip:+12025550100@sip.example.com",))
+    assert stages == ((Destination("xmpp", NURSE, 60.0),),)
+
+
+async def test_a_call_is_replaced_only_at_the_trunk_that_asks_for_it() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    stages = await scene.routing.elsewhere(line, "carrier", ("tel:+12025550177",), "abc;to-tag=1;from-tag=2")
+    assert not isinstance(stages, NotSent)
+    assert dict(line.headers[stages[0][0]])["Replaces"] == "abc;to-tag=1;from-tag=2"
+    refused = await scene.routing.elsewhere(line, "carrier", ("sip:romeo@verona.lit",), "abc;to-tag=1;from-tag=2")
+    assert isinstance(refused, NotSent)
+
+
+async def test_what_cannot_be_read_leads_nowhere_and_the_next_target_is_tried() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    assert isinstance(await scene.routing.elsewhere(line, "carrier", ("http://nowhere",)), NotSent)
+    assert not isinstance(await scene.routing.elsewhere(line, "carrier", ("x", "tel:+12025550177")), NotSent)
+    assert isinstance(await scene.routing.elsewhere(line, "carrier", ("sip:echo@sip.example.com",)), NotSent)
+
+
+async def test_a_user_with_as_many_calls_as_he_may_have_is_busy_and_another_begins_none_of_his() -> None:
+    scene = Scene()
+    first, second = scene.line(JULIET, "", "c1"), scene.line(JULIET, "", "c2")
+    to = Destination("xmpp", NURSE)
+    assert scene.routing.attempt_refused(first, 1, to) is None
+    refused = scene.routing.attempt_refused(second, 1, to)
+    assert refused is not None
+    assert refused.cause is Cause.BUSY
+    scene.routing.attempt_over(first, 1)
+    # His one beginning a minute is his own: others' calls do not use it up.
+    assert scene.routing.attempt_refused(second, 1, to) is None
+    _, offered = await scene.routed("+12025550123", NURSE, "c3")
+    assert isinstance(offered, ev.Refused)
+    scene.routing.attempt_over(second, 1)
+    _, offered = await scene.routed("+12025550123", NURSE, "c4")
+    assert isinstance(offered, ev.Offered)
+
+
+async def test_a_stranger_does_not_learn_that_a_user_talks() -> None:
+    scene = Scene()
+    first, second = scene.line("x", "", "c1"), scene.line("x", "", "c2")
+    second.quiet = True
+    scene.routing.attempt_refused(first, 1, Destination("xmpp", NURSE))
+    refused = scene.routing.attempt_refused(second, 1, Destination("xmpp", NURSE))
+    assert refused is not None
+    assert (refused.cause, refused.text) == (Cause.CONGESTION, "")
+
+
+def test_who_may_call_what_is_known_without_a_call() -> None:
+    routing = Scene().routing
+    assert routing.may_call(JULIET, "+12025550123")
+    assert not routing.may_call(JULIET, "+19005550123")
+    assert not routing.may_call("tybalt@elsewhere.example", "+12025550123")
+    assert routing.may_dial(JULIET)
+    assert not routing.may_dial("tybalt@elsewhere.example")
+    only_echo = replace(PLAN, routes=(Rule("test line", Match(name=("echo",)), ("echo",)),))
+    assert not Scene(only_echo).routing.may_dial(JULIET)
+
+
+def test_an_invite_is_worth_a_look_from_trunks_and_where_a_rule_is_for_anybody() -> None:
+    assert Scene().routing.admits("192.0.2.5")
+    assert not Scene().routing.admits("198.51.100.66")
+    anybody = replace(PLAN, inbound=(InboundRule("any", InboundMatch(any_source=True), (NURSE,)),))
+    assert Scene(anybody).routing.admits("198.51.100.66")

@@ -1,0 +1,251 @@
+"""What happens inside a call: media before the answer, hold, new networks, transfers, replacements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway.addresses import SipUri
+from gateway.call import events as ev
+from gateway.call.causes import Cause
+from gateway.call.events import Leg
+from gateway.call.leg import Admitted
+from gateway.dialplan.numbers import Kind
+from gateway.dialplan.plan import LimitRule, Match, Plan, Rule
+from gateway.media import engine as media
+from gateway.session.model import Direction, Ice, Session, Setup
+from gateway.sip.telephony import IncomingCall as SipCall
+from tests.board import JULIET, NURSE, PLAN, Asked, Scene
+from tests.support import OPUS, PCMU, FakeLeg, candidate, phone_session, webrtc_session
+
+EARLY = replace(
+    PLAN, routes=(Rule("numbers", Match(kind=(Kind.NUMBER,)), ("carrier", "backup"), early_media=True), *PLAN.routes)
+)
+
+
+async def talk(plan: Plan = PLAN) -> tuple[Scene, FakeLeg, Admitted, Asked]:
+    """Juliet called a number and talks with it."""
+    scene = Scene(plan=plan)
+    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
+    callee = await scene.dialled()
+    callee.sink(ev.Answered(1, phone_session(PCMU)))
+    await scene.until(lambda: "answer" in caller.names())
+    return scene, caller, admitted, callee
+
+
+def directed(direction: Direction) -> Session:
+    session = phone_session(PCMU)
+    return replace(session, media=(replace(session.media[0], direction=direction),))
+
+
+async def test_a_caller_hears_an_announcement_before_the_answer_where_the_rule_says_so() -> None:
+    scene = Scene(plan=EARLY)
+    caller, admitted = scene.from_xmpp("+12025550123")
+    callee = await scene.dialled()
+    callee.sink(ev.Progressed(1, phone_session(PCMU)))
+    assert caller.names() == ["ask"]
+    admitted.sink(ev.CallerJoined(webrtc_session(OPUS, PCMU)))
+    await scene.until(lambda: "answer" in caller.names())
+    callee.sink(ev.HungUp(Leg.CALLEE, Cause.NOT_FOUND, 1, "no such number", 1))
+    assert caller.told[-1] == ("hang_up", Cause.NOT_FOUND, "no such number", 1)
+    assert (await scene.ended()).answered is None
+
+
+async def test_a_phone_that_holds_its_caller_says_so_to_the_user_and_both_are_answered() -> None:
+    scene, caller, _, callee = await talk()
+    callee.sink(ev.Reoffered(Leg.CALLEE, 1, directed(Direction.SENDONLY)))
+    await scene.until(lambda: "hold" in caller.names())
+    assert callee.names()[-1] == "reanswer"
+    assert caller.told[-1][1] is True
+    callee.sink(ev.Reoffered(Leg.CALLEE, 1, directed(Direction.SENDRECV)))
+    await scene.until(lambda: caller.names().count("hold") == 2)
+    assert caller.told[-1][1] is False
+
+
+async def test_a_user_who_holds_has_the_phone_offered_music_and_the_talk_again() -> None:
+    scene, _, admitted, callee = await talk()
+    admitted.sink(ev.Held(Leg.CALLER, 0, True))
+    await scene.until(lambda: "hold" in callee.names())
+    _, held, offer = callee.told[-1]
+    assert held is True
+    assert isinstance(offer, Session)
+    assert offer.audio is not None
+    assert offer.audio.direction is Direction.SENDONLY
+    assert ("play", "callee1") in scene.engine.names()
+    callee.sink(ev.Reanswered(Leg.CALLEE, 1, directed(Direction.RECVONLY)))
+    admitted.sink(ev.Held(Leg.CALLER, 0, False))
+    await scene.until(lambda: callee.names().count("hold") == 2)
+    assert ("stop_playing", "callee1") in scene.engine.names()
+
+
+async def test_a_client_on_a_new_network_gets_our_new_credentials() -> None:
+    scene, caller, admitted, _ = await talk()
+    admitted.sink(ev.Trickled(Leg.CALLER, 0, (), Ice("vvvv", "q" * 22)))
+    await scene.until(lambda: "restart" in caller.names())
+    ours = caller.told[-1][1]
+    assert isinstance(ours, Session)
+    assert ours.audio is not None
+    assert ours.audio.transport.ice is not None
+    assert ours.audio.transport.ice.ufrag == "anew"
+
+
+async def test_a_transfer_rings_the_new_party_and_connects_it_with_the_user() -> None:
+    scene, caller, _, callee = await talk()
+    callee.sink(ev.TransferAsked(Leg.CALLEE, 1, "sip:+12025550177@192.0.2.5"))
+    third = await scene.dialled(2)
+    assert callee.told[-1] == ("transferred", None)
+    third.sink(ev.Ringing(2))
+    await scene.until(lambda: ("play", "caller") in scene.engine.names())
+    third.sink(ev.Answered(2, phone_session(PCMU)))
+    await scene.until(lambda: callee.names()[-1] == "hang_up")
+    assert callee.told[-2:] == [("transferred", Cause.NORMAL), ("hang_up", Cause.NORMAL, "")]
+    assert scene.engine.connected("callee2")[2] == "caller"
+    await scene.until(lambda: ("release", "callee1") in scene.engine.names())
+    third.sink(ev.HungUp(Leg.CALLEE, Cause.NORMAL, 2))
+    assert caller.told[-1] == ("hang_up", Cause.NORMAL, "")
+    assert (await scene.ended()).cause == "normal"
+    assert len(scene.board.routing.book) == 0
+
+
+async def test_a_transfer_that_the_dialplan_refuses_is_refused_and_the_talk_goes_on() -> None:
+    scene, caller, _, callee = await talk()
+    callee.sink(ev.TransferAsked(Leg.CALLEE, 1, "sip:tybalt@elsewhere.example"))
+    await scene.until(lambda: callee.names()[-1] == "transferred")
+    assert callee.told[-1] == ("transferred", Cause.FORBIDDEN)
+    assert caller.names()[-1] == "answer"
+    assert scene.board.live == 1
+
+
+async def test_a_stranger_transfers_nobody() -> None:
+    scene = Scene()
+    caller, admitted = scene.from_sip("sip:nurse@sip.example.com", "198.51.100.66", "sip:x@evil.example")
+    nurse = await scene.dialled()
+    nurse.sink(ev.Answered(1, webrtc_session(PCMU, setup=Setup.ACTIVE, name="audio")))
+    await scene.until(lambda: "answer" in caller.names())
+    admitted.sink(ev.TransferAsked(Leg.CALLER, 0, "sip:+12025550177@192.0.2.5"))
+    await scene.until(lambda: caller.names()[-1] == "transferred")
+    assert caller.told[-1] == ("transferred", Cause.FORBIDDEN)
+    assert len(scene.callees) == 1
+
+
+async def test_a_trunk_that_called_transfers_the_user_at_his_cost() -> None:
+    scene = Scene()
+    caller, admitted = scene.from_sip("sip:desk@sip.example.com")
+    juliet = await scene.dialled()
+    juliet.sink(ev.Answered(1, webrtc_session(PCMU, setup=Setup.ACTIVE, name="audio")))
+    await scene.until(lambda: "answer" in caller.names())
+    admitted.sink(ev.TransferAsked(Leg.CALLER, 0, "sip:+12025550188@192.0.2.5"))
+    third = await scene.dialled(2)
+    assert third.made_for[0].from_uri.user == "+12025550100"
+    third.sink(ev.Answered(2, phone_session(PCMU)))
+    await scene.until(lambda: caller.names()[-1] == "hang_up")
+    admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+    juliet.sink(ev.HungUp(Leg.CALLEE, Cause.NORMAL, 1))
+    assert third.told[-1] == ("hang_up", Cause.NORMAL, "")
+
+
+async def test_a_user_may_be_transferred_to_another_user() -> None:
+    scene, _, _, callee = await talk()
+    callee.sink(ev.TransferAsked(Leg.CALLEE, 1, "sip:+12025550100@sip.example.com"))
+    third = await scene.dialled(2)
+    assert third.made_for == (JULIET, f"juliet%shakespeare.lit@{'sip.example.com'}")
+
+
+async def test_a_redirection_is_followed_within_the_callers_rules() -> None:
+    scene = Scene()
+    scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
+    first = await scene.dialled()
+    first.sink(ev.Redirected(1, ("sip:+12025550177@192.0.2.5",)))
+    first.sink(ev.HungUp(Leg.CALLEE, Cause.FORBIDDEN, 1, "302 Moved Temporarily"))
+    second = await scene.dialled(2)
+    assert str(second.made_for[0].target).startswith("sip:+12025550177@")
+
+
+async def test_a_redirection_that_is_not_followed_ends_the_call_with_the_reason() -> None:
+    scene = Scene()
+    caller, _ = scene.from_xmpp("romeo%montague.lit", webrtc_session(OPUS, PCMU))
+    first = await scene.dialled()
+    first.sink(ev.Redirected(1, ("sip:+19005550123@192.0.2.5",)))
+    first.sink(ev.HungUp(Leg.CALLEE, Cause.FORBIDDEN, 1, "302 Moved Temporarily"))
+    record = await scene.ended()
+    assert "redirected, and" in record.text
+    assert caller.names() == ["hang_up"]
+
+
+def replacing(call: str, number: int, source: str = "192.0.2.5", session: Session | None = None) -> SipCall:
+    uri = SipUri.parse("sip:juliet@sip.example.com")
+    return SipCall(
+        uri=uri,
+        from_uri=SipUri.parse("sip:+12025550188@192.0.2.5"),
+        from_name="",
+        to_uri=uri,
+        asserted=None,
+        source=(source, 5060),
+        protocol="UDP",
+        max_forwards=70,
+        session=session,
+        anonymous=False,
+        key="new@192.0.2.5",
+        replaces=(call, Leg.CALLEE, number),
+    )
+
+
+async def test_a_newcomer_from_the_same_trunk_takes_the_place_of_the_phone() -> None:
+    scene, caller, admitted, callee = await talk()
+    newcomer = FakeLeg()
+    taken = scene.board.on_sip_call(replacing(admitted.call, 1, session=phone_session(PCMU)), newcomer)
+    await scene.until(lambda: callee.names()[-1] == "hang_up")
+    assert newcomer.names() == ["answer"]
+    assert callee.told[-1] == ("hang_up", Cause.ELSEWHERE, "")
+    taken.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+    assert caller.told[-1] == ("hang_up", Cause.NORMAL, "")
+
+
+async def test_nobody_else_takes_the_place_of_the_phone() -> None:
+    scene, _, admitted, callee = await talk()
+    for source, call in (("198.51.100.66", admitted.call), ("192.0.2.5", "another")):
+        newcomer = FakeLeg()
+        scene.board.on_sip_call(replacing(call, 1, source, phone_session(PCMU)), newcomer)
+        await scene.until(lambda leg=newcomer: leg.names() == ["hang_up"])
+        assert newcomer.told[0][1] is Cause.FORBIDDEN
+    assert "hang_up" not in callee.names()
+
+
+async def test_a_trunk_that_sends_no_offer_gets_ours_when_the_user_has_answered() -> None:
+    scene = Scene()
+    leg = FakeLeg()
+    incoming = replace(replacing("", 0), uri=SipUri.parse("sip:desk@sip.example.com"), replaces=None)
+    admitted = scene.board.on_sip_call(incoming, leg)
+    juliet = await scene.dialled()
+    offer = juliet.told[0][1]
+    assert isinstance(offer, Session)
+    assert offer.audio is not None
+    juliet.sink(ev.Answered(1, webrtc_session(OPUS, setup=Setup.ACTIVE, name=offer.audio.name)))
+    await scene.until(lambda: leg.names() == ["ask"])
+    assert isinstance(leg.told[0][1], Session)
+    admitted.sink(ev.CallerJoined(phone_session(PCMU)))
+    await scene.until(lambda: scene.engine.names()[-2:] == [("connect", "callee1"), ("connect", "caller")])
+
+
+async def test_media_that_is_lost_of_somebody_being_asked_ends_only_the_transfer() -> None:
+    scene, _, admitted, callee = await talk()
+    callee.sink(ev.TransferAsked(Leg.CALLEE, 1, "sip:+12025550177@192.0.2.5"))
+    await scene.dialled(2)
+    scene.board.on_media(media.Lost(admitted.call, "callee2", Cause.MEDIA_FAILED, "gone"))
+    await scene.until(lambda: callee.told[-1] == ("transferred", Cause.MEDIA_FAILED))
+    assert scene.board.live == 1
+
+
+async def test_a_user_who_has_all_the_calls_he_may_have_is_busy_to_a_trunk() -> None:
+    scene = Scene(plan=replace(PLAN, limits=(LimitRule(user=(JULIET, NURSE), concurrent=1),)))
+    scene.from_sip("sip:desk@sip.example.com")
+    await scene.dialled()
+    caller, _ = scene.from_sip("sip:desk@sip.example.com")
+    assert (await scene.dialled(2)).made_for[0] == NURSE  # the next of the sequence
+    assert caller.told == []
+
+
+async def test_candidates_of_a_leg_that_restarts_nothing_go_to_its_media() -> None:
+    scene, caller, admitted, _ = await talk()
+    admitted.sink(ev.Trickled(Leg.CALLER, 0, (candidate(),)))
+    await scene.until(lambda: scene.engine.names()[-1] == ("candidates", "caller"))
+    assert "restart" not in caller.names()
