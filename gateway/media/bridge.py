@@ -134,6 +134,7 @@ class Path:
         self._events = {codec.pt: codec.clock_rate for codec in source.receive_dtmf}
         self._to = sink.send_dtmf
         self._current: Carrier | None = next(iter(self._carriers.values()), None)
+        self.transcodes = isinstance(self._current, Transcoded)
 
     def forward(self, packet: Packet, now: float) -> Dropped:
         """Pass the packet on; why not, if not. The packet is used up either way."""

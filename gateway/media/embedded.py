@@ -56,6 +56,8 @@ class MediaSettings:
     workers: int = 0  # 0: one per core
     allow: tuple[str, ...] = ()  # otherwise refused ranges that named candidates and SDP addresses may lie in
     patience: Patience = field(default_factory=Patience)
+    hold: str = ""  # a WAV or Opus file for those who wait; none: music of our own
+    region: str = ""  # whose ringing and busy tones are played (ISO 3166)
     json_log: bool = False  # whether the workers, too, write their lines as JSON
 
 
@@ -90,6 +92,8 @@ class EmbeddedEngine(MediaEngine):
                     high,
                     settings.allow,
                     settings.patience,
+                    settings.hold,
+                    settings.region,
                     settings.json_log,
                 ),
                 self._happened,

@@ -10,6 +10,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import audioop
 
+__all__ = ["audioop", "decode_alaw", "decode_ulaw", "encode_alaw", "encode_ulaw"]
+
 
 def decode_alaw(data: bytes) -> bytes:
     return audioop.alaw2lin(data, 2)

@@ -4,7 +4,7 @@ A transport (rtpleg, webrtcleg) takes packets off its sockets and calls `heard` 
 what `send` finds in the worker's packet. In between:
 
     heard ── digits ──> Digit event
-       └──── path ────> the peer's send, unless someone else speaks there (a prompt, digits) or it is on hold
+       └──── path ────> the peer's send, unless someone else speaks there (speech.py) or it is on hold
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -22,13 +21,16 @@ from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media.bridge import Path
 from gateway.media.engine import Connected, Digit, LegStatistics, Lost, MediaEvent
-from gateway.media.rtp import HEADER, DigitReader, Outgoing, Packet, Pressed, payload, steps
-from gateway.media.transcode import Framed, can
+from gateway.media.pace import Pacer
+from gateway.media.prompts import NOISE, Encoded, Sound, encoded
+from gateway.media.rtp import HEADER, DigitReader, Outgoing, Packet, Pressed, payload
+from gateway.media.speech import Digits, Speaker
+from gateway.media.transcode import can
 from gateway.session.model import Direction, Stream
 
 SENDS = (Direction.SENDRECV, Direction.SENDONLY)
 HEARS = (Direction.SENDRECV, Direction.RECVONLY)
-MAX_SPEECHES = 32  # prompts and runs of digits that wait for their turn
+GAP = 0.06  # s without a packet, after which comfort noise is sent
 
 Tell = Callable[[MediaEvent], None]
 
@@ -43,9 +45,9 @@ class Patience:
 
 
 class Leg:
-    """One leg of one call. `packet` is the worker's; `tell` takes events."""
+    """One leg of one call. `packet` and `pacer` are the worker's; `tell` takes events."""
 
-    def __init__(self, call: str, name: str, packet: Packet, tell: Tell) -> None:
+    def __init__(self, call: str, name: str, packet: Packet, tell: Tell, pacer: Pacer | None = None) -> None:
         self.call, self.name = call, name
         self.log = structlog.get_logger().bind(call=call, leg=name)
         self.packet = packet
@@ -64,8 +66,12 @@ class Leg:
         self._tell = tell
         self._digits = DigitReader()
         self._events: dict[int, int] = {}  # payload type: clock
-        self._speeches: list[Coroutine[Any, Any, None]] = []
-        self._speaker: asyncio.Task[None] | None = None
+        self.speaker = Speaker(self)
+        self._pacer = pacer
+        self._noise: Encoded
+        self._noise_from = 0.0  # when it began
+        self._noise_at = self._noise_start = 0  # the next frame; the timestamp of the first
+        self._now = asyncio.get_running_loop().time
         self.sends = self.hears = False
 
     # to be done by the transport
@@ -78,23 +84,24 @@ class Leg:
         """Stop everything of this leg."""
         self.over = True
         self.sends = self.hears = False
-        if self._speaker is not None:
-            self._speaker.cancel()
-            await asyncio.gather(self._speaker, return_exceptions=True)
-        for speech in self._speeches:
-            speech.close()
-        self._speeches.clear()
+        self._watch()
+        await self.speaker.close()
 
     def tick(self, now: float) -> None:
         """Once in a while: what is noticed by nothing happening."""
         self._press(self._digits.idle(now))
+
+    @property
+    def holds(self) -> bool:
+        """The far end put the call on hold: it sends nothing, or music at best (RFC 3264 §8.4)."""
+        return self.stream is not None and not (self.sends and self.hears)
 
     # streams and the peer
 
     def agree(self, stream: Stream) -> None:
         """What offer and answer came to; the paths to and from the peer follow."""
         self.stream = stream
-        self.out.clock = stream.send.clock_rate
+        self.out.pace(stream.send.clock_rate, stream.ptime)
         self._events = {codec.pt: codec.clock_rate for codec in stream.receive_dtmf}
         self.sends, self.hears = stream.direction in SENDS, stream.direction in HEARS
         self.wire()
@@ -109,13 +116,17 @@ class Leg:
 
     def wire(self) -> None:
         """Lay the paths between this leg and its peer anew, as far as both streams are known."""
-        if self.peer is None or self.stream is None or self.peer.stream is None:
-            return
-        self.path = Path(self.stream, self.peer.stream, self.peer.out, self.peer.send)
-        self.peer.path = Path(self.peer.stream, self.stream, self.out, self.send)
+        peer = self.peer
+        if peer is not None and self.stream is not None and peer.stream is not None:
+            self.path = Path(self.stream, peer.stream, peer.out, peer.send)
+            peer.path = Path(peer.stream, self.stream, self.out, self.send)
+        self._watch()
+        if peer is not None:
+            peer._watch()
 
     def part(self) -> None:
         self.peer = self.path = None
+        self._watch()
 
     # packets and events
 
@@ -135,7 +146,7 @@ class Leg:
             self.dropped["unbridged"] += 1
         elif not peer.sends:
             self.dropped["held"] += 1
-        elif peer._speaker is None:
+        elif not peer.speaker.busy:
             reason = path.forward(packet, now)
             if reason is not None:
                 self.dropped[reason] += 1
@@ -178,77 +189,75 @@ class Leg:
         for digit in pressed:
             self._tell(Digit(self.call, self.name, digit.digit, digit.duration))
 
-    # prompts and digits, one after the other
+    # what is said to this leg in place of its peer
 
-    def play(self, pcm: bytes) -> None:
-        """Say this (8 kHz, 16 bit, mono), as soon as the leg is connected. Raises MediaError."""
-        self._speak(self._say(pcm))
+    def play(self, sound: Sound) -> None:
+        """As soon as there is somewhere to send to. Raises MediaError."""
+        self._demand_life()
+        self.speaker.play(sound)
 
     def stop_playing(self) -> None:
         """End the prompts; digits that wait are still sent."""
-        # the speaker takes what is left
-        self._playing = False
+        self.speaker.stop()
 
     def dial(self, digits: str, duration: int) -> None:
         """Send digits as telephone events. Raises MediaError where the far end takes none."""
+        self._demand_life()
         if self.stream is not None and self.stream.send_dtmf is None:
             raise MediaError("the far end takes no telephone events")
-        self._speak(self._dial(digits, duration))
+        self.speaker.dial(Digits(digits, duration))
 
-    def _speak(self, speech: Coroutine[Any, Any, None]) -> None:
-        if self.over or len(self._speeches) >= MAX_SPEECHES:
-            speech.close()
-            raise MediaError("the leg is over" if self.over else "too much to say at once")
-        self._speeches.append(speech)
-        if self._speaker is None:
-            self._speaker = asyncio.create_task(self._speak_all())
-
-    async def _speak_all(self) -> None:
-        try:
-            await self.ready.wait()
-            while self._speeches:
-                await self._speeches.pop(0)
-        finally:
-            self._speaker = None
-
-    async def _say(self, pcm: bytes) -> None:
-        stream = self.stream
-        if stream is None or not can(stream.send):
-            self.log.info("no prompt in this codec", codec=stream.send.name if stream else None)
-            return
-        framed = Framed(stream.send, stream.ptime)
-        tail = framed.samples * 2 - len(pcm) % (framed.samples * 2)
-        step = framed.samples * stream.send.clock_rate // 8_000
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        _, timestamp = self.out.begin(framed, start)
-        for index, at in enumerate(range(0, len(pcm), framed.samples * 2)):
-            await _until(start + index * framed.frame_ms / 1000)
-            piece = pcm[at : at + framed.samples * 2]
-            for frame in framed.feed(piece if len(piece) == framed.samples * 2 else piece + bytes(tail)):
-                self._write(stream.send.pt, timestamp + index * step, frame, marker=index == 0)
-
-    async def _dial(self, digits: str, duration: int) -> None:
-        codec = self.stream.send_dtmf if self.stream else None
-        if codec is None:
-            self.log.info("digits not sent: the far end takes no telephone events")
-            return
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        _, timestamp = self.out.begin(digits, start)
-        clock = self.out.clock
-        for step in steps(digits, duration, codec.clock_rate):
-            await _until(start + step.at)
-            # Events are on the voice's timeline (RFC 4733 §2.1), their duration is in their own clock.
-            self._write(codec.pt, timestamp + step.timestamp * clock // codec.clock_rate, step.body, marker=step.marker)
-
-    def _write(self, pt: int, timestamp: int, body: bytes, *, marker: bool) -> None:
+    def write(self, pt: int, timestamp: int, body: bytes, *, marker: bool) -> None:
+        """Send a packet of our own making, if the far end listens."""
         if self.sends and not self.over:
             seq = (self.out.seq + 1) & 0xFFFF
             self.packet.write(pt, seq, timestamp & 0xFFFFFFFF, self.out.ssrc, body, marker=marker)
-            self.out.used(seq, timestamp & 0xFFFFFFFF, asyncio.get_running_loop().time())
+            self.out.used(seq, timestamp & 0xFFFFFFFF, self._now())
             self.send()
 
+    def _demand_life(self) -> None:
+        if self.over:
+            raise MediaError("the leg is over")
 
-async def _until(when: float) -> None:
-    await asyncio.sleep(max(0.0, when - asyncio.get_running_loop().time()))
+    # comfort noise
+
+    def _watch(self) -> None:
+        """Have the gaps in what is sent to this leg filled, where they would be ours to answer for.
+
+        The far end's media timer must not run out, nor its user think that the line is dead: while nobody is bridged,
+        while the peer is on hold, and where we transcode, because then its pauses (DTX) are not in the far end's codec.
+        Between ends of the same codec a pause is theirs.
+        """
+        stream, peer = self.stream, self.peer
+        wanted = (
+            not self.over
+            and stream is not None
+            and self.sends
+            and can(stream.send)
+            and (peer is None or peer.path is None or peer.holds or peer.path.transcodes)
+        )
+        if self._pacer is not None:
+            self._pacer.watch(self, wanted)
+
+    def fill(self, now: float) -> None:
+        """Comfort noise, if there has been a gap for some time."""
+        out, stream = self.out, self.stream
+        if self.speaker.busy or stream is None or not self.connected.is_set():
+            return
+        if out.source is not self:
+            if out.at is None:
+                if self.peer is None or not self.peer.holds:
+                    return  # nothing was said yet, and nobody is on hold: the call is only beginning
+            elif now - out.at < GAP:
+                return
+            self._noise = encoded(NOISE, stream.send.name.lower(), stream.ptime)
+            self._noise_at, self._noise_from = 0, now
+            _, self._noise_start = out.begin(self, now)
+        noise = self._noise
+        step = noise.frame_ms * stream.send.clock_rate // 1000
+        while self._noise_from + self._noise_at * noise.frame_ms / 1000 <= now:
+            frame = noise.frame(self._noise_at)
+            if frame is None:
+                return
+            self.write(stream.send.pt, self._noise_start + self._noise_at * step, frame, marker=self._noise_at == 0)
+            self._noise_at += 1

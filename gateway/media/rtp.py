@@ -73,7 +73,7 @@ def payload(packet: Packet) -> tuple[int, int] | None:
 class Outgoing:
     """The one stream towards a leg. Whoever writes to it calls itself `source`."""
 
-    __slots__ = ("at", "clock", "seq", "source", "ssrc", "timestamp")
+    __slots__ = ("at", "clock", "seq", "source", "span", "ssrc", "timestamp")
 
     def __init__(self, ssrc: int, seq: int, timestamp: int, clock: int = 8_000) -> None:
         self.ssrc = ssrc
@@ -81,12 +81,17 @@ class Outgoing:
         self.timestamp = timestamp  # of the packet with that number
         self.at: float | None = None  # when that was
         self.clock = clock
+        self.span = 1  # what a packet lasts, in that clock
         self.source: object | None = None
+
+    def pace(self, clock: int, ptime: int) -> None:
+        """The clock of the codec that is spoken from now on, and the ms that a packet lasts."""
+        self.clock, self.span = clock, clock * ptime // 1000
 
     def begin(self, source: object, now: float) -> tuple[int, int]:
         """The number and timestamp of a new source's first packet; time that passed in between is kept."""
         self.source = source
-        elapsed = 0 if self.at is None else max(1, round((now - self.at) * self.clock))
+        elapsed = 0 if self.at is None else max(self.span, round((now - self.at) * self.clock))
         return (self.seq + 1) & 0xFFFF, (self.timestamp + elapsed) & 0xFFFFFFFF
 
     def used(self, seq: int, timestamp: int, now: float) -> None:

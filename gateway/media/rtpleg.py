@@ -23,6 +23,7 @@ from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
 
 from gateway.call.causes import Cause
 from gateway.media.leg import Leg, Patience, Tell
+from gateway.media.pace import Pacer
 from gateway.media.ports import Bind, Ports, plain
 from gateway.media.rtp import ROOM, Packet, is_rtp
 from gateway.reach import Reach
@@ -49,8 +50,9 @@ class RtpLeg(Leg):
         bind: Bind,
         reach: Reach,
         patience: Patience,
+        pacer: Pacer | None = None,
     ) -> None:
-        super().__init__(call, name, packet, tell)
+        super().__init__(call, name, packet, tell, pacer)
         self._ports, self._bind, self._reach, self._patience = ports, bind, reach, patience
         self._loop = asyncio.get_running_loop()
         self._port, self._sockets = ports.bind([(bind.address, 0), (bind.address, 1)])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.media import g711, opus
+from gateway.media import g711, g722, opus
 from gateway.session.model import Codec
 
 RATE = 8_000
@@ -48,17 +48,19 @@ class _Encoding:
     encoder: Callable[[], Callable[[bytes], bytes]]
 
 
-_G711_FRAMES = (60, 50, 40, 30, 20, 10)
+_FRAMES = (60, 50, 40, 30, 20, 10)
 _ENCODINGS = {
-    "pcma": _Encoding(_G711_FRAMES, lambda: _G711Decoder(g711.decode_alaw), lambda: g711.encode_alaw),
-    "pcmu": _Encoding(_G711_FRAMES, lambda: _G711Decoder(g711.decode_ulaw), lambda: g711.encode_ulaw),
+    "pcma": _Encoding(_FRAMES, lambda: _G711Decoder(g711.decode_alaw), lambda: g711.encode_alaw),
+    "pcmu": _Encoding(_FRAMES, lambda: _G711Decoder(g711.decode_ulaw), lambda: g711.encode_ulaw),
+    "g722": _Encoding(_FRAMES, g722.Decoder, lambda: g722.Encoder().encode),
     "opus": _Encoding(opus.FRAMES, opus.Decoder, lambda: opus.Encoder().encode),
 }
 
 
 def can(codec: Codec) -> bool:
     """Whether this codec can be transcoded from and to."""
-    return codec.name.lower() in _ENCODINGS
+    name = codec.name.lower()
+    return name in _ENCODINGS and (name != "g722" or g722.available())
 
 
 class Framed:

@@ -25,6 +25,7 @@ from gateway.media import ice
 from gateway.media.dtls import Certificate, Handshake
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.mux import Mux
+from gateway.media.pace import Pacer
 from gateway.media.ports import Bind, Ports
 from gateway.media.rtp import Packet, is_rtp
 from gateway.media.srtp import Srtp
@@ -50,8 +51,9 @@ class WebRtcLeg(Leg):
         certificate: Certificate,
         controlling: bool,
         setup: Setup,
+        pacer: Pacer | None = None,
     ) -> None:
-        super().__init__(call, name, packet, tell)
+        super().__init__(call, name, packet, tell, pacer)
         self._loop = asyncio.get_running_loop()
         self._ports, self._patience, self._certificate, self._reach = ports, patience, certificate, reach
         self._binds = binds

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
 import gc
 import json
 import logging
-import pathlib
 import re
 import signal
 import socket
 import sys
 import time
-import wave
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +30,9 @@ from gateway.media.dtls import Certificate
 from gateway.media.engine import LegKind, LegStatistics, Lost, MediaEvent
 from gateway.media.leg import Leg, Patience
 from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
+from gateway.media.pace import Pacer
 from gateway.media.ports import Ports, binds
+from gateway.media.prompts import Prompts
 from gateway.media.public import Public
 from gateway.media.rtp import DIGITS, Packet
 from gateway.media.rtpleg import RtpLeg
@@ -47,7 +46,6 @@ log = structlog.get_logger()
 TICK = 0.5  # s
 MAX_LEGS = 64  # of one call
 MAX_DIGITS = 64  # to be sent at once
-PROMPTS = pathlib.Path(__file__).parent / "prompts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,8 @@ class WorkerSettings:
     high: int = 29_999
     allow: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
+    hold: str = ""  # a WAV or Opus file for those who wait; none: music of our own
+    region: str = ""  # whose ringing and busy tones are played (ISO 3166)
     json_log: bool = False
 
 
@@ -81,18 +81,6 @@ class Call:
             leg.bridge(peer)
 
 
-@functools.lru_cache(maxsize=16)
-def prompt(name: str) -> bytes:
-    """The samples of a prompt of this package: WAV, 8 kHz, 16 bit, mono. Raises MediaError."""
-    file = PROMPTS / f"{name}.wav"
-    if not re.fullmatch(r"[a-z0-9-]{1,32}", name) or not file.exists():
-        raise MediaError(f"no prompt named {name!r}")
-    with wave.open(str(file)) as sound:
-        if (sound.getframerate(), sound.getsampwidth(), sound.getnchannels()) != (8_000, 2, 1):
-            raise MediaError(f"prompt {name!r} is not 8 kHz, 16 bit, mono")
-        return bytes(sound.readframes(sound.getnframes()))
-
-
 class Worker:
     """The calls of this process, and the commands on them. `tell` takes what happens."""
 
@@ -107,6 +95,8 @@ class Worker:
             raise MediaError(f"allow: {error}") from error
         self._ports = Ports(settings.low, settings.high)
         self._packet = Packet()
+        self._pacer = Pacer()
+        self._prompts = Prompts(settings.hold, settings.region)
         self._certificate = Certificate()
         self._calls: dict[str, Call] = {}
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
@@ -135,6 +125,7 @@ class Worker:
         self._ticker.cancel()
         for call in list(self._calls):
             await self.release(call, None)
+        self._pacer.close()
         self._ports.close()
 
     # the seam's methods
@@ -208,6 +199,7 @@ class Worker:
                 bind=self._binds[0],
                 reach=self._reach,
                 patience=self._patience,
+                pacer=self._pacer,
             )
         return WebRtcLeg(
             call,
@@ -221,6 +213,7 @@ class Worker:
             certificate=self._certificate,
             controlling=controlling,
             setup=setup,
+            pacer=self._pacer,
         )
 
     def _leg(self, call: str, name: str) -> Leg:
@@ -278,7 +271,7 @@ class Worker:
         return ok(transport=pack(await leg.restart(unpack(Ice, message.get("ice")))))
 
     async def _play(self, message: Message) -> Mapping[str, Any]:
-        self._leg(text(message, "call"), text(message, "leg")).play(prompt(text(message, "prompt")))
+        self._leg(text(message, "call"), text(message, "leg")).play(self._prompts.named(text(message, "prompt")))
         return ok()
 
     async def _stop_playing(self, message: Message) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 OPUS = Codec(111, "opus", 48_000, 2)
 PCMA = Codec(8, "PCMA", 8_000)
 PCMU = Codec(0, "PCMU", 8_000)
+G722 = Codec(9, "G722", 8_000)
 EVENT_8 = Codec(101, "telephone-event", 8_000)
 EVENT_48 = Codec(110, "telephone-event", 48_000)
 SAFETY = 5.0  # s: a test that waits this long has failed
@@ -69,8 +70,8 @@ class Decoding:
     """RTP payloads to samples, by FFmpeg."""
 
     def __init__(self, codec: Codec) -> None:
-        name = {"opus": "libopus", "PCMA": "pcm_alaw", "PCMU": "pcm_mulaw"}[codec.name]
-        self.rate = codec.clock_rate
+        name = {"opus": "libopus", "PCMA": "pcm_alaw", "PCMU": "pcm_mulaw", "G722": "g722"}[codec.name]
+        self.rate = 16_000 if codec.name == "G722" else codec.clock_rate  # RFC 3551 §4.5.2
         self._codec = av.CodecContext.create(name, "r")
         self._codec.sample_rate, self._codec.layout = self.rate, "mono"
 

@@ -10,7 +10,7 @@ from gateway.media.rtp import HEADER, Outgoing, Packet
 from gateway.session.model import Codec, Stream
 from tests.media.ends import EVENT_8, EVENT_48, OPUS, PCMA, PCMU, Opus, alaw, packet, sine, stream
 
-G722 = Codec(9, "G722", 8_000)
+G729 = Codec(9, "G729", 8_000)
 CN = Codec(13, "CN", 8_000)
 
 
@@ -37,7 +37,7 @@ def event(code: int, duration: int, *, end: bool = False) -> bytes:
     return struct.pack("!BBH", code, 0x8A if end else 10, duration)
 
 
-@pytest.mark.parametrize("codec", [PCMA, PCMU, G722, OPUS])
+@pytest.mark.parametrize("codec", [PCMA, PCMU, G729, OPUS])
 def test_the_same_codec_is_relayed_under_the_far_ends_number(codec: Codec) -> None:
     far = Far(stream(codec), stream(replace(codec, pt=77)))
     assert far.give(codec.pt, 5, 1_600, b"anything") is None
@@ -107,8 +107,8 @@ def test_an_event_is_left_out_without_a_hole_where_the_far_end_takes_none(sink: 
     ("source", "sink", "pt", "body", "reason"),
     [
         (PCMA, PCMA, 13, b"\x40", "payload"),
-        (G722, PCMA, 9, bytes(160), "payload"),
-        (PCMA, G722, 8, bytes(160), "payload"),
+        (G729, PCMA, 9, bytes(160), "payload"),
+        (PCMA, G729, 8, bytes(160), "payload"),
         (OPUS, PCMA, 111, b"\xff\xff\xff", "undecodable"),
         (OPUS, PCMA, 111, b"", "malformed"),
         (OPUS, PCMA, 101, b"\x01", "malformed"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import struct
 from dataclasses import replace
 from typing import Any
@@ -9,22 +10,25 @@ import pytest
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
-from gateway.media import leg as module
+from gateway.media import speech
 from gateway.media.engine import Connected, Digit, Lost, MediaEvent
 from gateway.media.leg import Leg
+from gateway.media.prompts import Sound
 from gateway.media.rtp import HEADER, Packet
 from gateway.session.model import Codec, Direction, Stream
 from tests.media.ends import EVENT_8, OPUS, PCMA, PCMU, packet, stream
 
-G722 = Codec(9, "G722", 8_000)
+AMR = Codec(96, "AMR", 8_000)
 
 
 class Told(Leg):
-    """A leg whose transport is a list: (PT, sequence, timestamp, payload)."""
+    """A leg whose transport is a list: (PT, sequence, timestamp, payload). `clock` is its time."""
 
-    def __init__(self, name: str, shared: Packet, agreed: Stream | None = None) -> None:
+    def __init__(self, name: str, shared: Packet, agreed: Stream | None = None, pacer: Any = None) -> None:
         self.events: list[MediaEvent] = []
-        super().__init__("call", name, shared, self.events.append)
+        super().__init__("call", name, shared, self.events.append, pacer)
+        self.clock = 0.0
+        self._now = lambda: self.clock
         self.got: list[tuple[int, int, int, bytes]] = []
         if agreed is not None:
             self.agree(agreed)
@@ -39,11 +43,41 @@ class Told(Leg):
         self.heard(now)
 
 
+def silence(size: int) -> Sound:
+    return Sound("silence", bytes(size))
+
+
 def pair(one: Stream, other: Stream) -> tuple[Told, Told]:
     shared = Packet()
     a, b = Told("a", shared, one), Told("b", shared, other)
     a.bridge(b)
     return a, b
+
+
+class Beat:
+    """A pacer whose time is the test's."""
+
+    def __init__(self) -> None:
+        self.watched: list[Told] = []
+
+    def watch(self, leg: Told, wanted: bool) -> None:
+        if wanted is not (leg in self.watched):
+            (self.watched.append if wanted else self.watched.remove)(leg)
+
+    def run(self, begin: float, end: float) -> None:
+        for number in range(round(begin * 50), round(end * 50) + 1):
+            for leg in list(self.watched):
+                leg.clock = number / 50
+                leg.fill(leg.clock)
+
+
+def paced(one: Stream, other: Stream) -> tuple[Told, Told, Beat]:
+    shared, beat = Packet(), Beat()
+    a, b = Told("a", shared, one, beat), Told("b", shared, other, beat)
+    a.bridge(b)
+    for leg in (a, b):
+        leg.tell_connected()
+    return a, b, beat
 
 
 @pytest.fixture
@@ -53,12 +87,12 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def until(when: float) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(module, "_until", until)
+    monkeypatch.setattr(speech, "until", until)
 
 
 async def spoken(leg: Leg) -> None:
-    if leg._speaker is not None:
-        await leg._speaker
+    if leg.speaker._task is not None:
+        await leg.speaker._task
 
 
 async def test_bridged_legs_hear_each_other() -> None:
@@ -122,7 +156,7 @@ async def test_a_digit_whose_end_is_lost_is_told_in_time() -> None:
 @pytest.mark.parametrize(("codec", "step"), [(PCMA, 160), (OPUS, 960)])
 async def test_a_prompt_is_said_in_the_legs_codec_when_there_is_somewhere_to_say_it(codec: Codec, step: int) -> None:
     leg = Told("a", Packet(), stream(codec))
-    leg.play(bytes(320 * 3 + 100))
+    leg.play(silence(320 * 3 + 100))
     await asyncio.sleep(0)
     assert leg.got == []
     leg.tell_connected()
@@ -137,7 +171,7 @@ async def test_a_prompt_is_said_in_the_legs_codec_when_there_is_somewhere_to_say
 @pytest.mark.usefixtures("at_once")
 async def test_while_a_leg_is_spoken_to_it_does_not_hear_its_peer() -> None:
     a, b = pair(stream(PCMA), stream(PCMA))
-    b.play(bytes(3_200))
+    b.play(silence(3_200))
     a.hear(8, 1, 160, b"from a")
     b.tell_connected()
     await spoken(b)
@@ -150,7 +184,7 @@ async def test_while_a_leg_is_spoken_to_it_does_not_hear_its_peer() -> None:
 async def test_digits_follow_a_prompt_in_their_own_payload_type() -> None:
     leg = Told("a", Packet(), stream(PCMA, EVENT_8))
     leg.tell_connected()
-    leg.play(bytes(320))
+    leg.play(silence(320))
     leg.dial("12", 60)
     await spoken(leg)
     assert [pt for pt, *_ in leg.got] == [8] + [101] * 10
@@ -159,24 +193,24 @@ async def test_digits_follow_a_prompt_in_their_own_payload_type() -> None:
 
 @pytest.mark.usefixtures("at_once")
 async def test_what_cannot_be_said_is_refused_or_left_out() -> None:
-    leg = Told("a", Packet(), stream(G722))
+    leg = Told("a", Packet(), stream(AMR))
     with pytest.raises(MediaError, match="telephone events"):
         leg.dial("1", 100)
     leg.tell_connected()
-    leg.play(bytes(320))
+    leg.play(silence(320))
     await spoken(leg)
     assert leg.got == []
 
 
 async def test_nobody_can_make_a_leg_talk_for_ever() -> None:
     leg = Told("a", Packet(), stream(PCMA))
-    for _ in range(module.MAX_SPEECHES):
-        leg.play(bytes(320))
+    for _ in range(speech.MAX_WAITING):
+        leg.play(silence(320))
     with pytest.raises(MediaError, match="too much"):
-        leg.play(bytes(320))
+        leg.play(silence(320))
     await leg.close()
     with pytest.raises(MediaError, match="over"):
-        leg.play(bytes(320))
+        leg.play(silence(320))
 
 
 async def test_the_end_is_told_once_and_nothing_after_it() -> None:
@@ -193,6 +227,96 @@ async def test_a_leg_that_is_closed_tells_nothing() -> None:
     await leg.close()
     leg.lose(Cause.MEDIA_LOST, "closed")
     assert leg.events == []
+
+
+@pytest.mark.parametrize("codec", [PCMA, OPUS], ids=["pcma", "opus"])
+async def test_who_waits_for_an_end_on_hold_hears_that_the_line_lives(codec: Codec) -> None:
+    a, b, beat = paced(stream(codec), stream(codec))
+    a.hear(codec.pt, 1, 160, b"from a", now=1.0)
+    b.hear(codec.pt, 1, 160, b"from b", now=1.0)
+    assert beat.watched == []
+    b.agree(stream(codec, direction=Direction.INACTIVE))
+    assert beat.watched == [a]
+    beat.run(1.02, 2.0)
+    assert len(b.got) == 1
+    quiet = [timestamp for *_, timestamp, _ in a.got]
+    assert len(quiet) == 1 + 48  # from 60 ms after the last word
+    assert quiet[1] - quiet[0] == round(0.06 * codec.clock_rate)
+    assert {later - earlier for earlier, later in itertools.pairwise(quiet[1:])} == {codec.clock_rate // 50}
+    b.agree(stream(codec))
+    b.hear(codec.pt, 2, 320, b"back", now=2.02)
+    assert [seq - a.got[0][1] for _, seq, _, _ in a.got] == list(range(50))
+    assert a.got[-1][2] - a.got[-2][2] == codec.clock_rate // 50
+    assert beat.watched == []
+
+
+async def test_an_end_on_hold_before_a_word_was_said_is_not_silent_either() -> None:
+    for direction in Direction:  # RECVONLY: phones announce music that they do not have
+        a, _, beat = paced(stream(PCMA), stream(PCMA, direction=direction))
+        beat.run(0.0, 0.1)
+        assert len(a.got) == (0 if direction is Direction.SENDRECV else 6)
+
+
+async def test_a_pause_of_the_talker_is_filled_where_we_transcode_and_left_alone_where_not() -> None:
+    for sink, filled in ((PCMA, True), (OPUS, False)):
+        a, b, beat = paced(stream(OPUS), stream(sink))
+        beat.run(0.0, 0.5)
+        assert b.got == []  # nothing was said yet
+        a.hear(111, 1, 960, b"\xf8\xff\xfe", now=0.5)
+        b.clock = 0.5
+        beat.run(0.52, 1.0)
+        assert (len(b.got) > 20) is filled
+
+
+async def test_a_leg_that_lost_its_peer_is_kept_alive_until_it_has_another() -> None:
+    a, b, beat = paced(stream(PCMA), stream(PCMA))
+    c = Told("c", a.packet, stream(PCMA), beat)
+    b.hear(8, 1, 160, b"from b", now=1.0)
+    a.part()
+    b.part()
+    assert a in beat.watched
+    beat.run(1.02, 1.2)
+    a.bridge(c)
+    c.hear(8, 700, 16_000, b"from c", now=1.22)
+    assert [seq - a.got[0][1] for _, seq, _, _ in a.got] == list(range(len(a.got)))
+    steps = [later - earlier for (_, _, earlier, _), (_, _, later, _) in itertools.pairwise(a.got)]
+    assert steps == [480, *[160] * (len(steps) - 1)]
+    assert a not in beat.watched
+
+
+async def test_while_music_plays_there_is_no_noise_and_after_the_end_neither() -> None:
+    a, b, beat = paced(stream(PCMA), stream(PCMA))
+    b.agree(stream(PCMA, direction=Direction.INACTIVE))
+    a.ready.clear()
+    a.speaker.busy = True
+    beat.run(0.0, 1.0)
+    assert a.got == []
+    a.speaker.busy = False
+    await a.close()
+    assert beat.watched == []
+
+
+@pytest.mark.parametrize(
+    ("direction", "plays", "hears", "speaks"),
+    [
+        (Direction.SENDRECV, True, True, True),
+        (Direction.SENDONLY, True, True, False),
+        (Direction.RECVONLY, False, False, True),
+        (Direction.INACTIVE, False, False, False),
+    ],
+)
+@pytest.mark.usefixtures("at_once")
+async def test_each_direction_means_what_it_says(direction: Direction, plays: bool, hears: bool, speaks: bool) -> None:
+    a, b = pair(stream(PCMA, EVENT_8, direction=direction), stream(PCMA))
+    a.tell_connected()
+    a.hear(8, 1, 160, b"from a")
+    b.hear(8, 1, 160, b"from b")
+    assert (bool(b.got), bool(a.got)) == (speaks, hears)
+    a.got.clear()
+    a.play(silence(320))
+    a.dial("1", 60)
+    await spoken(a)
+    assert bool(a.got) is plays
 
 
 async def test_a_codec_that_changes_takes_its_clock_along() -> None:

@@ -110,7 +110,7 @@ async def test_a_session_that_left_gets_nothing_more(shared: Shared, phone: Phon
     assert (shared.checks, shared.strangers) == (["one"], 1)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00\x01", check("one")[:-3]])
+@pytest.mark.parametrize("data", [b"", b"\x00\x01", check("one")[:-3]], ids=["empty", "short", "cut off"])
 async def test_what_nobody_can_read_is_a_strangers(shared: Shared, phone: Phone, data: bytes) -> None:
     shared.join("one")
     shared.join("two")

@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gateway.media import g722
 from gateway.media.transcode import Framed, Transcoder, can
 from gateway.session.model import Codec
-from tests.media.ends import OPUS, PCMA, PCMU, Decoding, Opus, alaw, loudest, sine, ulaw
-
-G722 = Codec(9, "G722", 8_000)
+from tests.media.ends import G722, OPUS, PCMA, PCMU, Decoding, Opus, alaw, loudest, sine, ulaw
 
 
 def run(transcoder: Transcoder, packets: list[bytes], samples: int) -> list[tuple[int, bytes]]:
@@ -15,13 +14,25 @@ def run(transcoder: Transcoder, packets: list[bytes], samples: int) -> list[tupl
 
 
 def test_only_what_can_be_coded_and_decoded_can_be_transcoded() -> None:
-    assert [can(codec) for codec in (OPUS, PCMA, PCMU, G722, Codec(0, "pcmu", 8_000))] == [
-        True,
-        True,
-        True,
-        False,
-        True,
-    ]
+    assert all(map(can, (OPUS, PCMA, PCMU, G722, Codec(0, "pcmu", 8_000))))
+    assert not can(Codec(96, "AMR", 8_000))
+
+
+def test_g722_is_left_out_where_its_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(g722, "_library", lambda: None)
+    assert [can(codec) for codec in (G722, PCMA)] == [False, True]
+
+
+def test_a_tone_goes_to_g722_and_back() -> None:
+    coded = alaw(sine(900, 8_000))
+    frames = run(Transcoder(PCMA, G722, 20), [coded[at : at + 160] for at in range(0, 8_000, 160)], 160)
+    assert [at for at, _ in frames] == list(range(0, 8_000, 160))
+    decode = Decoding(G722)
+    heard = np.concatenate([decode(frame) for _, frame in frames])
+    assert loudest(heard, decode.rate) == pytest.approx(900, abs=3)
+    frames = run(Transcoder(G722, PCMU, 20), [frame for _, frame in frames], 160)
+    back = np.concatenate([Decoding(PCMU)(frame) for _, frame in frames])
+    assert loudest(back) == pytest.approx(900, abs=3)
 
 
 @pytest.mark.parametrize("law", [PCMA, PCMU])

@@ -13,10 +13,10 @@ import pytest
 
 from gateway.errors import MediaError, NgError
 from gateway.media import ng
-from gateway.media import worker as module
 from gateway.media.engine import LegKind
+from gateway.media.prompts import Prompts, Sound
 from gateway.media.wire import pack
-from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, listen_address, prompt
+from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, listen_address
 from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, alaw, sine, stream
 
 Command = Callable[..., Awaitable[Any]]
@@ -71,6 +71,8 @@ async def test_a_call_goes_from_allocation_to_release_in_commands(command: Comma
         ({"command": "play", "call": "x", "leg": "a", "prompt": "echo"}, "unknown leg"),
         ({"command": "play", "call": "c", "leg": "a", "prompt": "../../etc/passwd"}, "no prompt"),
         ({"command": "play", "call": "c", "leg": "a", "prompt": "opera"}, "no prompt"),
+        ({"command": "stop playing", "call": "c", "leg": "x"}, "unknown leg"),
+        ({"command": "restart", "call": "c", "leg": "a", "ice": {"ufrag": "x", "pwd": "y"}}, "no ICE"),
         ({"command": "dtmf", "call": "c", "leg": "a", "digits": "12x"}, "not digits"),
         ({"command": "dtmf", "call": "c", "leg": "a", "digits": ""}, "not digits"),
         ({"command": "dtmf", "call": "c", "leg": "a", "digits": "1" * 65}, "not digits"),
@@ -128,7 +130,8 @@ async def test_two_legs_hear_each_other_whichever_is_connected_first(
 async def test_a_leg_is_told_something_and_then_hears_itself(
     command: Command, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "prompt", lambda name: sine(400, 800).tobytes())  # a tenth of a second
+    tenth = Sound("echo", sine(400, 800).tobytes())
+    monkeypatch.setattr(Prompts, "named", lambda self, name: tenth)
     ours = (await command("allocate", call="c", leg="a", kind="rtp"))["transport"]
     await command("connect", call="c", leg="a", remote=pack(phone.transport), stream=pack(stream(PCMA)))
     await command("play", call="c", leg="a", prompt="echo")
@@ -159,10 +162,28 @@ async def test_settings_that_cannot_work_are_refused(address: str, low: int, all
         Worker(WorkerSettings(address, None, low, 20_001, allow), Events())
 
 
-def test_the_prompt_is_short_and_has_sound_in_it() -> None:
-    samples = prompt("echo")
-    assert 8_000 < len(samples) // 2 < 5 * 8_000
-    assert len(set(samples)) > 100
+async def test_music_plays_until_it_is_stopped_and_then_the_peer_is_heard(
+    command: Command, phone: Phone, stranger: Phone
+) -> None:
+    ends = {"a": phone, "b": stranger}
+    for name, end in ends.items():
+        ours = (await command("allocate", call="c", leg=name, kind="rtp"))["transport"]
+        end.far = (ours["address"], ours["port"])
+        more = {"peer": "b"} if name == "a" else {}
+        await command("connect", call="c", leg=name, remote=pack(end.transport), stream=pack(stream(PCMA)), **more)
+    await command("play", call="c", leg="a", prompt="hold")
+    stranger.say(PCMA, b"not heard", 160)
+    heard = [await phone.hear() for _ in range(5)]
+    assert not any(b"not heard" in one for one in heard)
+    await command("stop playing", call="c", leg="a")
+    while True:
+        stranger.say(PCMA, b"heard again", 160)
+        heard.append(await phone.hear())
+        if heard[-1][12:] == b"heard again":
+            break
+    first = int.from_bytes(heard[0][2:4])
+    assert [int.from_bytes(one[2:4]) - first for one in heard] == list(range(len(heard)))
+    assert len({one[8:12] for one in heard}) == 1
 
 
 @pytest.mark.slow
