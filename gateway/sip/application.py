@@ -35,6 +35,9 @@ log = structlog.get_logger()
 
 UDP = "UDP"
 TCP = "TCP"
+TLS = "TLS"
+WS = "WS"
+WSS = "WSS"
 
 Contact = NameAddr  # aiosip's name
 Handler = Callable[[IncomingRequest, Request], Awaitable[None]]
@@ -139,8 +142,8 @@ class Application(MutableMapping[str, Any]):
         if protocol in (None, UDP) and not self.transports.listening:
             await self.transports.listen(UDP, *(local_addr or ("0.0.0.0", 0)))  # noqa: S104
         hint = None
-        if protocol == TCP and not isinstance(remote_addr, (str, SipUri)):
-            hint = await self.transports.tcp(remote_addr)
+        if protocol not in (None, UDP) and not isinstance(remote_addr, (str, SipUri)):
+            hint = await self.transports.connect(protocol, remote_addr)
         return Peer(self, next_hop, hint, trusted=trusted)
 
     async def close(self) -> None:
@@ -313,4 +316,16 @@ class Application(MutableMapping[str, Any]):
             request.dialog.hang_up()  # a handler that returns has done with it
 
 
-__all__ = ["TCP", "UDP", "Application", "BaseDialplan", "Contact", "Dialog", "IncomingRequest", "Peer"]
+__all__ = [
+    "TCP",
+    "TLS",
+    "UDP",
+    "WS",
+    "WSS",
+    "Application",
+    "BaseDialplan",
+    "Contact",
+    "Dialog",
+    "IncomingRequest",
+    "Peer",
+]

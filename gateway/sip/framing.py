@@ -15,9 +15,15 @@ PONG = b"\r\n"
 
 
 class Framer:
-    """Octets in, whole messages out; PING stands for a keepalive that wants an answer."""
+    """Octets in, whole messages out. Keepalives are answered through pop(); `pongs` counts the answers to ours."""
+
+    framed = True  # Content-Length says where a message ends
+    open = True  # there is no handshake
 
     def __init__(self) -> None:
+        self.pongs = 0
+        self._pinged = False
+        self._half = False
         self._buffer = bytearray()
         self._searched = 0
         self._size = 0  # of the message at the front once its head is complete, 0 before
@@ -27,22 +33,35 @@ class Framer:
         """A message was begun and is not complete."""
         return len(self._buffer) > 0
 
+    def pop(self) -> bytes:
+        """What has to be written now."""
+        pinged, self._pinged = self._pinged, False
+        return PONG if pinged else b""
+
+    def wrap(self, message: bytes) -> bytes:
+        """A message as it is written."""
+        return message
+
+    def ping(self) -> bytes:
+        return PING
+
     def feed(self, data: bytes) -> list[bytes]:
         """Raises SipError when the stream makes no sense any more; it is to be closed then."""
         self._buffer += data
         out: list[bytes] = []
         while True:
-            if not self._size and not self._head(out):
+            if not self._size and not self._head():
                 return out
             if len(self._buffer) < self._size:
                 return out
             out.append(bytes(self._buffer[: self._size]))
+            self._half = False
             del self._buffer[: self._size]
             self._size = self._searched = 0
 
-    def _head(self, out: list[bytes]) -> bool:
+    def _head(self) -> bool:
         if not self._searched:
-            self._keepalives(out)
+            self._keepalives()
         end = self._buffer.find(b"\r\n\r\n", self._searched)
         if end < 0:
             if len(self._buffer) > MAX_HEAD:
@@ -55,15 +74,17 @@ class Framer:
             raise SipError("a message of more than 64 KiB", 513)
         return True
 
-    def _keepalives(self, out: list[bytes]) -> None:
+    def _keepalives(self) -> None:
         start = 0
-        while self._buffer[start : start + 2] == b"\r\n":
+        while self._buffer[start : start + 2] == PONG:
             if self._buffer[start : start + 4] == PING:
-                if out.count(PING) < 8:  # one answer is as good as a thousand
-                    out.append(PING)
+                self._pinged = True  # one answer is as good as a thousand
                 start += 4
             elif len(self._buffer) >= start + 4 or len(self._buffer) == start + 2:
-                start += 2  # a PONG
+                # A pong, or the first half of a ping that was chopped up: then the other half follows at once.
+                self._pinged, self._half = self._pinged or self._half, not self._half
+                self.pongs += self._half
+                start += 2
             else:
                 break
         del self._buffer[:start]

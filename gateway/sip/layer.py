@@ -40,14 +40,17 @@ Address = tuple[str, int]
 class Flow:
     """A way to one far end: over which transport, from which of our addresses, over which connection.
 
-    `sent_by` is what our Via and Contact say; `connection` numbers the streams, 0 for datagrams.
+    `sent_by` is what our Via and Contact say; `connection` numbers the streams, 0 for datagrams; `names` are the SIP
+    domains and addresses that the far end's certificate proves (RFC 5922), `domain` is whom we wanted to reach by it.
     """
 
-    transport: str  # "UDP", "TCP"
+    transport: str  # "UDP", "TCP", "TLS", "WS", "WSS"
     local: Address
     remote: Address
     sent_by: Address
     connection: int = 0
+    names: tuple[str, ...] = ()
+    domain: str = ""
 
     @property
     def reliable(self) -> bool:

@@ -1,6 +1,8 @@
 """The way to a next hop: a flow that is there already, a datagram at once, or what the resolver and a connection give.
 
-Dispatch(exchange) ──> the dialog's own flow | a literal address | resolve ──> connect ──> arrive(exchange, flow)
+Dispatch(exchange) ──> the dialog's own flow | a literal address | resolve ─> Course ─> connect ──> arrive(flow)
+                                                                                ^  failed │
+                       Dispatch(exchange) after 503, silence, a dead connection ┴─────────┘
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ import structlog
 
 from gateway.addresses import SipUri
 from gateway.errors import AddressError
+from gateway.sip import resolver
 from gateway.sip.layer import Flow
-from gateway.sip.resolver import Permit, Target, anyone, literal, resolve, transport_of
+from gateway.sip.locate import SECURE, Permit, anyone, literal, transport_of
+from gateway.sip.targets import Course, Penalties, Target, widened
 from gateway.sip.transport import Transports
 from gateway.sip.usage import Exchange
 
@@ -34,6 +38,7 @@ class Outbound:
         self._judge = permit
         self._arrive = arrive
         self._tasks: set[asyncio.Task[None]] = set()
+        self.penalties = Penalties()
 
     async def close(self) -> None:
         for task in list(self._tasks):
@@ -41,22 +46,30 @@ class Outbound:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def dispatch(self, exchange: Exchange) -> None:
+        hint = exchange.hint
         try:
             uri = SipUri.parse(exchange.next_hop)
         except AddressError:
-            self._arrive(exchange, exchange.hint)
-            return
-        hint = exchange.hint
-        wanted = transport_of(uri)
-        if hint is not None and wanted in (None, hint.transport) and self._leads_to(hint, uri):
             self._arrive(exchange, hint)
             return
-        large = wanted is None and len(bytes(exchange.request)) + VIA > LARGE
+        if exchange.course is not None:
+            if hint is not None and hint is exchange.flow and self._usable(hint):
+                self._arrive(exchange, hint)  # the same once more, with credentials: to who asked for them
+            else:
+                self._advance(exchange, uri)
+            return
+        if hint is not None and self._leads_to(hint, uri):
+            self._arrive(exchange, hint)
+            return
+        large = transport_of(uri) is None and len(bytes(exchange.request)) + VIA > LARGE
         target = literal(uri, self._permit(exchange))
         if target is not None and target.transport == "UDP" and not large:
             self._arrive(exchange, self._transports.udp((target.host, target.port)) or hint)
             return
         self._spawn(self._find(exchange, uri, large))
+
+    def _usable(self, flow: Flow) -> bool:
+        return not flow.reliable or self._transports.is_open(flow.connection)
 
     def _leads_to(self, flow: Flow, uri: SipUri) -> bool:
         """Whether a flow that is there already is a way to this URI.
@@ -64,9 +77,22 @@ class Outbound:
         A stream serves for whatever port its far end names: behind NAT it is the only way, and elsewhere as good as
         one of our own (RFC 5923).
         """
+        wanted = transport_of(uri)
         if flow.transport == "UDP":
-            return (uri.host, uri.port or 5060) == flow.remote
-        return uri.host == flow.remote[0] and self._transports.is_open(flow.connection)
+            return wanted in (None, "UDP") and (uri.host, uri.port or 5060) == flow.remote
+        if not self._transports.is_open(flow.connection):
+            return False
+        if flow.transport in ("WS", "WSS"):
+            # A browser cannot be connected to: its Contact is a name that nobody has (RFC 7118 §5.1 and appendix B.1).
+            # COMPAT: JsSIP writes transport=ws on a secure connection too.
+            return wanted in ("WS", "WSS") and (uri.host.endswith(".invalid") or self._is_host(flow, uri))
+        if wanted != flow.transport and (wanted is not None or uri.scheme == "sips"):
+            return False
+        return self._is_host(flow, uri)
+
+    @staticmethod
+    def _is_host(flow: Flow, uri: SipUri) -> bool:
+        return uri.host in (flow.remote[0], flow.domain, *flow.names)
 
     def _permit(self, exchange: Exchange) -> Permit:
         """Whom a far side names is judged, except itself."""
@@ -76,25 +102,53 @@ class Outbound:
         return lambda address: address == known or self._judge(address)
 
     async def _find(self, exchange: Exchange, uri: SipUri, large: bool) -> None:
-        flow: Flow | None = None
-        for target in await resolve(uri, self._permit(exchange)):
-            flow = await self._reach(target, large)
-            if flow is not None:
-                break
-        self._arrive(exchange, flow or exchange.hint)
+        targets = await resolver.resolve(uri, self._permit(exchange))
+        hint = exchange.hint
+        if hint is not None:
+            # Of several servers the one that has the dialog (RFC 3263 §4: what follows goes where the first one went).
+            targets.sort(key=lambda target: (target.transport, (target.host, target.port)) != _end_of(hint))
+        exchange.course = Course(widened(targets, large=large), self.penalties, asyncio.get_running_loop().time())
+        self._advance(exchange, uri)
 
-    async def _reach(self, target: Target, large: bool) -> Flow | None:
-        remote = (target.host, target.port)
-        if target.transport == "TCP" or large:
-            try:
-                return await self._transports.tcp(remote)
-            except OSError as fault:
-                log.info("sip connection failed", remote=f"{target.host}:{target.port}", error=str(fault))
-                if target.transport == "TCP":
-                    return None
-        return self._transports.udp(remote)
+    def _advance(self, exchange: Exchange, uri: SipUri) -> None:
+        """The next target that can be reached at all; at the end of them whence the far side came last."""
+        course = exchange.course
+        while course is not None and (target := course.advance()) is not None:
+            if target.transport != "UDP":
+                self._spawn(self._connect(exchange, course, target, uri))
+                return
+            flow = self._transports.udp((target.host, target.port))
+            if flow is not None:
+                self._arrive(exchange, flow)
+                return
+        hint = exchange.hint
+        good = hint is not None and self._usable(hint) and (uri.scheme != "sips" or hint.transport in SECURE)
+        self._arrive(exchange, hint if good else None)
+
+    async def _connect(self, exchange: Exchange, course: Course, target: Target, uri: SipUri) -> None:
+        hint, domain = exchange.hint, uri.host
+        if hint is not None and hint.remote[0] == target.host:
+            # A dialog goes on with whom it began: what he proved then he has to prove again.
+            domain = hint.domain or next(iter(hint.names), domain)
+        try:
+            flow = await self._transports.connect(target.transport, (target.host, target.port), domain)
+        except OSError as fault:
+            log.info(
+                "sip connection failed",
+                remote=f"{target.host}:{target.port}",
+                transport=target.transport,
+                error=str(fault),
+            )
+            course.fail(asyncio.get_running_loop().time())
+            self._advance(exchange, uri)
+        else:
+            self._arrive(exchange, flow)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _end_of(flow: Flow) -> tuple[str, tuple[str, int]]:
+    return flow.transport, flow.remote

@@ -1,6 +1,6 @@
-"""From a URI to addresses (RFC 3263, without NAPTR): SRV where no port is named, then A and AAAA; asynchronous.
+"""From a URI to addresses (RFC 3263): the search of locate.py, run against DNS, asynchronously and with a memory.
 
-Every address that comes out has passed `permit`, literal ones too: nobody probes our networks by naming a host in them.
+What DNS said, and that it said nothing, is kept as long as its TTL allows (RFC 2308), for so many names and no more.
 """
 
 from __future__ import annotations
@@ -8,107 +8,106 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import dns.asyncresolver
 import dns.exception
-import dns.rdatatype
+import dns.rdata
+import dns.resolver
 import structlog
+from dns.rdtypes.IN.NAPTR import NAPTR
+from dns.rdtypes.IN.SRV import SRV
 
 from gateway.addresses import SipUri
-from gateway.sip.transport import ip_of
+from gateway.sip.locate import Answer, Chance, Naptr, Permit, Question, Srv, anyone, host_of, search
+from gateway.sip.targets import Target
 
 log = structlog.get_logger()
 
 PATIENCE = 5.0  # seconds for everything about one URI
-MAX_TARGETS = 8
-SPOKEN = (None, "UDP", "TCP")  # transports that a URI may ask for
-
-Permit = Callable[[str], bool]
+MAX_CACHED = 4096  # answers
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    transport: str  # "UDP", "TCP"
-    host: str  # an IP address
-    port: int
+class Resolver:
+    """`nameservers` are this machine's by default."""
+
+    def __init__(
+        self, nameservers: Sequence[str] | None = None, port: int = 53, chance: Chance = random.random
+    ) -> None:
+        self._chance = chance
+        try:
+            self._dns = dns.asyncresolver.Resolver(configure=nameservers is None)
+        except dns.resolver.NoResolverConfiguration:
+            self._dns = dns.asyncresolver.Resolver(configure=False)  # only names of this machine are known then
+        if nameservers is not None:
+            self._dns.nameservers = list(nameservers)
+            self._dns.port = port
+        self._dns.lifetime = PATIENCE
+        self._dns.cache = dns.resolver.LRUCache(MAX_CACHED)
+
+    async def resolve(self, uri: SipUri, permit: Permit = anyone) -> list[Target]:
+        """Where this URI may be reached, best first; empty when nowhere. Takes no longer than PATIENCE."""
+        steps = search(uri, permit, self._chance)
+        try:
+            questions = next(steps)
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    questions = steps.send(tuple(await asyncio.gather(*map(self.ask, questions))))
+        except StopIteration as end:
+            targets: list[Target] = end.value
+            return targets
+        except TimeoutError:
+            log.warning("sip name not resolved in time", host=host_of(uri))
+            return []
+
+    async def ask(self, question: Question) -> Answer:
+        """The records of one name; none when there are none, or nobody answers."""
+        if question.kind == "HOST":
+            return await _known_here(question.name)
+        try:
+            answer = await self._dns.resolve(question.name, question.kind, search=False)
+        except (dns.exception.DNSException, OSError, UnicodeError):
+            return ()
+        return [record for data in answer if (record := _record(data)) is not None]
 
 
-def anyone(address: str) -> bool:
-    """The policy of no policy."""
-    return True
+def _record(data: dns.rdata.Rdata) -> Naptr | Srv | str | None:
+    if isinstance(data, NAPTR):
+        if data.regexp:  # a rewriting of URIs, which RFC 3263 does not use
+            return None
+        service, flags = data.service.decode("latin-1"), data.flags.decode("latin-1")
+        return Naptr(data.order, data.preference, flags, service, _name(data.replacement))
+    if isinstance(data, SRV):
+        target = _name(data.target)
+        return Srv(data.priority, data.weight, data.port, target) if data.port or not target else None
+    return str(data)
 
 
-def transport_of(uri: SipUri) -> str | None:
-    """The transport that a URI asks for, upper case; None when it leaves that to us."""
-    named = (uri.parameter("transport") or "").upper()
-    return named or None
+def _name(name: object) -> str:
+    return str(name).rstrip(".")
 
 
-def literal(uri: SipUri, permit: Permit) -> Target | None:
-    """The target of a URI whose host is an address; None when it is a name, not permitted, or by no way of ours."""
-    address = ip_of(uri.parameter("maddr") or uri.host)
-    if address is None or transport_of(uri) not in SPOKEN or uri.scheme != "sip" or not permit(str(address)):
-        return None
-    return Target(transport_of(uri) or "UDP", str(address), uri.port or 5060)
+async def _known_here(name: str) -> list[str]:
+    """What the system's resolver knows, asked in a thread."""
+    try:
+        infos = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
 async def resolve(uri: SipUri, permit: Permit = anyone) -> list[Target]:
-    """Where this URI may be reached, best first; empty when nowhere. Takes no longer than PATIENCE."""
-    host = uri.parameter("maddr") or uri.host
-    if ip_of(host) is not None:
-        target = literal(uri, permit)
-        return [target] if target is not None else []
-    if not host or transport_of(uri) not in SPOKEN or uri.scheme != "sip":
-        return []
-    try:
-        async with asyncio.timeout(PATIENCE):
-            plain = "." not in host  # a name of this machine or its network; DNS has no services for it
-            found = await _services(host, transport_of(uri)) if uri.port is None and not plain else []
-            if not found:
-                found = [(transport_of(uri) or "UDP", host, uri.port or 5060)]
-            targets = [
-                Target(transport, address, port)
-                for transport, name, port in found
-                for address in await _addresses(name)
-                if permit(address)
-            ]
-    except TimeoutError:
-        log.warning("sip name not resolved in time", host=host)
-        return []
-    return targets[:MAX_TARGETS]
+    """As Resolver.resolve, by the resolver that everybody here shares."""
+    return await shared().resolve(uri, permit)
 
 
-async def _services(host: str, transport: str | None) -> list[tuple[str, str, int]]:
-    """RFC 3263 §4.1, §4.2: SRV records, by priority, and by weight at random (RFC 2782)."""
-    for wanted in (transport,) if transport else ("UDP", "TCP"):
-        try:
-            answer = await dns.asyncresolver.resolve(f"_sip._{wanted.lower()}.{host}", dns.rdatatype.SRV)
-        except (dns.exception.DNSException, OSError):
-            continue
-        records = sorted(answer, key=lambda r: (r.priority, -random.random() * (r.weight + 0.1)))  # noqa: S311
-        return [(wanted, str(record.target).rstrip("."), int(record.port)) for record in records[:MAX_TARGETS]]
-    return []
+def shared() -> Resolver:
+    global _shared  # noqa: PLW0603 - one memory of DNS for the process
+    if _shared is None:
+        _shared = Resolver()
+    return _shared
 
 
-async def _addresses(name: str) -> list[str]:
-    """A and AAAA; the system's resolver, in a thread, knows names that DNS does not (/etc/hosts)."""
-    address = ip_of(name)
-    if address is not None:
-        return [str(address)]
-    if name.lower() == "localhost" or name.lower().endswith(".localhost"):
-        return ["127.0.0.1", "::1"]  # RFC 6761 §6.3: nobody is asked, and nobody can say otherwise
-    found: list[str] = []
-    for kind in (dns.rdatatype.A, dns.rdatatype.AAAA) if "." in name else ():
-        try:
-            found += [str(record) for record in await dns.asyncresolver.resolve(name, kind)]
-        except (dns.exception.DNSException, OSError):
-            continue
-    if found:
-        return found
-    try:
-        infos = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_DGRAM)
-    except OSError:
-        return []
-    return list(dict.fromkeys(str(info[4][0]) for info in infos))
+_shared: Resolver | None = None
+
+__all__ = ["Permit", "Resolver", "Target", "anyone", "resolve", "shared"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import SipError
-from gateway.sip.framing import MAX_HEAD, PING, Framer, content_length
+from gateway.sip.framing import MAX_HEAD, PING, PONG, Framer, content_length
 
 ONE = b"OPTIONS sip:a SIP/2.0\r\nl: 5\r\n\r\nhello"
 TWO = b"SIP/2.0 200 OK\r\nContent-Length : 0\r\n\r\n"
@@ -21,14 +21,28 @@ def test_however_it_is_chopped_the_messages_come_whole(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(stream)]
     for start, end in itertools.pairwise(edges):
         out += framer.feed(stream[start:end])
-    assert [message for message in out if message != PING] == [ONE, TWO, ONE]
+    assert out == [ONE, TWO, ONE]
+    assert framer.pop() == PONG
 
 
-def test_a_ping_wants_an_answer_and_a_pong_none() -> None:
-    assert Framer().feed(PING) == [PING]
-    assert Framer().feed(b"\r\n") == []
-    assert Framer().feed(b"\r\n" + ONE) == [ONE]
-    assert Framer().feed(PING * 1000).count(PING) == 8
+def test_a_ping_is_answered_and_a_pong_counted() -> None:
+    framer = Framer()
+    assert framer.pop() == b""
+    assert framer.feed(PING * 1000) == []
+    assert framer.pop() == PONG  # one answer is as good as a thousand
+    assert framer.pop() == b""
+    assert framer.pongs == 0
+    assert framer.feed(PONG + ONE) == [ONE]
+    assert framer.feed(PONG) == []
+    assert framer.pongs == 2
+    assert framer.pop() == b""
+
+
+def test_a_stream_carries_messages_as_they_are() -> None:
+    framer = Framer()
+    assert (framer.open, framer.framed) == (True, True)
+    assert framer.wrap(ONE) == ONE
+    assert framer.ping() == PING
 
 
 @pytest.mark.parametrize(

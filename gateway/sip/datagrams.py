@@ -1,0 +1,79 @@
+"""UDP sockets, read in batches, that no packet and no address can take away.
+
+A datagram is sent only to an IP address and a port that were checked: an impossible port or a host name in sendto would
+close an asyncio endpoint, or block the loop on DNS. So these are plain sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import structlog
+
+from gateway.sip.layer import Address
+from gateway.sip.locate import ip_of
+
+log = structlog.get_logger()
+
+RECEIVE_BUFFER = 4 * 1024 * 1024  # bursts: the buffer overflows before the CPU does
+BATCH = 8  # datagrams read in one turn of the loop: in a flood each turn of everybody else waits for as many
+
+OnDatagram = Callable[[bytes, "Datagrams", Address], None]
+
+
+def sendable(address: Address) -> bool:
+    """Whether a socket may be given this address."""
+    host, port = address
+    return 0 < port < 65_536 and ip_of(host) is not None
+
+
+class Datagrams:
+    """One bound UDP socket. `backlog` is how many turns in a row left something unread."""
+
+    def __init__(self, host: str, port: int, on_datagram: OnDatagram) -> None:
+        """Raises OSError."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._on_datagram = on_datagram
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            if family == socket.AF_INET6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            self._socket.setblocking(False)
+            self._socket.bind((host, port))
+        except OSError:
+            self._socket.close()
+            raise
+        self.local: Address = self._socket.getsockname()[:2]
+        self.version = 6 if family == socket.AF_INET6 else 4
+        self.backlog = 0
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._read)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def _read(self) -> None:
+        for _ in range(BATCH):
+            try:
+                data, source = self._socket.recvfrom(65_535)
+            except (BlockingIOError, InterruptedError):
+                self.backlog = 0
+                return
+            except OSError as fault:  # an ICMP error of an earlier send
+                log.debug("sip datagram error", error=str(fault))
+                continue
+            remote: Address = source[:2]
+            if sendable(remote):  # port 0: nobody could be answered there
+                self._on_datagram(data, self, remote)
+        self.backlog += 1
+
+    def send(self, data: bytes, remote: Address) -> bool:
+        try:
+            self._socket.sendto(data, remote)
+        except (OSError, OverflowError) as fault:  # a full buffer, no route: retransmission heals it or times out
+            log.info("sip datagram not sent", remote=f"{remote[0]}:{remote[1]}", error=str(fault))
+            return False
+        return True

@@ -1,0 +1,155 @@
+"""TLS for SIP: our certificate for those who connect, and whose certificate we accept where we connect (RFC 5922).
+
+    TlsSettings ──> Tls.server()         own certificate; with `ca` it asks who connects for theirs
+                └─> Tls.client(domain)   verified against the peer's own CA or the system's, then by name
+
+TLS 1.2 at least. Names are checked by certificate.py after the handshake, for OpenSSL knows nothing of SIP domains.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import SipError
+from gateway.sip.certificate import names_in, speaks_for
+
+MAX_SESSIONS = 256  # far ends whose last TLS session is kept for a quick return
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPeer:
+    """What a far end has to prove: files in PEM, and the name in its certificate where that is not its host."""
+
+    ca: Path | None = None
+    server_name: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Files in PEM. `ca` says whose certificates name those who connect to us; without it nobody is asked for one.
+
+    `peers` maps a SIP domain, the host of a trunk's proxy, to what is special there.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    peers: Mapping[str, TlsPeer] = field(default_factory=dict)
+
+
+class _Resuming(ssl.SSLContext):
+    """A client's context that offers the last session of a name again: half a handshake (RFC 8446 §2.2).
+
+    asyncio has no argument for a session, so it is handed in where asyncio makes its TLS object.
+    """
+
+    sessions: OrderedDict[str, ssl.SSLSession]
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        known = session or self.sessions.get(str(server_hostname))
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, known)
+
+
+class Tls:
+    """The contexts of one endpoint, made once. Raises SipError for files that cannot be used."""
+
+    def __init__(self, settings: TlsSettings | None = None) -> None:
+        self.settings = settings or TlsSettings()
+        self._server: ssl.SSLContext | None = None
+        self._clients: dict[TlsPeer, _Resuming] = {}
+
+    def server(self) -> ssl.SSLContext:
+        """For those who connect to us."""
+        if self._server is None:
+            if self.settings.certificate is None:
+                raise SipError("TLS needs a certificate of ours")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            _load(context, self.settings.certificate, self.settings.key)
+            if self.settings.ca is not None:
+                _trust(context, self.settings.ca)
+                # Who has none is welcome as a stranger; a wrong one is refused by the handshake.
+                context.verify_mode = ssl.CERT_OPTIONAL
+            self._server = context
+        return self._server
+
+    def peer(self, domain: str) -> TlsPeer:
+        """What is special about this domain; our own certificate is shown to whoever asks for one."""
+        peer = self.settings.peers.get(domain.lower(), TlsPeer())
+        if peer.certificate is None and self.settings.certificate is not None:
+            return TlsPeer(peer.ca, peer.server_name, self.settings.certificate, self.settings.key)
+        return peer
+
+    def name(self, domain: str) -> str:
+        """The name that the certificate of this domain has to bear: its own (RFC 5922 §7.3), or the configured one."""
+        return self.peer(domain).server_name or domain
+
+    def client(self, domain: str) -> ssl.SSLContext:
+        """For a connection of ours to this domain. It verifies the chain; `proven` the name."""
+        peer = self.peer(domain)
+        if peer not in self._clients:
+            context = _Resuming(ssl.PROTOCOL_TLS_CLIENT)
+            context.sessions = OrderedDict()
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.check_hostname = False  # RFC 5922 §7.2 has other rules; see `proven`
+            if peer.ca is not None:
+                _trust(context, peer.ca)
+            else:
+                context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+                if self.settings.ca is not None:
+                    _trust(context, self.settings.ca)
+            if peer.certificate is not None:
+                _load(context, peer.certificate, peer.key)
+            self._clients[peer] = context
+        return self._clients[peer]
+
+    def proven(self, domain: str, names: tuple[str, ...]) -> bool:
+        """Whether a certificate with these names is the one that this domain has to show."""
+        return speaks_for(names, self.name(domain), wildcards=True)
+
+    def remember(self, tls: Any) -> None:
+        """A connection of ours worked: its session is offered when we come back."""
+        context, session = tls.context, tls.session
+        if not isinstance(context, _Resuming) or session is None or not tls.server_hostname:
+            return
+        context.sessions[tls.server_hostname] = session
+        context.sessions.move_to_end(tls.server_hostname)
+        while len(context.sessions) > MAX_SESSIONS:
+            context.sessions.popitem(last=False)
+
+
+def names_of(tls: Any) -> tuple[str, ...]:
+    """Whom the far end of a TLS object has proven to be; nobody when it showed no certificate, or on no TLS."""
+    return names_in(tls.getpeercert() or {}) if tls is not None else ()
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as fault:
+        raise SipError(f"certificate {certificate}: {_why(fault)}") from fault
+
+
+def _trust(context: ssl.SSLContext, ca: Path) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError) as fault:
+        raise SipError(f"certificate authority {ca}: {_why(fault)}") from fault
+
+
+def _why(fault: Exception) -> str:
+    return fault.strerror or str(fault) if isinstance(fault, OSError) else str(fault)
