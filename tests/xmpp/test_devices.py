@@ -71,7 +71,7 @@ def test_an_answer_that_does_not_prove_its_hash_is_for_that_device_alone(scene: 
     (asked,) = scene.seen(caps)
     scene.seen(caps, "nurse@shakespeare.lit/x")
     assert scene.knows(announced(MODERN)[1], asked)
-    assert scene.devices.of(JULIET) == (Device(JULIET, Abilities(jmi=True, direct=True)),)
+    assert scene.devices.of(JULIET) == (Device(JULIET, Abilities(jmi=True, direct=True, mobile=True)),)
     assert scene.devices.of("nurse@shakespeare.lit") == (Device("nurse@shakespeare.lit/x", None),)
 
 
