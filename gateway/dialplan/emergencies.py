@@ -7,6 +7,7 @@
     0111911 | 001911              ours                       of another country      exit code and calling code
     911;phone-context=+1          ours                       of another country      RFC 3966
     urn:service:sos.police        ours, 911 is sent          ours, 112 is sent       RFC 5031
+    911#, *67911, *31#911         ours                       of another country      # ends it, *67 asks for no name
     9111, 1911, 09111234567       none: a number that begins with 911 is a number
 
 Rules
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import phonenumbers
 from phonenumbers import PhoneMetadata
@@ -65,6 +66,9 @@ _PUBLISHED: dict[str, frozenset[str]] = {
 }
 
 
+# What people dial around a number: # to say that it is complete; to call without name and number, or with them, *67 and
+# *82 in North America, *31# and #31# elsewhere (3GPP TS 22.030 §6.5.5.1). Whoever calls for help is heard without.
+_AROUND = re.compile(r"(?:[*#]31[*#]|\*(?:31|67|82))?(\+?[0-9]+)#?")
 _LONGEST = 6  # digits of an emergency number: 116000 in France
 
 
@@ -86,6 +90,8 @@ def recognise(dialled: Dialled, region: str | None, listed: Collection[str] = ()
         return _sos(region)
     if text in listed or is_emergency(text, region):
         return Emergency(text)
+    if (inside := bare(text)) != text:
+        return recognise(replace(dialled, text=inside), region, listed)
     named = international(text, region)
     if not named and dialled.context.startswith("+"):
         named = f"{calling_code(dialled.context[1:])}{text}"
@@ -97,6 +103,19 @@ def recognise(dialled: Dialled, region: str | None, listed: Collection[str] = ()
                 home = region in regions(code) and is_emergency(rest, region)
                 return Emergency(rest) if home else Emergency(f"+{named}", foreign=True)
     return None
+
+
+def bare(text: str) -> str:
+    """A number without what people dial around it."""
+    found = _AROUND.fullmatch(text)
+    return found[1] if found else text
+
+
+def hidden_in(code: str, region: str | None, listed: Collection[str] = ()) -> str | None:
+    """The emergency number in a service code (*911, *21*112#, *55911), which somebody down the line might call."""
+    parts = re.findall(r"[0-9]+", code)
+    tails: list[str] = [part[begin:] for part in parts for begin in (0, 2, 3)]
+    return next((tail for tail in tails if tail in listed or is_emergency(tail, region)), None)
 
 
 def is_emergency(text: str, region: str | None) -> bool:

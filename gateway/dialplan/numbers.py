@@ -137,15 +137,16 @@ def read(dialled: Dialled, region: str | None, emergency: Collection[str] = (), 
         return Reading(Kind.NUMBER, text, problem=f"a number of more than {MAX_DIALLED} digits")
     if found := emergencies.recognise(dialled, region, emergency):
         return Reading(Kind.EMERGENCY, found.dial, foreign=found.foreign)
-    if text in FOREIGN and not at_a_host and not _known_short(text, region):
-        return Reading(Kind.EMERGENCY, text, foreign=True)
+    bare = emergencies.bare(text)
+    if bare in FOREIGN and not at_a_host and not _known_short(bare, region):
+        return Reading(Kind.EMERGENCY, bare, foreign=True)
     there = region
     if dialled.context.startswith("+"):
         there = next(iter(emergencies.regions(emergencies.calling_code(dialled.context[1:]))), None)
     elif dialled.context:
         problem = f"{text} is of the numbering plan of {dialled.context}, which nobody here knows"
         return Reading(Kind.NUMBER, text, problem=problem)
-    reading = _service(text) or _read(text, there)
+    reading = _service(text, there, emergency) or _read(text, there)
     if reading.problem:
         return reading
     if reading.kind is Kind.NUMBER:
@@ -162,7 +163,7 @@ def _code_of(region: str | None) -> int:
     return phonenumbers.country_code_for_region(region or "ZZ")
 
 
-def _service(text: str) -> Reading | None:
+def _service(text: str, region: str | None, emergency: Collection[str]) -> Reading | None:
     """A code with `*` or `#`. With a number inside (*67…, *21*…#) somebody down the line would call that number, or
     divert calls to it, and no rule would have seen it.
     """
@@ -170,6 +171,8 @@ def _service(text: str) -> Reading | None:
         return None
     inside = max(re.split(r"[*#]", text), key=len)
     problem = f"{text} is a service code with a number inside" if len(inside) > LONGEST_SHORT or "+" in text else None
+    if found := emergencies.hidden_in(text, region, emergency):
+        problem = f"{text} is a service code with an emergency number inside: call {found} alone"
     return Reading(Kind.SHORT, text, problem=problem)
 
 
@@ -240,17 +243,22 @@ def _metadata(parsed: PhoneNumber) -> PhoneMetadata | None:
 def _could_be_local(text: str, parsed: PhoneNumber, region: str | None, *, assigned: bool) -> str | None:
     """Why digits without the national prefix are left alone, where national numbers are written with one.
 
-    Some never are, as 1588 numbers in Korea; the metadata tells for those that are assigned.
+    Some never are, as 1588 numbers in Korea; the metadata tells for those that are assigned. Others without the prefix
+    may well be another country's without its +: 12025550123 in Germany.
     """
     metadata = _metadata(parsed)
     if metadata is None or metadata.fixed_line is None or not (prefix := metadata.national_prefix):
         return None
     longest = min(_LOCAL.get(region or "", _LOCAL_ELSEWHERE), max(metadata.fixed_line.possible_length, default=0) - 1)
-    if text.startswith(prefix) or len(text) > longest:
+    if text.startswith(prefix) or (assigned and len(text) > longest):
         return None
-    written = phonenumbers.normalize_digits_only(phonenumbers.format_number(parsed, PhoneNumberFormat.NATIONAL))
-    if assigned and not written.startswith(prefix):
+    known = parsed if assigned else phonenumbers.example_number(region or "")
+    written = phonenumbers.format_number(known, PhoneNumberFormat.NATIONAL) if known else ""
+    prefixed = str(phonenumbers.normalize_digits_only(written)).startswith(prefix)
+    if not prefixed and (assigned or len(text) > longest):
         return None
+    if len(text) > longest:
+        return f"{text} is no number as it stands: write it with {prefix} in front, or with + and its calling code"
     return f"{text} could be a local number: write it with {prefix} and its area code, or with +{parsed.country_code}"
 
 

@@ -53,6 +53,14 @@ def test_nearly_every_region_has_emergency_numbers() -> None:
         ("08", "GB", None),
         ("9111", "US", None),
         ("1911", "US", None),
+        ("911#", "US", Emergency("911")),  # complete, says the telephone
+        ("*67911", "US", Emergency("911")),
+        ("*67+1911#", "US", Emergency("911")),
+        ("*82911", "GB", None),
+        ("*31#112", "DE", Emergency("112")),
+        ("#31#110", "DE", Emergency("110")),
+        ("*911", "US", None),
+        ("*679111", "US", None),
         ("91", "IN", None),
         ("911", None, None),
         ("+911", None, None),
@@ -153,3 +161,21 @@ def test_what_an_emergency_number_begins_is_none_of_it(known: tuple[str, str], m
     region, text = known
     if text + more not in KNOWN[region] and not international(text + more, region):
         assert recognise(Dialled(text + more), region) is None
+
+
+@pytest.mark.parametrize("code", ["*911", "#911", "*911#", "*21*911#", "**21*911*11#", "*55911", "*123911", "*1*911"])
+def test_no_service_code_carries_a_call_for_help(code: str) -> None:
+    reading = read(Dialled(code), "US")
+    assert reading.kind is Kind.SHORT
+    assert reading.problem == f"{code} is a service code with an emergency number inside: call 911 alone"
+
+
+@pytest.mark.parametrize("code", ["*43#", "*69", "*100#", "*2800", "**1", "#", "*9111", "*9119"])
+def test_other_service_codes_stay(code: str) -> None:
+    assert read(Dialled(code), "US").problem is None
+
+
+@pytest.mark.parametrize("text", ["112#", "*31#112", "911#"])
+def test_what_every_telephone_knows_is_recognised_in_the_same_spellings(text: str) -> None:
+    reading = read(Dialled(text), None)
+    assert (reading.kind, reading.dial, reading.foreign) == (Kind.EMERGENCY, text.strip("#").removeprefix("*31#"), True)

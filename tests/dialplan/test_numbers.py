@@ -251,6 +251,14 @@ def test_an_exit_code_alone_goes_nowhere(text: str, region: str) -> None:
     assert "no number follows" in reading.problem
 
 
+def test_another_countrys_number_without_its_plus_is_no_unassigned_number_of_this() -> None:
+    reading = read(Dialled("12025550123"), "DE")
+    assert reading.number is None
+    assert "write it with 0 in front, or with + and its calling code" in (reading.problem or "")
+    # North America writes numbers without its prefix.
+    assert read(Dialled("2020550123"), "US").number == "+12020550123"
+
+
 @pytest.mark.parametrize(("text", "region"), [("0", "US"), ("00", "US"), ("000", "AU"), ("100", "GB")])
 def test_an_operator_is_no_exit_code(text: str, region: str) -> None:
     assert read(Dialled(text), region).problem is None
