@@ -38,6 +38,7 @@ SILENCE = 2.0  # seconds after which a device that is there counts as ringing
 ACCEPT_WITHIN = 20.0  # seconds from proceed to session-accept
 NO_ANSWER_AFTER = 29.0  # seconds: COMPAT: Conversations, up to 2.19: rejects by itself at 30 s, like a person would
 MOST_DIRECT = 10  # sessions without JMI in one attempt
+MOST_DEVICES = 50
 MOST_KEPT = 50  # notices of one such session before it is accepted
 
 _ELSEWHERE = spelling.Reason("cancel", "answered elsewhere")
@@ -68,6 +69,8 @@ class CalleeLeg:
         self._kept: dict[str, list[Notice]] = {}  # by sid: candidates of those, of use only if they answer
         self._sessions = 0
         self._devices: dict[str, Device] = {}
+        self._since: dict[str, float] = {}  # when each was seen first
+        self._told: set[str] = set()  # who was proposed to a second time
         self._proposed = False  # the propose is out and has neither bounced nor been taken
         self._proceeded = False  # some device took it
         self._rang = False
@@ -101,9 +104,9 @@ class CalleeLeg:
         self._silence = now + SILENCE
         self._proposed = True
         sent: list[LegOutput] = [RequestPresence()] if self._ask_presence else []
-        sent.append(Send(stanzas.jmi("propose", self.sid, self.user, self._voice, id=f"jm-propose-{self.sid}")))
+        sent.append(Send(stanzas.jmi("propose", self.sid, self.user, self._voice)))
         for device in devices:
-            sent += self.seen(device)
+            sent += self.seen(device, now)
         return sent
 
     def hold(self, held: bool) -> list[LegOutput]:
@@ -140,12 +143,15 @@ class CalleeLeg:
 
     # --- what the user's devices do
 
-    def seen(self, device: Device) -> list[LegOutput]:
-        """A device is there, or is known better: it may want to be asked directly."""
-        if self.state is not State.ASKING or self._offer is None:
+    def seen(self, device: Device, now: float) -> list[LegOutput]:
+        """A device is there, or is known better: it may want to be asked directly, or once more."""
+        if self.state is not State.ASKING or self._offer is None or len(self._devices) >= MOST_DEVICES:
             return []
         self._devices[device.jid] = device
+        since = self._since.setdefault(device.jid, now)
         able = device.abilities
+        if able is not None and able.jmi and able.mobile and since > self._dialled_at + SILENCE:
+            return self._woken(device.jid)
         if able is None or able.jmi or not able.direct or self._sessions >= MOST_DIRECT:
             return []
         if any(session.theirs == device.jid for session in self._direct.values()):
@@ -154,6 +160,17 @@ class CalleeLeg:
         session = self._new_session(f"{self.sid}-{self._sessions}", device.jid, self._sessions)
         self._direct[session.sid] = session
         return self._only_sent(session.initiate(self._offer))
+
+    def _woken(self, device: str) -> list[LegOutput]:
+        """A telephone that was not there: the propose that its server kept woke it by a push.
+
+        COMPAT: Conversations (MessageParser, processJingleMessage) reads a kept propose as a call that it missed, and
+        rings for a new one. Others know the id already. Dino, which is no telephone, would take it for a second call.
+        """
+        if device in self._told or not self._proposed or len(self._told) >= MOST_DIRECT:
+            return []
+        self._told.add(device)
+        return [Send(stanzas.jmi("propose", self.sid, device, self._voice, private=True))]
 
     def jmi(self, spoken: stanzas.JmiMessage, device: str, now: float) -> list[LegOutput]:
         """A Jingle message of one of the user's devices."""
@@ -214,6 +231,7 @@ class CalleeLeg:
     def departed(self, device: str, now: float) -> list[LegOutput]:
         """A device is unavailable."""
         self._devices.pop(device, None)
+        self._since.pop(device, None)
         for session in (*self._direct.values(), *(() if self._chosen is None else (self._chosen,))):
             if session.theirs == device:
                 return self._translated(session, session.departed(now))
@@ -266,11 +284,11 @@ class CalleeLeg:
         """
         for device in self._devices:
             if device != taken and self._knows_jmi(device):
-                yield self._jmi("retract", device, _ELSEWHERE)
+                yield self._jmi("retract", device, _ELSEWHERE, private=True)
 
     def _too_late(self, device: str) -> list[LegOutput]:
         """It waits for a session. COMPAT: Conversations 2.19 and Siskin know only the one, Monal only the other."""
-        return [self._jmi(kind, device, _ELSEWHERE) for kind in ("retract", "finish")]
+        return [self._jmi(kind, device, _ELSEWHERE, private=True) for kind in ("retract", "finish")]
 
     def _rejected(self, reason: spelling.Reason | None, now: float) -> list[LegOutput]:
         """One device's reject is for all of them (XEP-0353 §4.4)."""
@@ -353,8 +371,8 @@ class CalleeLeg:
         device = self._devices.get(jid)
         return device is not None and device.abilities is not None and device.abilities.jmi
 
-    def _jmi(self, kind: str, to: str, reason: spelling.Reason) -> Send:
-        return Send(stanzas.jmi(kind, self.sid, to, self._voice, reason=reason))
+    def _jmi(self, kind: str, to: str, reason: spelling.Reason, *, private: bool = False) -> Send:
+        return Send(stanzas.jmi(kind, self.sid, to, self._voice, reason=reason, private=private))
 
     def _only_sent(self, outputs: list[machine.Output]) -> list[LegOutput]:
         return [output for output in outputs if isinstance(output, Send)]

@@ -257,7 +257,7 @@ class Calls:
         """A device of a user's is there, or is known better."""
         for line in tuple(self._by_user.get(bare(device.jid), ())):
             if isinstance(line.leg, CalleeLeg):
-                self.carry_out(line, line.leg.seen(device))
+                self.carry_out(line, line.leg.seen(device, self.clock()))
 
     def departed(self, user: str, asked: str, now: float) -> None:
         """A device (`user`, a full JID) said that it is unavailable to this JID of ours."""
@@ -324,7 +324,7 @@ class Calls:
             # Of a call that is over: this device would wait for it. Why both: CalleeLeg, too late.
             for kind in ("retract", "finish"):
                 voice = self._presences.voice(asked)
-                self._send(stanzas.jmi(kind, spoken.sid, user, voice, reason=Reason("gone")))
+                self._send(stanzas.jmi(kind, spoken.sid, user, voice, reason=Reason("gone"), private=True))
         else:
             self._ignored("jingle message of no call")
 

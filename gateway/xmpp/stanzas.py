@@ -29,6 +29,7 @@ RTP = "urn:xmpp:jingle:apps:rtp:1"
 RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 DTMF = "urn:xmpp:jingle:dtmf:0"
 HINTS = "urn:xmpp:hints"
+CARBONS = "urn:xmpp:carbons:2"
 RECEIPTS = "urn:xmpp:receipts"
 PING = "urn:xmpp:ping"
 VERSION = "jabber:iq:version"
@@ -187,11 +188,20 @@ def jmi_of(stanza: ET.Element) -> JmiMessage | None:
 
 
 def jmi(
-    kind: str, sid: str, to: str, from_: str, *, reason: Reason | None = None, id: str = "", tie: bool = False
+    kind: str,
+    sid: str,
+    to: str,
+    from_: str,
+    *,
+    reason: Reason | None = None,
+    id: str = "",
+    tie: bool = False,
+    private: bool = False,
 ) -> ET.Element:
     """A Jingle message, kept by servers for devices that are away (XEP-0334 `store`, XEP-0353 §3).
 
-    `tie`: it ends a call that crossed another one (XEP-0353 §4.1).
+    `tie`: it ends a call that crossed another one (XEP-0353 §4.1). `private`: for this one device, whatever the call of
+    that id is to its user's others (XEP-0280 §9). COMPAT: Movim and Dino take a carbon of it for their own.
     """
     stanza = message(to, from_, id=id or f"jm-{kind}-{sid}")
     element = ET.SubElement(stanza, f"{{{JMI}}}{kind}", {"id": sid})
@@ -202,7 +212,10 @@ def jmi(
         element.append(reason_element(reason.condition, reason.text))
     if tie:
         ET.SubElement(element, f"{{{JMI}}}tie-break")
-    ET.SubElement(stanza, f"{{{HINTS}}}store")
+    if private:
+        ET.SubElement(stanza, f"{{{CARBONS}}}private")
+        ET.SubElement(stanza, f"{{{HINTS}}}no-copy")
+    ET.SubElement(stanza, f"{{{HINTS}}}{'no-store' if private else 'store'}")
     return stanza
 
 

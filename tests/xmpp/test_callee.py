@@ -56,15 +56,20 @@ def dial(world: World, offer: Session, user: str = USER) -> LegControl:
     return leg
 
 
-def comes(world: World, device: str, *, jmi: bool, known: bool = True, asked: str = ROMEO) -> None:
-    """A device of the user's is there; its capabilities are found out."""
+def comes(
+    world: World, device: str, *, jmi: bool, known: bool = True, asked: str = ROMEO, kind: str = "pc"
+) -> list[ET.Element]:
+    """A device of the user's is there; its capabilities are found out. What is said to it then."""
     features = disco.CONTACT.features - (frozenset() if jmi else {stanzas.JMI})
-    entity = Entity((Identity("client", "pc"),), features)
+    entity = Entity((Identity("client", kind),), features)
     caps = f"<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='{entity.ver}'/>" if known else ""
+    before = len(world.sent)
     for sent in world.presence(device, asked, caps):
         if sent.tag == stanzas.IQ and sent.get("type") == "get":
             info = ET.tostring(entity.info(), encoding="unicode")
-            world.says(f"<iq type='result' id='{sent.get('id')}' from='{device}' to='{sent.get('from')}'>{info}</iq>")
+            head = f"id='{sent.get('id')}' from='{device}' to='{sent.get('from')}'"
+            world.says(f"<iq type='result' {head}>{info}</iq>")
+    return [stanza for stanza in world.sent[before:] if stanza.tag == stanzas.MESSAGE]
 
 
 def initiates(sent: list[ET.Element]) -> list[ET.Element]:
@@ -165,6 +170,44 @@ def test_devices_that_ring_are_told_when_another_took_the_call(world: World, our
     sent = world.jmi("proceed", "our1", BALCONY, VOICE)
     assert to(sent) == [("session-initiate", BALCONY), ("JMI retract", GARDEN)]
     assert stanzas.describe(sent[1])[1] == "cancel answered elsewhere"
+
+
+def test_what_is_for_one_device_is_copied_to_no_other(world: World, our_offer: Session) -> None:
+    """Movim and Dino take a carbon of it for the end of their own call."""
+    comes(world, GARDEN, jmi=True)
+    dial(world, our_offer)
+    retract = world.jmi("proceed", "our1", BALCONY, VOICE)[-1]
+    for stanza in (retract, *world.jmi("proceed", "our1", GARDEN, VOICE), *world.jmi("proceed", "x", GARDEN, VOICE)):
+        hints = {stanzas.split(child) for child in stanza}
+        assert {(stanzas.CARBONS, "private"), (stanzas.HINTS, "no-copy"), (stanzas.HINTS, "no-store")} <= hints
+
+
+def test_a_telephone_that_the_call_woke_is_asked_anew(world: World, our_offer: Session) -> None:
+    """Once, and only if it was not there: Conversations does not ring for the propose that its server kept."""
+    comes(world, GARDEN, jmi=True, kind="phone")
+    dial(world, our_offer)
+    world.take()
+    world.passes(10.0)
+    (propose,) = comes(world, BALCONY, jmi=True, kind="phone")
+    assert (stanzas.describe(propose)[0], propose.get("to"), propose.get("id")) == (
+        "JMI propose",
+        BALCONY,
+        "jm-propose-our1",
+    )
+    assert comes(world, BALCONY, jmi=True, kind="phone") == []
+    assert comes(world, f"{USER}/desk", jmi=True, kind="pc") == []
+    world.presence(GARDEN, ROMEO, kind="unavailable")
+    world.passes(1.0)
+    assert [stanza.tag for stanza in world.sent if stanza.get("to") == GARDEN and stanza.tag == stanzas.MESSAGE] == []
+    world.jmi("ringing", "our1", BALCONY, VOICE)
+    assert world.told() == [Ringing(3)]
+
+
+def test_nobody_is_asked_anew_for_a_call_that_was_taken(world: World, our_offer: Session) -> None:
+    dial(world, our_offer)
+    world.passes(10.0)
+    world.jmi("proceed", "our1", BALCONY, VOICE)
+    assert comes(world, GARDEN, jmi=True, kind="phone") == []
 
 
 def test_a_device_that_hangs_up_while_it_is_asked_has_declined(world: World, our_offer: Session) -> None:
