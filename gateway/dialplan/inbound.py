@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateway import addresses
 from gateway.addresses import SipUri
 from gateway.dialplan import numbers
-from gateway.dialplan.callers import limits
+from gateway.dialplan.callers import limits, policy_of
 from gateway.dialplan.compiled import Plan
 from gateway.dialplan.index import Facts
 from gateway.dialplan.numbers import Kind
@@ -33,7 +33,7 @@ def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute
     jid = addresses.jid_of(call.uri)
     user = addresses.folded(call.uri.user or "")
     shown = "%".join(jid.rsplit("@", 1)) if jid else user
-    number = _e164(call.uri, call.region or plan.region)
+    number = _e164(call.uri, call.region or _region(plan, plan.trunks.get(call.trunk or "")))
     kind = Kind.NUMBER if number else Kind.URI
     source = f"trunk {call.trunk}" if call.trunk else "a stranger"
     steps = [f"{call.uri} from {source}, user {shown or 'empty'}" + (f", number {number}" if number else "")]
@@ -84,6 +84,11 @@ def _inbound_mismatch(match: InboundMatch, trunk: str | None, user: str, number:
     return "the user part differs", ""
 
 
+def _region(plan: Plan, trunk: Trunk | None) -> str | None:
+    """Where a trunk's numbers without a + are of: its policy says what is national for it."""
+    return (policy_of(plan, None, trunk).region if trunk else None) or plan.region
+
+
 def _e164(uri: SipUri, region: str | None) -> str | None:
     """The number in the user part of a SIP or tel URI in E.164, None when it is none."""
     try:
@@ -95,7 +100,7 @@ def _e164(uri: SipUri, region: str | None) -> str | None:
 
 def caller_local(plan: Plan, from_uri: SipUri, trunk: Trunk | None) -> str:
     """The local part under which a caller from SIP appears: +E164 from trunks alone, anybody else as user%host."""
-    if trunk is not None and (number := _e164(from_uri, plan.region)):
+    if trunk is not None and (number := _e164(from_uri, _region(plan, trunk))):
         return number
     host = from_uri.host or (trunk.proxy.host if trunk else "anonymous.invalid")  # RFC 3323 §4.1.1.3
     # Where to call back is the user at his host; parameters describe the way this call came.

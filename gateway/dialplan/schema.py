@@ -156,7 +156,7 @@ class PolicySection(Section):
     name: Text
     """What trunks and rules call it."""
     region: str | None = None
-    """Whose numbers are national; by default the region of `[numbers]`."""
+    """Whose numbers are national, in calls from the trunk too; by default the region of `[numbers]`."""
     to: FormatSection = Field(default_factory=lambda: FormatSection.model_validate({}))
     """The number that is called."""
     from_: FormatSection = Field(default_factory=lambda: FormatSection.model_validate({}), alias="from")

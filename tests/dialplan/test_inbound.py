@@ -8,7 +8,7 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.dialplan.inbound import Inbound, caller_local, inbound
-from gateway.dialplan.plan import InboundMatch, InboundRoute, InboundRule, Refusal, Trunk
+from gateway.dialplan.plan import InboundMatch, InboundRoute, InboundRule, Policy, Refusal, Trunk
 from tests.dialplan.verona import CARRIER, INBOUND, JULIET, PLAN
 
 
@@ -96,6 +96,20 @@ def test_an_inbound_decision_explains_itself() -> None:
 )
 def test_only_a_trunks_caller_appears_as_a_number(uri: str, trunk: Trunk | None, local: str) -> None:
     assert caller_local(PLAN, SipUri.parse(uri), trunk) == local
+
+
+def test_a_trunks_national_numbers_are_of_its_policys_region() -> None:
+    british = replace(CARRIER, policy="british")
+    plan = replace(
+        INBOUND, policies={"british": Policy("british", "GB")}, trunks={"carrier": british},
+        inbound=(InboundRule("london", InboundMatch(trunk=("carrier",), number=("+442079460018",)), (JULIET,)),),
+    )  # fmt: skip
+    called = inbound(plan, Inbound(SipUri.parse("sip:02079460018@sip.example.com"), "carrier"))
+    assert isinstance(called, InboundRoute)
+    assert called.number == "+442079460018"
+    assert caller_local(plan, SipUri.parse("sip:01134960999@sbc.carrier.example"), british) == "+441134960999"
+    elsewhere = inbound(plan, Inbound(SipUri.parse("sip:02079460018@sip.example.com"), "carrier", region="US"))
+    assert isinstance(elsewhere, Refusal)
 
 
 def test_a_caller_without_any_usable_name_is_anonymous() -> None:
