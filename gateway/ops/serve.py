@@ -32,6 +32,7 @@ from gateway.sip.application import Application
 from gateway.sip.resolver import resolve
 from gateway.sip.telephony import Account, Telephony
 from gateway.storage.records import CallRecord, Records
+from gateway.storage.subscriptions import Subscriptions
 from gateway.switchboard import Switchboard, credentials_of
 from gateway.xmpp.component import Component
 
@@ -64,6 +65,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self._metrics = Metrics()
         self._records = Records(config.storage_url, on_drop=lambda record: self._metrics.record_dropped())
+        self._subscriptions = Subscriptions(config.storage_url)
         self._engine = EmbeddedEngine(config.media)
         self._workers = config.media_workers or len(os.sched_getaffinity(0))
         self._link: asyncio.Task[None] | None = None
@@ -83,7 +85,16 @@ class Gateway:
         # The plan was asked with one answer of DNS and the call is placed with another: a trunk is no direct target.
         app = Application(permit=lambda address: reach.permits(address) and not self._board.routing.is_trunk(address))
         self._telephony = Telephony(app, config.sip, self._board.on_sip_call, trace)
-        self._component = Component(config.xmpp, self._board.mappable, self._board.on_xmpp_call, trace)
+        self._component = Component(
+            config.xmpp,
+            self._board.mappable,
+            self._board.on_xmpp_call,
+            trace,
+            may_call=self._board.routing.may_call,
+            may_dial=self._board.routing.may_dial,
+            on_ignored=self._metrics.stanza_ignored,
+            on_subscription=self._subscriptions.put,
+        )
         self._board.attach(self._component, self._telephony)
         self._accounts = [
             Account(trunk.name, trunk.proxy, SipUri("sip", trunk.username, trunk.proxy.host), credentials_of(trunk))
@@ -102,6 +113,7 @@ class Gateway:
         try:
             rooms: tuple[tuple[Step, Step], ...] = (
                 (self._records.start, self._records.stop),
+                (self._remember, self._subscriptions.stop),
                 (self._engine.start, self._engine.stop),
                 (self._telephony.start, self._telephony.stop),
                 (self._web.start, self._web.stop),
@@ -144,6 +156,10 @@ class Gateway:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _remember(self) -> None:
+        """Who subscribed in earlier runs is told that we are there, as soon as the link is."""
+        self._component.restore(await self._subscriptions.start())
 
     async def _unlink(self) -> None:
         await self._component.stop()
