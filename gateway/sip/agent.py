@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from gateway.errors import SipError
+from gateway.sip.clientsession import ClientSession
 from gateway.sip.dialog import Dialog, Key
 from gateway.sip.headers import AuthField, bracketed, split
 from gateway.sip.layer import (
@@ -32,12 +34,17 @@ from gateway.sip.layer import (
     Unanswered,
 )
 from gateway.sip.message import MalformedError, Message, Request, Response, parse, respond
-from gateway.sip.session import ClientSession, ServerSession
+from gateway.sip.overload import Gate, Load, Source, Standing, StandingOf
+from gateway.sip.serversession import ServerSession, request_user
+from gateway.sip.session import Session
+from gateway.sip.targets import seconds_of
+from gateway.sip.timer import SHORTEST
 from gateway.sip.transaction import Timers
-from gateway.sip.usage import METHODS, Exchange, Report, Usage, local
+from gateway.sip.usage import EXTENSIONS, METHODS, Dispatch, Exchange, Report, Usage, local
 
-EXTENSIONS = frozenset({"timer"})  # what a Require may ask of us
 NEW = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "MESSAGE", "OPTIONS", "REFER", "PUBLISH", "NOTIFY"})
+
+MAX_RINGING = 4000  # calls of one address, which may be a carrier's, that have no final response yet
 
 CONTACTING = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "NOTIFY", "UPDATE"})  # requests that say where we are
 
@@ -55,7 +62,12 @@ class Agent:
         self._keys: dict[int, set[Key]] = {}  # id(usage) -> its keys
         self._exchanges: dict[int, Exchange] = {}  # id(transaction) -> exchange
         self._invited: dict[int, ServerSession] = {}  # id(transaction) -> the session that its INVITE made
+        self._ringing: dict[int, str] = {}  # id(transaction) -> the source of an INVITE without a final response
+        self._early: Counter[str] = Counter()  # how many those are, by source
         self._out: list[Output] = []
+        self.gate = Gate()
+        self.standing: StandingOf | None = None  # without a policy everybody is heard
+        self.backlog: Callable[[], int] = int  # see overload.Door
 
     def take(self) -> list[Output]:
         """What is to be done, in order; each is given once."""
@@ -87,6 +99,8 @@ class Agent:
             _mark(message, flow)
         try:
             self._check(message)
+            if isinstance(message, Request) and self._turned_away(message, flow, now):
+                return None
             self._happened(self._layer.receive(message, flow, now), now)
         except SipError as fault:
             if isinstance(message, Request):
@@ -94,9 +108,32 @@ class Agent:
             return None
         return message
 
+    def _standing(self, flow: Flow) -> Standing:
+        return Standing.TRUNK if self.standing is None else self.standing(_source(flow))
+
+    def _turned_away(self, request: Request, flow: Flow, now: float) -> bool:
+        """What is new is judged before it costs anything; what belongs to a dialog or came before is not."""
+        if request.method == "ACK" or self._layer.knows(request, flow) or _key(request) in self._usages:
+            return False
+        source, load = _source(flow), Load(len(self._keys), self.backlog())
+        verdict = self.gate.judge(request.method, source, self._standing(flow), load, now)
+        if verdict is not None and verdict.status:
+            refusal = respond(request, verdict.status, tag="door")
+            if verdict.retry_after is not None:
+                refusal.headers.add("Retry-After", str(verdict.retry_after))
+            if verdict.stream is not None:
+                user, host = request_user(request), bracketed(flow.sent_by[0])
+                refusal.headers.add(
+                    "Contact", f"<sip:{f'{user}@' if user else ''}{host}:{verdict.stream};transport=tcp>"
+                )
+            self._out.append(Transmit(flow, refusal))
+        return verdict is not None
+
     def _complain(self, request: Request, flow: Flow, status: int, text: str) -> None:
         """A response without a transaction, to a request that cannot have one."""
         if request.method == "ACK" or "Via" not in request.headers:
+            return
+        if self.gate.door.strangers == "silent" and self._standing(flow) is Standing.STRANGER:
             return
         response = respond(request, status, tag="fault")
         response.headers.add("Warning", f'399 gateway "{text}"'.replace("\r", " ").replace("\n", " "))
@@ -150,6 +187,8 @@ class Agent:
         self._sweep()
 
     def _answered(self, exchange: Exchange, response: Response, now: float) -> None:
+        if self._moves_on(exchange, response, now):
+            return
         try:
             exchange.usage.answered(exchange, response, now)
         except SipError:
@@ -161,11 +200,26 @@ class Agent:
     def _silent(self, transaction: ClientTransaction, status: int, now: float) -> None:
         exchange = self._exchanges.pop(id(transaction), None)
         if exchange is not None and exchange.transaction is transaction:
-            exchange.usage.answered(exchange, local(exchange.request, status), now)
+            self._answered(exchange, local(exchange.request, status), now)
+
+    def _moves_on(self, exchange: Exchange, response: Response, now: float) -> bool:
+        """503, silence and a dead connection are a target's failure; the request goes to the next (RFC 3263 §4.3)."""
+        course = exchange.course
+        if course is None:
+            return False
+        if response.status != 503 and not response.local:
+            course.answer()
+            return False
+        course.fail(now, seconds_of(response.headers.get("Retry-After")))
+        if not course.more or not exchange.usage.may_move(exchange):
+            return False
+        exchange.transaction = exchange.hint = None
+        self._out.append(Dispatch(exchange))
+        return True
 
     def _sweep(self) -> None:
         """Forget the exchanges whose transactions are over."""
-        if len(self._exchanges) > 2 * len(self._layer) + 64:
+        if self._exchanges and (not len(self._layer) or len(self._exchanges) > 2 * len(self._layer) + 64):
             self._exchanges = {
                 id(exchange.transaction): exchange
                 for exchange in self._exchanges.values()
@@ -192,7 +246,8 @@ class Agent:
             else:
                 self._new(transaction, merged, now)
         except SipError as fault:
-            self._refuse(transaction, fault.status, now)
+            extra = {"Min_SE": str(SHORTEST)} if fault.status == 422 else {}
+            self._refuse(transaction, fault.status, now, **extra)
 
     def _new(self, transaction: ServerTransaction, merged: bool, now: float) -> None:
         """A request outside of any dialog (RFC 3261 §8.2)."""
@@ -207,7 +262,7 @@ class Agent:
             self._refuse(transaction, 483, now)  # whatever we do with it would be another hop
         elif merged or (request.call_id, request.from_.tag or "", "") in self._usages:
             self._refuse(transaction, 482, now)  # RFC 3261 §8.2.2.2, or our own request come home
-        elif len(self._keys) >= self.limits.usages:
+        elif len(self._keys) >= self.limits.usages or self._early[transaction.flow.remote[0]] >= MAX_RINGING:
             self._refuse(transaction, 503, now, Retry_After="10")
         else:
             make = ServerSession if request.method == "INVITE" else Usage
@@ -215,6 +270,8 @@ class Agent:
             usage.take(transaction, now)
             if isinstance(usage, ServerSession):
                 self._invited[id(transaction)] = usage
+                self._ringing[id(transaction)] = source = transaction.flow.remote[0]
+                self._early[source] += 1
             if request.method == "REGISTER":
                 self.know((request.call_id, "", request.from_.tag or ""), usage)
 
@@ -231,11 +288,14 @@ class Agent:
             return
         tag = invite.machine.response.to.tag if invite.machine.response is not None else None
         usage = self._invited.get(id(invite))
+        inside = self._usages.get(_key(invite.request)) if usage is None else None
         if usage is not None:
             tag = usage.tag
         self.respond(transaction, respond(transaction.request, 200, tag=tag or self.token()), now)
         if usage is not None:
             usage.cancelled(transaction.request, now)
+        elif isinstance(inside, Session):
+            inside.withdrawn(invite, now)
 
     def _refuse(self, transaction: ServerTransaction, status: int, now: float, **headers: str) -> None:
         response = respond(transaction.request, status, tag=self.token())
@@ -252,6 +312,10 @@ class Agent:
         self._out.append(Transmit(flow, message))
 
     def respond(self, transaction: ServerTransaction, response: Response, now: float) -> None:
+        if response.status >= 200 and (source := self._ringing.pop(id(transaction), None)) is not None:
+            self._early[source] -= 1
+            if self._early[source] <= 0:
+                del self._early[source]
         for item in self._layer.respond(transaction, response, now):
             if isinstance(item, Transmit):
                 self._out.append(item)
@@ -325,6 +389,10 @@ def usage_dialog(usage: Usage, request: Request) -> Dialog | None:
     if isinstance(usage, ClientSession):
         return usage.dialog_of(request.from_.tag or "")
     return usage.dialog
+
+
+def _source(flow: Flow) -> Source:
+    return Source(*flow.remote, flow.transport, flow.names)
 
 
 def _key(request: Request) -> Key:

@@ -1,8 +1,9 @@
 """What one Call-ID of ours is used for: a request and what follows from it, inside a dialog or not. Pure.
 
     Usage                 any request: REGISTER, OPTIONS, SUBSCRIBE …; repeats it with credentials, numbers the next one
-    ├── ClientSession     we sent the INVITE: forks, CANCEL, one ACK for every 2xx          (session.py)
-    └── ServerSession     we got the INVITE: 100, 200 until its ACK, CANCEL                 (session.py)
+    └── Session           a call                                                            (session.py)
+        ├── ClientSession that we placed: forks, PRACK, CANCEL, one ACK for every 2xx       (clientsession.py)
+        └── ServerSession that came in: 100, reliable 18x, 200 until its ACK                (serversession.py)
 
 A usage decides; it has no way to the wire but its Core, which matches messages, finds the way to a next hop and tells
 the user what happened.
@@ -21,9 +22,10 @@ from gateway.sip.message import Headers, Message, Request, Response, respond
 from gateway.sip.targets import Course
 from gateway.sip.transaction import Timers
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY"
-METHODS = frozenset({*ALLOW.split(", "), "REGISTER", "SUBSCRIBE", "MESSAGE", "PRACK", "PUBLISH"})
-SUPPORTED = "timer, replaces, norefersub"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY"
+METHODS = frozenset({*ALLOW.split(", "), "REGISTER", "SUBSCRIBE", "MESSAGE", "PUBLISH"})
+SUPPORTED = "100rel, timer, replaces, norefersub"
+EXTENSIONS = frozenset(SUPPORTED.split(", "))  # what a Require may ask of us
 MAX_OPEN = 16  # unanswered requests inside one dialog
 MAX_CHALLENGES = 3  # 401 and 407 to one request: a proxy, a server, and one stale nonce
 
@@ -148,13 +150,18 @@ class Usage:
         return self._inside(self.dialog, method, headers, body, reported=True)
 
     def _inside(self, dialog: Dialog, method: str, headers: Headers, body: bytes, *, reported: bool) -> Exchange:
+        request = self._compose(dialog, method, headers, body)
+        exchange = Exchange(self, request, dialog.next_hop, hint=self.flow, reported=reported)
+        exchange.dialog = dialog
+        return self._ask(exchange)
+
+    @staticmethod
+    def _compose(dialog: Dialog, method: str, headers: Headers, body: bytes) -> Request:
         request = dialog.request(method)
         for name, value in headers:
             request.headers.add(name, value)
         request.body = body
-        exchange = Exchange(self, request, dialog.next_hop, hint=self.flow, reported=reported)
-        exchange.dialog = dialog
-        return self._ask(exchange)
+        return request
 
     def _ask(self, exchange: Exchange) -> Exchange:
         if self.authenticator is not None and exchange.request.method not in ("ACK", "CANCEL"):
@@ -192,6 +199,10 @@ class Usage:
             or not self.authenticator.learn(response, again=exchange.tries > 1)
         ):
             return False
+        return self._repeat(exchange)
+
+    def _repeat(self, exchange: Exchange) -> bool:
+        """The same request once more, as a new one: with the next number, and with credentials if we know any."""
         request = exchange.request.copy()
         if exchange.dialog is not None:
             exchange.dialog.local_sequence += 1
@@ -262,7 +273,7 @@ class Usage:
             if request.to.tag is None:
                 for value in request.headers.all("Record-Route"):
                     response.headers.add("Record-Route", value)
-        if 200 <= status < 300 and request.method in ("INVITE", "OPTIONS", "UPDATE"):
+        if 100 < status < 300 and request.method in ("INVITE", "OPTIONS", "UPDATE"):
             response.headers.add("Allow", ALLOW)
             response.headers.add("Supported", SUPPORTED)
         for name, value in headers:
@@ -274,8 +285,12 @@ class Usage:
                 self.dialog = Dialog.of_request(request, self.tag)
                 self.dialog.early = False
                 self.core.know(self.dialog.key, self)
-        self.core.respond(transaction, response, now)
+        self.transmit_reply(transaction, response, now)
         return response
+
+    def transmit_reply(self, transaction: ServerTransaction, response: Response, now: float) -> None:
+        """A response of the user's, complete."""
+        self.core.respond(transaction, response, now)
 
     def contact(self, flow: Flow) -> str:
         return contact(self.contact_user, flow)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 
 from gateway.sip.agent import Agent
+from gateway.sip.clientsession import ClientSession
 from gateway.sip.headers import NameAddr
 from gateway.sip.layer import Flow, Limits, Transmit
 from gateway.sip.message import Headers, Message, Request
-from gateway.sip.session import ClientSession
 from gateway.sip.usage import Dispatch, Ended, Exchange, Finished, Heard, Incoming, Usage
-from tests.sip.wire import SDP, Caller, status
+from tests.sip.wire import SDP, Caller, answer, field, status
 
 UDP = Flow("UDP", ("192.0.2.1", 5060), ("192.0.2.9", 5060), ("192.0.2.1", 5060))
 TCP = Flow("TCP", ("192.0.2.1", 5060), ("192.0.2.9", 5060), ("192.0.2.1", 5060), 7)
@@ -70,7 +70,9 @@ class Bench:
         self.now = end
         return out
 
-    def invite(self, *, user: str = "gateway", next_hop: str = "sip:juliet@192.0.2.9") -> ClientSession:
+    def invite(
+        self, *, user: str = "gateway", next_hop: str = "sip:juliet@192.0.2.9", content: str = SDP
+    ) -> ClientSession:
         """We call; the INVITE is in `sent`."""
         session = self.agent.client()
         session.contact_user = user
@@ -83,7 +85,7 @@ class Bench:
                 ("Content-Type", "application/sdp"),
             ]
         )
-        session.invite(Request("INVITE", next_hop, headers, SDP.encode()), next_hop)
+        session.invite(Request("INVITE", next_hop, headers, content.encode()), next_hop)
         self.step()
         return session
 
@@ -108,3 +110,30 @@ def peer(**others: str) -> Caller:
 
 def statuses(messages: list[str]) -> list[int]:
     return [status(message) for message in messages]
+
+
+CONTACT = "Contact: <sip:juliet@192.0.2.9:5062>"
+
+
+def established(bench: Bench, extra: str = CONTACT) -> tuple[ClientSession, str]:
+    """A call that we placed and that is up: the session, and the INVITE; the ACK is in `sent`."""
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 200, extra=extra, content=SDP))
+    return session, invite
+
+
+def theirs(invite: str) -> Caller:
+    """The far side of a call that we placed, writing requests of its own."""
+    caller = peer()
+    caller.call_id, caller.to = field(invite, "Call-ID"), field(invite, "From")
+    caller.from_ = f"{field(invite, 'To')};tag=peer"
+    return caller
+
+
+def up(bench: Bench, caller: Caller, *, extra: str = "") -> Usage:
+    """A call that came in and is up."""
+    usage, invite = bench.called(caller, extra=extra)
+    caller.took(bench.reply(usage, invite, 200, SDP)[0])
+    bench.take(caller.request("ACK", sequence=1, branch=f"{caller.branch}ack"))
+    return usage

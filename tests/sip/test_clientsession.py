@@ -1,0 +1,200 @@
+"""gateway.sip.clientsession: calls that we place, message by message, on a clock set by hand."""
+
+from __future__ import annotations
+
+from gateway.sip.message import Request, Response
+from tests.sip.bench import CONTACT, TCP, Bench, established, peer, statuses, theirs
+from tests.sip.wire import SDP, answer, field, fields, method, tag
+
+ROUTES = "Record-Route: <sip:p2@192.0.2.20;lr>\nRecord-Route: <sip:p1@192.0.2.10;lr>\n" + CONTACT
+
+
+def test_a_call_rings_is_answered_acknowledged_and_hung_up() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 100, to_tag=""))
+    bench.take(answer(invite, 180))
+    sent = bench.take(answer(invite, 200, extra=CONTACT, content=SDP))
+    assert [m.label for m in bench.heard] == ["100 Whatever", "180 Whatever", "200 Whatever"]
+    assert [method(m) for m in sent] == ["ACK"]
+    sent = bench.close(session)
+    assert [method(m) for m in sent] == ["BYE"]
+    assert bench.ended == [session]
+    bench.take(answer(sent[0], 200))
+    assert bench.agent.busy[1] == 0
+
+
+def test_the_ack_to_a_200_has_its_own_branch_the_contact_and_the_route_set() -> None:
+    bench = Bench()
+    _, invite = established(bench, ROUTES)
+    ack = bench.sent[0]
+    assert ack.startswith("ACK sip:juliet@192.0.2.9:5062 SIP/2.0")
+    assert fields(ack, "Route") == ["<sip:p1@192.0.2.10;lr>", "<sip:p2@192.0.2.20;lr>"]
+    assert field(ack, "CSeq") == "1 ACK"
+    assert field(ack, "Via") != field(invite, "Via")
+    assert tag(field(ack, "To")) == "peer"
+
+
+def test_a_second_fork_that_answers_is_acknowledged_and_hung_up() -> None:
+    bench = Bench()
+    session, invite = established(bench)
+    other = answer(invite, 200, to_tag="other", extra="Contact: <sip:nurse@192.0.2.9:5070>", content=SDP)
+    sent = bench.take(other)
+    assert [method(m) for m in sent] == ["ACK", "BYE"]
+    assert all(m.split(" ")[1] == "sip:nurse@192.0.2.9:5070" for m in sent)
+    assert [method(m) for m in bench.take(other)] == ["ACK"]
+    bench.take(answer(sent[1], 200))
+    assert not bench.ended
+    assert [method(m) for m in bench.close(session)] == ["BYE"]
+    assert tag(field(bench.sent[0], "To")) == "peer"
+
+
+def test_a_cancel_waits_for_the_first_provisional_response() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    assert bench.close(session) == []
+    sent = bench.take(answer(invite, 100, to_tag=""))
+    assert [method(m) for m in sent] == ["CANCEL"]
+    assert field(sent[0], "Via") == field(invite, "Via")
+    assert field(sent[0], "CSeq") == "1 CANCEL"
+    assert tag(field(sent[0], "To")) == ""
+    assert bench.take(answer(sent[0], 200)) == []
+    sent = bench.take(answer(invite, 487))
+    assert [method(m) for m in sent] == ["ACK"]
+    assert bench.ended == [session]
+
+
+def test_an_answer_that_crosses_a_cancel_is_hung_up() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 180))
+    assert [method(m) for m in bench.close(session)] == ["CANCEL"]
+    sent = bench.take(answer(invite, 200, extra=CONTACT, content=SDP))
+    assert [method(m) for m in sent] == ["ACK", "BYE"]
+    assert bench.heard[-1].label.startswith("487")
+    assert bench.ended == [session]
+
+
+def test_a_cancel_that_nobody_answers_ends_the_call_all_the_same() -> None:
+    bench = Bench()
+    session = bench.invite()
+    bench.take(answer(bench.sent[0], 180))
+    bench.close(session)
+    bench.wait(33)
+    assert bench.ended == [session]
+    assert bench.agent.busy == (0, 0)
+
+
+def test_a_call_may_ring_for_minutes() -> None:
+    bench = Bench()
+    bench.invite()
+    bench.take(answer(bench.sent[0], 180))
+    bench.wait(300)
+    assert not bench.ended
+
+
+def test_silence_becomes_a_local_408() -> None:
+    bench = Bench()
+    session = bench.invite()
+    sent = bench.wait(40)
+    assert [method(m) for m in sent] == ["INVITE"] * 6  # 0.5, 1.5, 3.5, 7.5, 15.5, 31.5 s
+    assert isinstance(bench.heard[-1], Response)
+    assert (bench.heard[-1].status, bench.heard[-1].local) == (408, True)
+    assert bench.ended == [session]
+
+
+def test_a_dead_connection_becomes_a_local_503() -> None:
+    bench = Bench(TCP)
+    session = bench.invite()
+    bench.agent.broken(TCP.connection, bench.now)
+    bench.step()
+    assert isinstance(bench.heard[-1], Response)
+    assert (bench.heard[-1].status, bench.heard[-1].local) == (503, True)
+    assert bench.ended == [session]
+
+
+def test_a_refusal_is_acknowledged_by_the_transaction() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    sent = bench.take(answer(invite, 486))
+    assert [method(m) for m in sent] == ["ACK"]
+    assert field(sent[0], "Via") == field(invite, "Via")
+    assert [method(m) for m in bench.take(answer(invite, 486))] == ["ACK"]
+    assert bench.ended == [session]
+    assert len(bench.heard) == 1
+
+
+def test_a_call_hung_up_before_a_way_was_found_is_never_sent() -> None:
+    bench = Bench(launch=False)
+    session = bench.invite()
+    assert bench.close(session) == []
+    assert bench.ended == [session]
+    bench.agent.launch(bench.dispatched[0], bench.flow, bench.now)
+    assert bench.step() == []
+
+
+def test_a_forked_call_answers_requests_of_each_early_dialog() -> None:
+    bench = Bench()
+    bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 180, to_tag="one"))
+    bench.take(answer(invite, 180, to_tag="two"))
+    caller = peer()
+    caller.call_id, caller.from_, caller.to = (
+        field(invite, "Call-ID"),
+        f"{field(invite, 'To')};tag=two",
+        field(invite, "From"),
+    )
+    bench.take(caller.request("UPDATE"))
+    assert isinstance(bench.heard[-1], Request)
+    caller.from_ = f"{field(invite, 'To')};tag=three"
+    assert statuses(bench.take(caller.request("UPDATE"))) == [481]
+
+
+def test_a_fork_that_answers_after_the_call_was_cancelled_is_hung_up_and_forgotten() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 180))
+    bench.close(session)
+    bench.take(answer(invite, 200, to_tag="one", extra=CONTACT, content=SDP))
+    assert bench.ended == [session]
+    sent = bench.take(answer(invite, 200, to_tag="two", extra=CONTACT, content=SDP))
+    assert [method(m) for m in sent] == ["ACK", "BYE"]
+    bench.take(answer(sent[1], 200))
+    bench.wait(100)
+    assert bench.agent.busy == (0, 0)
+    assert len(bench.ended) == 1
+
+
+def test_an_early_dialog_that_says_bye_does_not_end_the_call() -> None:
+    bench = Bench()
+    bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 183))
+    assert statuses(bench.take(theirs(invite).request("BYE"))) == [200]
+    assert not bench.ended
+    bench.take(answer(invite, 183, to_tag="late"))
+    bench.take(answer(invite, 486))
+    assert bench.take(answer(invite, 183, to_tag="later")) == []
+    assert len(bench.ended) == 1
+
+
+def test_a_cancel_that_a_refusal_crosses_changes_nothing() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 180))
+    (cancel,) = bench.close(session)
+    assert bench.close(session) == []
+    bench.take(answer(invite, 486))
+    bench.take(answer(cancel, 481))
+    assert bench.heard[-1].label.startswith("486")
+    assert bench.ended == [session]
+    bench.wait(100)
+    assert len(bench.ended) == 1
+    assert bench.agent.busy == (0, 0)

@@ -1,0 +1,107 @@
+"""gateway.sip.serversession: calls that come in, message by message, on a clock set by hand."""
+
+from __future__ import annotations
+
+from gateway.sip.message import Request
+from gateway.sip.serversession import request_user
+from tests.sip.bench import CONTACT, Bench, peer, statuses
+from tests.sip.wire import SDP, field, tag, uri
+
+ROUTES = "Record-Route: <sip:p2@192.0.2.20;lr>\nRecord-Route: <sip:p1@192.0.2.10;lr>\n" + CONTACT
+
+
+def test_a_call_in_is_tried_rung_answered_and_ended_by_the_caller() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    assert statuses(bench.sent) == [100]
+    assert tag(field(bench.sent[0], "To")) == ""
+    ringing = bench.reply(usage, invite, 180)
+    assert tag(field(ringing[0], "To"))
+    ok = bench.reply(usage, invite, 200, SDP)
+    assert uri(field(ok[0], "Contact")) == "sip:juliet@192.0.2.1:5060"
+    caller.took(ok[0])
+    assert bench.take(caller.request("ACK", sequence=1, branch="z9hG4bKnew")) == []
+    bye = caller.request("BYE")
+    assert statuses(bench.take(bye)) == [200]
+    assert bench.ended == [usage]
+    assert statuses(bench.take(bye)) == [200]  # its repeat
+    assert bench.agent.busy[1] == 0
+
+
+def test_a_repeated_invite_is_absorbed_before_and_after_the_200() -> None:
+    bench, caller = Bench(), peer()
+    text = caller.request("INVITE", content=SDP)
+    bench.take(text)
+    usage, invite = bench.incoming[0]
+    assert statuses(bench.take(text)) == [100]
+    bench.reply(usage, invite, 180)
+    assert statuses(bench.take(text)) == [180]
+    bench.reply(usage, invite, 200, SDP)
+    assert bench.take(text) == []
+    assert len(bench.incoming) == 1
+
+
+def test_a_refusal_is_repeated_until_its_ack() -> None:
+    bench, caller = Bench(), peer()
+    text = caller.request("INVITE", content=SDP)
+    bench.take(text)
+    usage, invite = bench.incoming[0]
+    busy = bench.reply(usage, invite, 486)
+    assert bench.wait(2) == busy * 2
+    assert bench.take(text) == busy
+    caller.took(busy[0])
+    branch = field(text, "Via").partition("branch=")[2].partition(";")[0]
+    bench.take(caller.request("ACK", sequence=1, branch=branch))
+    assert bench.wait(60) == []
+    assert bench.agent.busy == (0, 0)
+
+
+def test_a_cancel_ends_a_ringing_call_with_487() -> None:
+    bench, caller = Bench(), peer()
+    text = caller.request("INVITE", content=SDP)
+    bench.take(text)
+    usage, invite = bench.incoming[0]
+    bench.reply(usage, invite, 180)
+    branch = field(text, "Via").partition("branch=")[2].partition(";")[0]
+    sent = bench.take(caller.request("CANCEL", sequence=1, branch=branch))
+    assert statuses(sent) == [200, 487]
+    assert [field(m, "CSeq") for m in sent] == ["1 CANCEL", "1 INVITE"]
+    assert isinstance(bench.heard[-1], Request)
+    assert bench.heard[-1].method == "CANCEL"
+    assert bench.ended == [usage]
+
+
+def test_a_cancel_after_the_answer_changes_nothing() -> None:
+    bench, caller = Bench(), peer()
+    text = caller.request("INVITE", content=SDP)
+    bench.take(text)
+    usage, invite = bench.incoming[0]
+    bench.reply(usage, invite, 200, SDP)
+    branch = field(text, "Via").partition("branch=")[2].partition(";")[0]
+    assert statuses(bench.take(caller.request("CANCEL", sequence=1, branch=branch))) == [200]
+    assert not bench.ended
+
+
+def test_a_bye_before_the_answer_ends_the_call_and_the_invite() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    ringing = bench.reply(usage, invite, 180)
+    caller.took(ringing[0])
+    assert statuses(bench.take(caller.request("BYE"))) == [200, 487]
+    assert bench.ended == [usage]
+
+
+def test_whom_a_request_is_for() -> None:
+    assert request_user(Request("INVITE", "sip:juliet%40x@gw")) == "juliet%40x"
+    assert request_user(Request("INVITE", "sip:gw")) == ""
+    assert request_user(Request("INVITE", "nonsense")) == ""
+
+
+def test_a_stray_ack_and_a_refusal_of_a_closed_call_do_nothing() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    caller.took(bench.reply(usage, invite, 180)[0])
+    assert bench.take(caller.request("ACK", sequence=1, branch="z9hG4bKstray")) == []
+    assert statuses(bench.close(usage)) == [480]
+    assert bench.close(usage) == []
+    assert bench.reply(usage, invite, 200) == []
