@@ -170,7 +170,6 @@ async def test_a_second_call_of_the_same_number_rings_like_the_first(home: Home,
     assert kaidan.complaints == []
 
 
-@pytest.mark.xfail(strict=True, reason="the gateway tells the other devices nothing")
 async def test_a_kaidan_stops_ringing_when_another_device_answers(home: Home, scene: Scene) -> None:
     home.knows(CONTACT)
     kaidan, dino = Kaidan(home), Dino(home)

@@ -174,7 +174,6 @@ async def test_a_lobby_that_nobody_looks_at_is_cleared_by_the_gateway(home: Home
     await scene.over()
 
 
-@pytest.mark.xfail(strict=True, reason="the gateway tells the other devices nothing")
 async def test_a_movim_stops_ringing_when_another_device_answers(home: Home, scene: Scene) -> None:
     """The carbon of the other device's proceed tells it nothing."""
     movim, dino = await online(home), Dino(home)

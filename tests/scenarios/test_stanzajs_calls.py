@@ -1,0 +1,252 @@
+"""Calls as web clients made with stanza.js make and take them: a session at once, no Jingle messages."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.clients.dino import Dino
+from tests.clients.home import Home
+from tests.clients.stanzajs import StanzaJs
+from tests.scenarios.scene import DOMAIN, NUMBER, Scene
+from tests.support import phone_session
+
+CONTACT = f"{NUMBER}@{DOMAIN}"
+OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
+
+
+@pytest.fixture
+def scene(home: Home) -> Scene:
+    """Juliet is at home, and the number has been in her roster for long."""
+    home.knows(CONTACT)
+    return home.scene
+
+
+async def talking(scene: Scene, web: StanzaJs, contact: str = f"{CONTACT}/sip") -> None:
+    web.call(contact)
+    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
+    await web.until("connected")
+    await scene.phone.hears("ACK")
+
+
+async def is_known(*devices: StanzaJs | Dino) -> None:
+    """The gateway has asked what they can; of two that are alike only one."""
+    await devices[0].hears("iq get")
+    await asyncio.sleep(0.1)
+
+
+# Calling
+
+
+@pytest.mark.parametrize("contact", [f"{CONTACT}/sip", CONTACT, f"{CONTACT}/phone"])
+async def test_a_web_client_calls_whatever_jid_of_the_number_it_likes(home: Home, scene: Scene, contact: str) -> None:
+    """It hears nobody but the very JID that it called."""
+    web = StanzaJs(home)
+    web.call(contact)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 180)
+    await web.until("ringing")
+    scene.phone.answers(invite, 200, phone_session())
+    await web.until("connected")
+    web.hang_up()
+    await scene.phone.hears("BYE")
+    assert (await scene.over()).by == "caller"
+    assert web.sees == ["calling", "ringing", "accepted", "connected", "ended"]
+    assert web.complaints == []
+    assert web.can_dial
+
+
+async def test_it_does_not_ring_before_the_phone_does(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    web.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    await asyncio.sleep(20)
+    assert web.sees == ["calling"]
+    scene.phone.answers(invite, 486)
+    await scene.over()
+
+
+@pytest.mark.parametrize(
+    ("status", "seen"), [(486, "busy"), (603, "decline"), (404, "gone"), (480, "timeout"), (503, "connectivity-error")]
+)
+async def test_a_phone_that_does_not_answer_says_why(home: Home, scene: Scene, status: int, seen: str) -> None:
+    web = StanzaJs(home)
+    web.call(CONTACT)
+    scene.phone.answers(await scene.phone.hears("INVITE"), status)
+    await web.until(f"ended: {seen}")
+    await scene.over()
+
+
+async def test_a_web_user_gives_up_while_it_rings(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    web.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 180)
+    await web.until("ringing")
+    web.hang_up()
+    await scene.phone.hears("CANCEL")
+    scene.phone.answers(invite, 487)
+    assert (await scene.over()).cause == "cancelled"
+
+
+async def test_a_phone_that_hangs_up_ends_the_call(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    web.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 200, phone_session())
+    await web.until("connected")
+    scene.phone.hangs_up(invite)
+    await web.until("ended: success")
+    assert (await scene.over()).by == "callee"
+
+
+async def test_an_offered_video_is_taken_in_or_the_browser_refuses_the_answer(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    web.call(CONTACT, video=True)
+    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
+    await web.until("connected")
+    assert web.complaints == []
+    web.hang_up()
+    await scene.over()
+
+
+# In the call
+
+
+async def test_a_call_of_hours_is_not_ended_by_any_presence(home: Home, scene: Scene) -> None:
+    """The contact's unavailable presence would end it."""
+    web = StanzaJs(home)
+    await talking(scene, web)
+    await asyncio.sleep(3 * 3600)
+    assert web.sees[-1] == "connected"
+    web.hang_up()
+    assert (await scene.over()).by == "caller"
+
+
+async def test_mute_and_hold_of_the_web_client_are_acknowledged(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    await talking(scene, web)
+    web.heard.clear()
+    web.mute()
+    web.hold()
+    web.resume()
+    await asyncio.sleep(1)
+    assert web.heard.count("iq result") == 3
+    assert not [label for label in web.heard if "error" in label]
+    web.hang_up()
+    await scene.over()
+
+
+async def test_a_network_change_finds_the_call_again(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    await talking(scene, web)
+    web.sees.clear()
+    web.changes_network()
+    await web.until("connected")
+    assert not web.restarting
+    assert web.complaints == []
+    web.hang_up()
+    assert (await scene.over()).cause == "normal"
+
+
+async def test_a_tab_that_is_closed_ends_its_call(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    await talking(scene, web)
+    web.goes_offline()
+    await asyncio.sleep(40)  # it might have changed its network only
+    await scene.phone.hears("BYE")
+    assert (await scene.over()).by == "caller"
+
+
+# Being called
+
+
+async def test_a_web_client_rings_answers_and_hangs_up(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    await is_known(web)
+    scene.phone.calls(OUR_NUMBER)
+    await web.until("incoming")
+    await scene.phone.hears_back("180 Ringing")
+    web.answer()
+    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
+    await web.until("connected")
+    web.hang_up()
+    await scene.phone.hears("BYE")
+    assert (await scene.over()).by == "callee"
+    assert web.complaints == []
+
+
+async def test_a_web_user_declines(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    await is_known(web)
+    scene.phone.calls(OUR_NUMBER)
+    await web.until("incoming")
+    web.decline()
+    await scene.phone.hears_back("603 Decline")
+    await scene.over()
+
+
+async def test_a_phone_that_gives_up_stops_the_ringing(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    await is_known(web)
+    invite = scene.phone.calls(OUR_NUMBER)
+    await web.until("incoming")
+    await scene.phone.hears_back("180 Ringing")
+    scene.phone.cancels(invite)
+    await web.until("ended: cancel")
+    await scene.over()
+
+
+async def test_two_tabs_ring_and_one_answers(home: Home, scene: Scene) -> None:
+    one, other = StanzaJs(home, "one"), StanzaJs(home, "other")
+    await is_known(one, other)
+    scene.phone.calls(OUR_NUMBER)
+    await one.until("incoming")
+    await other.until("incoming")
+    other.answer()
+    await one.until("ended: cancel")
+    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
+    await other.until("connected")
+    other.hang_up()
+    await scene.over()
+
+
+async def test_a_dino_and_a_web_client_ring_and_the_dino_answers(home: Home, scene: Scene) -> None:
+    dino, web = Dino(home), StanzaJs(home)
+    await is_known(dino, web)
+    scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    await web.until("incoming")
+    dino.answer()
+    await web.until("ended: cancel")
+    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
+    await dino.until("connected")
+    dino.hang_up()
+    await scene.over()
+
+
+async def test_a_dino_and_a_web_client_ring_and_the_web_client_answers(home: Home, scene: Scene) -> None:
+    dino, web = Dino(home), StanzaJs(home)
+    await is_known(dino, web)
+    scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    await web.until("incoming")
+    web.answer()
+    await dino.until("ended: missed")
+    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
+    await web.until("connected")
+    web.hang_up()
+    await scene.over()
+
+
+async def test_a_dino_that_declines_stops_the_web_client_too(home: Home, scene: Scene) -> None:
+    dino, web = Dino(home), StanzaJs(home)
+    await is_known(dino, web)
+    scene.phone.calls(OUR_NUMBER)
+    await dino.until("incoming")
+    await web.until("incoming")
+    dino.decline()
+    await web.until("ended: cancel")
+    await scene.phone.hears_back("486 Busy Here")
+    await scene.over()
