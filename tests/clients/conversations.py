@@ -137,13 +137,14 @@ class Conversations(Calling):
             self._discovered(from_, sid)  # the rest is "out of order" and only logged, JCM:544
 
     def on_carbon(self, action: str, element: ET.Element, message: ET.Element, *, sent: bool) -> None:
-        if sent:
-            self._from_myself(action, element.get("id", ""), message.get("to", ""))
+        """parser/MessageParser.java:387: what is inside is read as if it had come itself."""
+        if not self.deaf_to_carbons:
+            self.on_jmi(action, element, message)
 
     def _from_myself(self, action: str, sid: str, to: str) -> None:
         """What another device of the user's says: JCM:300, JRC:1531, :1592, :1768."""
         session = self.session
-        if session is None or session.sid != sid or session.state != "PROPOSED" or self.deaf_to_carbons:
+        if session is None or session.sid != sid or session.state != "PROPOSED":
             return
         if action == "accept" or (to == session.with_ and action == "proceed"):
             self._finish("ended")  # answered elsewhere

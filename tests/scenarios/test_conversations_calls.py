@@ -414,7 +414,6 @@ async def test_a_user_without_any_device_is_unavailable(home: Home) -> None:
     await home.scene.over()
 
 
-@pytest.mark.xfail(strict=True, reason="a device that comes back while the call waits for it is not proposed to again")
 async def test_a_device_that_is_woken_by_the_call_rings(home: Home) -> None:
     """Its server keeps the propose and sends a push; the device comes back some seconds later, with a new session, and
     reads the propose in the archive: that is no call to it (parser/MessageParser.java:987), another propose is.

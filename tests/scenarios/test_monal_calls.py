@@ -1,0 +1,292 @@
+"""Calls as Monal makes and takes them; the rules are those of tests/clients/monal.py."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.session.model import Direction
+from gateway.sip.message import Request
+from tests.clients.home import Home
+from tests.clients.monal import CONNECTED, CONNECTING, DISCOVERING, ENDED, NO_SUPPORT, RINGING, Monal
+from tests.scenarios.scene import DOMAIN, NUMBER
+from tests.support import phone_session
+
+CONTACT = f"{NUMBER}@{DOMAIN}"
+OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
+BUSY = ENDED["rejected"]
+
+
+async def connected(home: Home, juliet: Monal) -> Request:
+    """Juliet called and talks; the INVITE that the phone got."""
+    juliet.call(CONTACT)
+    invite = await home.scene.phone.hears("INVITE")
+    home.scene.phone.answers(invite, 180)
+    await juliet.until(RINGING)
+    home.scene.phone.answers(invite, 200, phone_session())
+    await juliet.until(CONNECTED)
+    await home.scene.phone.hears("ACK")
+    return invite
+
+
+async def hung_up(home: Home, juliet: Monal) -> None:
+    """Juliet ends the call, which worked to the end."""
+    assert juliet.sees[-1] == CONNECTED
+    juliet.hang_up()
+    await home.scene.phone.hears("BYE")
+    assert (await home.scene.over()).cause == "normal"
+    assert juliet.complaints == []
+
+
+# Outgoing
+
+
+async def test_a_number_in_the_roster_does_not_seem_to_lack_support(home: Home) -> None:
+    juliet = Monal(home)
+    home.adds(CONTACT)
+    await asyncio.sleep(1)
+    await connected(home, juliet)
+    await hung_up(home, juliet)
+    assert juliet.sees == [DISCOVERING, RINGING, CONNECTING, CONNECTED, ENDED["normal"]]
+
+
+async def test_a_stranger_s_number_is_called_by_a_user_who_tries_nevertheless(home: Home) -> None:
+    juliet = Monal(home)
+    await connected(home, juliet)
+    await hung_up(home, juliet)
+    assert juliet.sees[:2] == [NO_SUPPORT, DISCOVERING]
+
+
+async def test_a_phone_may_ring_for_most_of_a_minute(home: Home) -> None:
+    """Proceed only when it was answered: from then on Monal waits fifteen seconds for media."""
+    juliet, phone = Monal(home), home.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await asyncio.sleep(40)
+    phone.answers(invite, 200, phone_session())
+    await juliet.until(CONNECTED)
+    await hung_up(home, juliet)
+
+
+async def test_a_phone_that_rings_for_longer_is_given_up_by_the_client_and_stops(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await asyncio.sleep(46)
+    await phone.hears("CANCEL")
+    phone.answers(invite, 487)
+    assert (await home.scene.over()).cause == "cancelled"
+
+
+async def test_a_known_number_may_take_its_time_to_ring(home: Home) -> None:
+    """Thirty seconds for the first sign of a device."""
+    juliet, phone = Monal(home), home.scene.phone
+    home.adds(CONTACT)
+    await asyncio.sleep(1)
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 100)
+    await asyncio.sleep(35)
+    phone.answers(invite, 180)
+    await asyncio.sleep(5)
+    phone.answers(invite, 200, phone_session())
+    await juliet.until(CONNECTED)
+    await hung_up(home, juliet)
+
+
+@pytest.mark.parametrize("status", [486, 603])
+async def test_a_refusal_is_seen_at_once(home: Home, status: int) -> None:
+    juliet = Monal(home)
+    juliet.call(CONTACT)
+    home.scene.phone.answers(await home.scene.phone.hears("INVITE"), status)
+    await juliet.until(BUSY)
+    await home.scene.over()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="every reject is remote busy in Monal (MLVoIPProcessor.m:603), a finish is not (:638)"
+)
+@pytest.mark.parametrize("status", [404, 480, 503])
+async def test_a_number_that_cannot_be_reached_is_not_said_to_be_busy(home: Home, status: int) -> None:
+    juliet = Monal(home)
+    juliet.call(CONTACT)
+    home.scene.phone.answers(await home.scene.phone.hears("INVITE"), status)
+    await juliet.until(ENDED["connectivity"])
+    await home.scene.over()
+    assert BUSY not in juliet.sees
+
+
+async def test_a_user_who_gives_up_while_it_rings_stops_the_phone(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await juliet.until(RINGING)
+    juliet.hang_up()
+    await phone.hears("CANCEL")
+    phone.answers(invite, 487)
+    assert (await home.scene.over()).cause == "cancelled"
+
+
+async def test_a_user_who_gives_up_while_it_connects_leaves_nobody_behind(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    juliet.call(CONTACT)
+    phone.answers(await phone.hears("INVITE"), 200, phone_session())
+    await juliet.until(CONNECTING)
+    juliet.hang_up()
+    await phone.hears("BYE")
+    await home.scene.over()
+
+
+async def test_a_phone_that_hangs_up_ends_the_call_in_good_order(home: Home) -> None:
+    """Monal answers the finish with a session-terminate and a finish of its own, for a session that is over."""
+    juliet = Monal(home)
+    invite = await connected(home, juliet)
+    home.scene.phone.hangs_up(invite)
+    await juliet.until(ENDED["normal"])
+    assert (await home.scene.over()).by == "callee"
+    await asyncio.sleep(60)
+    assert juliet.sees[-2:] == [CONNECTED, ENDED["normal"]]
+
+
+async def test_a_video_call_to_a_telephone_is_a_call_with_sound(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    juliet.call(CONTACT, video=True)
+    phone.answers(await phone.hears("INVITE"), 200, phone_session())
+    await juliet.until(CONNECTED)
+    await hung_up(home, juliet)
+
+
+# In a call
+
+
+async def test_requests_that_monal_never_answers_do_not_end_the_call(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    invite = await connected(home, juliet)
+    for direction in (Direction.SENDONLY, Direction.SENDRECV):
+        await phone.reoffers(invite, direction)
+        await asyncio.sleep(120)
+    await hung_up(home, juliet)
+
+
+async def test_a_broken_path_ends_the_call_at_the_phone_too(home: Home) -> None:
+    juliet = Monal(home)
+    await connected(home, juliet)
+    juliet.loses_its_connection()
+    await juliet.until(ENDED["connectivity"])
+    await home.scene.phone.hears("BYE")
+    await home.scene.over()
+
+
+@pytest.mark.xfail(strict=True, reason="it is proposed, which Monal takes for a call that moves (MLCall.m:495)")
+async def test_a_further_call_of_the_same_number_does_not_take_the_place_of_the_first(home: Home) -> None:
+    """Monal would leave the call that it has for the new one, and answer that by itself (MLCall.m:495)."""
+    juliet, phone = Monal(home), home.scene.phone
+    phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    juliet.answer()
+    ok = await phone.hears_back("200 OK")
+    phone.confirms(ok)
+    await juliet.until(CONNECTED)
+    phone.calls(OUR_NUMBER)
+    await phone.hears_back("486 Busy Here")
+    await home.scene.over()
+    await hung_up(home, juliet)
+
+
+# Incoming
+
+
+async def test_a_call_rings_and_is_answered(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    await phone.hears_back("180 Ringing")
+    await asyncio.sleep(20)
+    juliet.answer()
+    ok = await phone.hears_back("200 OK")
+    phone.confirms(ok)
+    await juliet.until(CONNECTED)
+    phone.hangs_up(ok)
+    await juliet.until(ENDED["normal"])
+    await home.scene.over()
+    assert juliet.complaints == []
+
+
+async def test_a_call_that_is_declined_is_busy_at_the_phone(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    juliet.decline()
+    await phone.hears_back("486 Busy Here")
+    await home.scene.over()
+
+
+async def test_a_phone_that_gives_up_leaves_a_missed_call(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    invite = phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    phone.cancels(invite)
+    await juliet.until(ENDED["unanswered"])
+    await home.scene.over()
+
+
+async def test_a_call_that_nobody_takes_stops_ringing_in_the_end(home: Home) -> None:
+    """Monal itself rings for ever."""
+    juliet, phone = Monal(home), home.scene.phone
+    phone.calls(OUR_NUMBER)
+    await juliet.until(ENDED["unanswered"])
+    await phone.hears_back("480 Temporarily Unavailable")
+    await home.scene.over()
+
+
+async def test_all_devices_ring_and_the_others_stop_when_one_answers(home: Home) -> None:
+    phone, tablet, sip = Monal(home), Monal(home, "Monal-iOS.7ab1e7"), home.scene.phone
+    sip.calls(OUR_NUMBER)
+    await phone.until("Incoming call")
+    await tablet.until("Incoming call")
+    tablet.answer()
+    sip.confirms(await sip.hears_back("200 OK"))
+    await tablet.until(CONNECTED)
+    assert phone.sees[-1] == ENDED["elsewhere"]
+    await hung_up(home, tablet)
+
+
+@pytest.mark.xfail(strict=True, reason="a carbon of what the late device is told ends the other one's call")
+async def test_a_device_that_answers_a_moment_too_late_is_told_so_and_the_call_goes_on(home: Home) -> None:
+    """What is said to the late one must not reach the other, not even as a carbon: any finish would end its call."""
+    phone, tablet, sip = Monal(home), Monal(home, "Monal-iOS.7ab1e7"), home.scene.phone
+    sip.calls(OUR_NUMBER)
+    await phone.until("Incoming call")
+    await tablet.until("Incoming call")
+    phone.deaf_to_carbons = True
+    tablet.answer()
+    phone.answer()
+    sip.confirms(await sip.hears_back("200 OK"))
+    await tablet.until(CONNECTED)
+    await asyncio.sleep(10)
+    assert phone.calls == {}, phone.sees
+    await hung_up(home, tablet)
+
+
+async def test_a_device_that_is_woken_by_the_call_rings_once(home: Home) -> None:
+    juliet, phone = Monal(home), home.scene.phone
+    home.adds("+12025550199@" + DOMAIN)
+    await asyncio.sleep(1)
+    home.stores = True
+    juliet.goes_offline()
+    await asyncio.sleep(60)
+    phone.calls(OUR_NUMBER)
+    await asyncio.sleep(4)
+    juliet.comes_back()
+    await juliet.until("Incoming call")
+    await phone.hears_back("180 Ringing")
+    await asyncio.sleep(3)
+    juliet.answer()
+    phone.confirms(await phone.hears_back("200 OK"))
+    await juliet.until(CONNECTED)
+    assert juliet.sees.count("Incoming call") == 1
+    await hung_up(home, juliet)
