@@ -16,7 +16,7 @@ from enum import Flag, auto
 
 from gateway.xmpp.stanzas import bare
 
-MOST_OF_USERS = 100_000  # of all our users together; some 50 MB
+MOST_OF_USERS = 100_000  # of all our users together; some 12 MB
 MOST_PER_USER = 500
 MOST_OF_STRANGERS = 1_000  # who are not kept, and of whom the oldest are forgotten
 
