@@ -90,6 +90,11 @@ class CalleeLeg:
         chosen = () if self._chosen is None else (self._chosen.sid,)
         return (self.sid, *self._direct, *chosen)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a further call of the contact to this user would be taken for this one."""
+        return self.state in (State.PROCEEDED, State.TALKING)
+
     def talks_with(self, device: str) -> bool:
         """Whether the call is up, with this device."""
         return self.state is State.TALKING and self._chosen is not None and device == self._chosen.theirs

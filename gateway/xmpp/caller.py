@@ -32,8 +32,7 @@ from gateway.xmpp.session import Ended, Ignored, Introduce, JingleSession, LegOu
 JOIN_WITHIN = 20.0  # seconds from proceed to session-initiate
 LEAVING_LASTS = 20.0  # seconds in which a crossing session-initiate is still understood
 
-# What a client shows of its own accord; every other failure is said in an error before the reject.
-# COMPAT: Conversations, up to 2.19, shows any reject as "busy".
+# What a reject says well enough.
 _SAID_BY_REJECT = (Cause.BUSY, Cause.DECLINED, Cause.NORMAL, Cause.CANCELLED, Cause.ELSEWHERE)
 
 _CONDITIONS = {
@@ -102,6 +101,11 @@ class CallerLeg:
         waits = self._ring_by if self.state is State.PROPOSED and not self._rang else None
         return min((at for at in (self._until, theirs, waits) if at is not None), default=None)
 
+    @property
+    def busy(self) -> bool:
+        """Whether the contact's own call to this user would be taken for this one."""
+        return self.state not in (State.LEAVING, State.ENDED)
+
     def talks_with(self, device: str) -> bool:
         """Whether the call is up, with this device."""
         return self.state is State.TALKING and device == self.user
@@ -143,18 +147,17 @@ class CallerLeg:
         return [] if self.session is None else self._translated(self.session.restart(ours))
 
     def hang_up(self, cause: Cause, text: str, now: float) -> list[LegOutput]:
+        if self.state in (State.LEAVING, State.ENDED):
+            return []
         state, self.state, self._until = self.state, State.ENDED, None
         reason = spelling.Reason(cause.jingle, text)
         if state is State.PROPOSED:
-            return [*self._complaint(cause, text), self._jmi("reject", reason)]
+            return [*self._complaints(cause, text), self._jmi("reject", reason)]
         if state is State.PROCEEDED:
             self.state, self._until, self._farewell = State.LEAVING, now + LEAVING_LASTS, (cause, text)
             return [self._jmi("finish", reason)]
-        if state in (State.JOINED, State.TALKING) and self.session is not None:
-            sent = self._translated(self.session.terminate(cause.jingle, text))
-            return [*sent, *([self._jmi("finish", reason)] if self.by_jmi else [])]
-        self.state = state
-        return []
+        sent = [] if self.session is None else self._translated(self.session.terminate(cause.jingle, text))
+        return [*sent, *([self._jmi("finish", reason)] if self.by_jmi else [])]
 
     # --- what the user does
 
@@ -256,11 +259,18 @@ class CallerLeg:
         """Replies count only when they go to the full JID (Conversations, Dino)."""
         return Send(stanzas.jmi(kind, self.sid, self.user, self._voice, reason=reason))
 
-    def _complaint(self, cause: Cause, text: str) -> list[LegOutput]:
+    def _complaints(self, cause: Cause, text: str) -> list[LegOutput]:
+        """Why it failed, before the reject that many show as "busy" whatever it says.
+
+        COMPAT: Conversations up to 2.19 shows an error as "connectivity error" and cares for nothing after it
+        (MessageParser: JINGLE_MESSAGE_PROPOSE_ID_PREFIX). Monal ignores errors, and shows a finish with this
+        reason as "connection failed" (MLVoIPProcessor); any other it takes for an answer elsewhere.
+        """
         if self._propose is None or cause in _SAID_BY_REJECT:
             return []
         condition = _CONDITIONS.get(cause, "service-unavailable")
-        return [Send(stanzas.error(self._propose, condition, text or cause.text))]
+        error = Send(stanzas.error(self._propose, condition, text or cause.text))
+        return [error, self._jmi("finish", spelling.Reason("connectivity-error", text or cause.text))]
 
     def _translated(self, outputs: list[machine.Output]) -> list[LegOutput]:
         """What happened to the session, in the call's words."""

@@ -245,6 +245,10 @@ class Calls:
             refusal = Cause.LINK_LOST
         elif len(self._lines) >= MOST_LEGS or self._busy(leg.user, CalleeLeg):
             refusal = Cause.CONGESTION
+        elif any(other.leg.contact == leg.contact and other.leg.busy for other in self._by_user.get(leg.user, ())):
+            # XEP-0353 §4.2: a propose of somebody whom the device talks with is the same call, come from elsewhere.
+            # COMPAT: Monal (MLCall: migrated) drops the one that it has for it.
+            refusal = Cause.BUSY
         if refusal is not None:
             self._report(line, HungUp(Leg.CALLEE, refusal, leg.attempt, refusal.text))
             return

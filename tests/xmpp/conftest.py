@@ -156,5 +156,11 @@ def world() -> World:
 
 
 @pytest.fixture
+def new_world() -> Callable[[], tuple[World, str]]:
+    """Worlds for properties, each with the content that its devices offer and answer."""
+    return lambda: (World(), CONTENT)
+
+
+@pytest.fixture
 def our_offer() -> Session:
     return offer()

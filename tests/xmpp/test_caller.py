@@ -102,9 +102,9 @@ def test_proceed_without_ringing_brings_the_presence_along(world: World) -> None
     [
         (Cause.BUSY, "486 Busy Here", ["JMI reject"]),
         (Cause.DECLINED, "", ["JMI reject"]),
-        (Cause.FORBIDDEN, "premium numbers", ["error", "JMI reject"]),
-        (Cause.NOT_FOUND, "", ["error", "JMI reject"]),
-        (Cause.CONGESTION, "503", ["error", "JMI reject"]),
+        (Cause.FORBIDDEN, "premium numbers", ["error", "JMI finish", "JMI reject"]),
+        (Cause.NOT_FOUND, "", ["error", "JMI finish", "JMI reject"]),
+        (Cause.CONGESTION, "503", ["error", "JMI finish", "JMI reject"]),
     ],
 )
 def test_a_refusal_before_proceed_says_why(world: World, cause: Cause, text: str, said: list[str]) -> None:
@@ -117,6 +117,7 @@ def test_a_refusal_before_proceed_says_why(world: World, cause: Cause, text: str
     if said[0] == "error":
         assert (sent[0].get("id"), sent[0].get("to"), sent[0].get("from")) == ("jm-propose-s1", JULIET, ROMEO)
         assert stanzas.condition(sent[0]).text == (text or cause.text)
+        assert reason(sent[1]) == ("connectivity-error", text or cause.text)
     world.leg.hang_up(cause, text)
     assert world.take() == []
     assert world.router.calls == 0
@@ -311,3 +312,15 @@ def test_a_refused_answer_ends_the_call(world: World, our_offer: Session) -> Non
     world.leg.answer(our_offer)
     world.replies(world.sent[-1], "feature-not-implemented")
     assert [(r.leg, r.cause) for r in world.told()] == [(Leg.CALLER, Cause.NO_COMMON_CODEC)]
+
+
+def test_who_leaves_leaves_however_often_he_is_told(world: World) -> None:
+    world.propose()
+    world.leg.ask()
+    world.leg.hang_up(Cause.NORMAL)
+    world.take()
+    world.leg.hang_up(Cause.NORMAL)
+    world.leg.hang_up(Cause.BUSY)
+    assert world.take() == []
+    world.passes(LEAVING_LASTS)
+    assert world.router.calls == 0

@@ -98,7 +98,7 @@ def test_malformed_jingle_changes_nothing_and_is_answered(world: World, our_offe
 
 def test_a_call_may_be_hung_up_while_it_is_admitted(world: World) -> None:
     world.on_call = lambda incoming, leg: leg.hang_up(Cause.FORBIDDEN)
-    assert labels(world.propose()) == ["error", "JMI reject"]
+    assert labels(world.propose()) == ["error", "JMI finish", "JMI reject"]
     assert world.router.calls == 0
 
 
@@ -107,7 +107,7 @@ def test_a_call_that_cannot_be_admitted_is_rejected(world: World) -> None:
         raise RuntimeError("no")
 
     world.on_call = fails
-    assert labels(world.propose()) == ["error", "JMI reject"]
+    assert labels(world.propose()) == ["error", "JMI finish", "JMI reject"]
     assert labels(world.initiate()) == ["result", "session-terminate"]
     assert world.router.calls == 0
 
@@ -503,6 +503,7 @@ def test_what_has_no_effect_on_a_call_is_counted(world: World, our_offer: Sessio
         (lambda: world.says(bounce.format(JULIET, ROMEO, "jm-ringing-s1")), "JMI error"),
         (lambda: world.says(receipt.format(JULIET, ROMEO, "jm-propose-s1")), "receipt of nothing"),
         (lambda: world.says(f"<iq type='result' id='1-1' from='x@y/z' to='{ROMEO}/sip'/>"), "reply to nothing"),
+        (lambda: world.jmi("retract", "s1"), ""),
         (lambda: answered(world, our_offer), ""),
         (lambda: world.jmi("proceed", "our1"), "JMI proceed out of order"),
         (lambda: world.jmi("reject", "our1"), "JMI reject out of order"),
@@ -512,3 +513,18 @@ def test_what_has_no_effect_on_a_call_is_counted(world: World, our_offer: Sessio
         world.ignored.clear()
         act()
         assert world.ignored == [counted] * bool(counted)
+
+
+def test_a_further_call_of_who_is_talked_with_finds_the_user_busy(world: World, our_offer: Session) -> None:
+    """Monal would take it for the same call, moved to another device, and drop the one that it has."""
+    first = answered(world, our_offer)
+    world.router.callee("call-10", 1, USER, ROMEO, world.reports.append).dial(our_offer)
+    assert world.take() == []
+    assert world.told() == [HungUp(Leg.CALLEE, Cause.BUSY, 1, Cause.BUSY.text)]
+    world.router.callee("call-11", 1, USER, "+12025550123@sip.example.com", world.reports.append).dial(our_offer)
+    assert labels(world.take())[-1] == "JMI propose"
+    first.hang_up(Cause.NORMAL)
+    world.propose("s1")
+    world.take()
+    world.router.callee("call-12", 1, USER, ROMEO, world.reports.append).dial(our_offer)
+    assert labels(world.take()) == []
