@@ -168,7 +168,7 @@ class Presences:
             return self._unavailable(user, asked)
         if type_ == "unsubscribe":
             ties.remove(user, asked, Tie.SEES | Tie.ASKED)
-            return [stanzas.presence(user, bare(asked), type=kind) for kind in ("unsubscribed", "unavailable")]
+            return [stanzas.presence(bare(user), bare(asked), type="unsubscribed"), self._withdrawn(user, asked)]
         if type_ == "subscribed" and Tie.ASKED in ties.between(user, asked):  # nobody approves what was not asked
             ties.add(user, asked, Tie.SEEN)
         if type_ == "unsubscribed":
@@ -260,8 +260,8 @@ class Presences:
     def unregister(self, user: str, asked: str) -> list[ET.Element]:
         """XEP-0100 §4.3: both subscriptions end too."""
         self._ours.ties.remove(user, asked, Tie.REGISTERED | Tie.SEES | Tie.SEEN | Tie.ASKED)
-        kinds = ("unsubscribe", "unsubscribed", "unavailable")
-        return [stanzas.presence(bare(user), bare(asked), type=kind) for kind in kinds]
+        over = [stanzas.presence(bare(user), bare(asked), type=kind) for kind in ("unsubscribe", "unsubscribed")]
+        return [*over, self._withdrawn(user, asked)]
 
     # --- calls
 
@@ -362,6 +362,12 @@ class Presences:
         if domain(stanza.get("from", "")) not in self._users:
             return []
         return self._devices.seen(stanza, self.voice(stanza.get("to", "")), now)
+
+    def _withdrawn(self, user: str, asked: str) -> ET.Element:
+        """For all devices of a user, each of which may be shown the contact anew."""
+        for device in self._devices.of(user):
+            self._book(user).shown.pop((device.jid, bare(asked)))
+        return self._gone((bare(user), self.voice(asked)))
 
     def _gone(self, pair: Pair) -> ET.Element:
         return stanzas.presence(pair[0], pair[1], type="unavailable")

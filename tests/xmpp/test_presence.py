@@ -206,7 +206,10 @@ def test_our_own_subscription_is_asked_for_once(scene: Scene) -> None:
     assert f"subscribe {ROMEO} -> {bare}" in scene.says("subscribe", user=bare)
     assert f"subscribe {ROMEO} -> {bare}" not in scene.says("subscribe", user=bare)
     assert scene.says("subscribed", user=bare) == []
-    assert scene.says("unsubscribe", user=bare) == [f"unsubscribed {ROMEO} -> {bare}", f"unavailable {ROMEO} -> {bare}"]
+    assert scene.says("unsubscribe", user=bare) == [
+        f"unsubscribed {ROMEO} -> {bare}",
+        f"unavailable {ROMEO}/sip -> {bare}",
+    ]
     assert f"subscribe {ROMEO} -> {bare}" in scene.says("subscribe", user=bare)
 
 
@@ -403,6 +406,13 @@ def test_both_are_subscribed_when_both_have_said_so(scene: Scene) -> None:
 def test_what_nobody_asked_cannot_be_approved(scene: Scene) -> None:
     assert scene.says("subscribed", user=BARE) == []
     assert scene.kept == []
+
+
+def test_who_unsubscribed_may_be_shown_the_contact_again(scene: Scene) -> None:
+    scene.says("subscribe", user=BARE)
+    assert scene.says() == [f"caps {ROMEO}/sip -> {JULIET}"]
+    scene.says("unsubscribe", user=BARE)
+    assert scene.says() == [f"caps {ROMEO}/sip -> {JULIET}"]
 
 
 def test_a_restart_loses_no_subscription(scene: Scene) -> None:
