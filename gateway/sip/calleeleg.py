@@ -112,7 +112,9 @@ class CalleeLeg(SipLeg):
     def _response(self, dialog: Dialog, response: Response) -> None:
         status = response.status
         if self.up and response.local:
-            self._hung_up(Cause.TIMEOUT, response.reason or "the far side is gone")
+            self._hung_up(Cause.TIMEOUT, response.reason)
+        elif self.up:
+            self._refreshed(response)
         elif response.local and status == 408:
             self._hung_up(Cause.TIMEOUT, "no answer to our request")
         elif response.local and status == 503:
@@ -165,6 +167,7 @@ class CalleeLeg(SipLeg):
             return
         self.up = True
         self._early.clear()
+        self._theirs = hash(session)
         self._tell(Answered(self.attempt, session))
         self._heard_of_party(response)
 

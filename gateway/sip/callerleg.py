@@ -30,8 +30,10 @@ class CallerLeg(SipLeg):
         async for message in self.dialog:
             if isinstance(message, Request):
                 self.inside(self.dialog, message)
+            elif isinstance(message, Response) and message.local:
+                self._hung_up(Cause.TIMEOUT, message.reason)
             elif isinstance(message, Response):
-                self._hung_up(Cause.TIMEOUT, message.reason or "the far side is gone")
+                self._refreshed(message)
         self._hung_up(Cause.SHUTDOWN)
 
     def _answered_offer(self, dialog: Dialog, session: Session | None, problem: str) -> None:
@@ -40,6 +42,7 @@ class CallerLeg(SipLeg):
             return
         self._asked = False
         if session is not None:
+            self._theirs = hash(session)
             self._tell(CallerJoined(session))
             return
         dialog.hang_up(headers=reason_headers(Cause.PROTOCOL, problem))

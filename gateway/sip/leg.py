@@ -27,7 +27,7 @@ from gateway.session.model import Session
 from gateway.sip.application import Application, Dialog
 from gateway.sip.body import Description, dtmf_of, session_of
 from gateway.sip.identity import party
-from gateway.sip.message import Message, Request
+from gateway.sip.message import Message, Request, Response
 from gateway.sip.reasons import warning, why
 from gateway.sip.transfer import Transfer, progress, refer
 from gateway.sip.usage import ALLOW, METHODS, SUPPORTED
@@ -63,16 +63,18 @@ class SipLeg:
         self._over = False
         self._description = Description(str(secrets.randbits(62)))
         self._reoffer: Request | None = None  # theirs, that waits for our answer
+        self._reoffered_session: Session | None = None
         self._awaited: int | None = None  # CSeq of the ACK that has their answer to our offer in a 200
         self._offers: deque[Session] = deque()  # ours, that wait for their turn
+        self._theirs = 0  # hash of the session that the far side last described
         self._party: tuple[str, str] | None = None  # user part and name at the far end, as last known
         self._transfer: Transfer | None = None
         self._turn = asyncio.Lock()  # NOTIFYs leave one after the other
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def knows(self, party: tuple[str, str]) -> None:
-        """Who is at the far end, by `known_party`, as far as is known before the call."""
-        self._party = party
+    def knows(self, party: tuple[str, str], session: Session | None) -> None:
+        """Who is at the far end, by `known_party`, and what it offers, as far as is known before the call."""
+        self._party, self._theirs = party, hash(session)
 
     def is_dialog(self, local: str, remote: str) -> bool:
         """Whether the leg's dialog, early or not, has these tags."""
@@ -130,7 +132,7 @@ class SipLeg:
         if session is None and message.method == "UPDATE":
             dialog.respond(message, 200)  # a refresh (RFC 4028 §7.4, RFC 3311): nothing to agree on
             return
-        self._reoffer = message
+        self._reoffer, self._reoffered_session = message, session
         self._tell(Reoffered(self.side, self.attempt, session))
 
     def _acknowledged(self, dialog: Dialog, ack: Request) -> None:
@@ -149,7 +151,20 @@ class SipLeg:
 
     def _answered_offer(self, dialog: Dialog, session: Session | None, problem: str) -> None:
         """Their answer to the offer in a 200 of ours to a re-INVITE; without one the session stays as it was."""
+        self._theirs = hash(session) if session is not None else self._theirs
         self._tell(Reanswered(self.side, self.attempt, session))
+
+    def _refreshed(self, response: Response) -> None:
+        """The stack proved with a re-INVITE that the far side is alive; it may describe itself anew in its 200."""
+        try:
+            session = session_of(response)
+        except SipError as fault:
+            log.info("sip answer not readable", call=self.call, attempt=self.attempt, error=str(fault))
+            return
+        self._heard_of_party(response)
+        if session is not None and hash(session) != self._theirs:
+            self._theirs = hash(session)
+            self._tell(Reanswered(self.side, self.attempt, session))
 
     def _info(self, dialog: Dialog, message: Request) -> None:
         pressed = dtmf_of(message)
@@ -208,14 +223,17 @@ class SipLeg:
     # LegControl
 
     def reanswer(self, session: Session | None) -> None:
-        request, self._reoffer = self._reoffer, None
+        request, offered = self._reoffer, self._reoffered_session
+        self._reoffer = self._reoffered_session = None
         if request is None or self.dialog is None or self._over:
             return
         if session is None:
             self.dialog.respond(request, 488)
             return
-        if not request.body:
+        if offered is None:
             self._awaited = request.cseq.number
+        else:
+            self._theirs = hash(offered)
         self.dialog.respond(request, 200, payload=self._description.write(session))
 
     def hold(self, held: bool, offer: Session) -> None:
@@ -241,7 +259,9 @@ class SipLeg:
                 log.info("sip offer refused", call=self.call, attempt=self.attempt, answer=response.label)
                 return None
             self._heard_of_party(response)
-            return session_of(response)
+            session = session_of(response)
+            self._theirs = hash(session)
+            return session
         except SipError as fault:
             log.info("sip offer not answered", call=self.call, attempt=self.attempt, error=str(fault))
             return None

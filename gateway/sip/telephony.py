@@ -156,7 +156,7 @@ class Telephony(BaseDialplan):
             request.dialog.respond(message, status, headers={"Warning": warning(str(fault))})
             return
         leg = CallerLeg(self, request.dialog, message)
-        leg.knows(known_party(incoming.asserted or incoming.from_uri, incoming.from_name))
+        leg.knows(known_party(incoming.asserted or incoming.from_uri, incoming.from_name), incoming.session)
         admitted = self._on_call(incoming, leg)
         self.claim(message.call_id, admitted.call, leg)
         try:

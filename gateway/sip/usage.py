@@ -228,6 +228,9 @@ class Usage:
         if exchange.reported:
             self.core.tell(Finished(exchange, response))
 
+    def acknowledge(self, body: bytes, now: float) -> None:
+        """Our answer to an offer in the 2xx to our INVITE."""
+
     # Being asked
 
     def take(self, transaction: ServerTransaction, now: float) -> None:

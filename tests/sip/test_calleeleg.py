@@ -6,9 +6,11 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
-from gateway.call.events import Answered, HungUp, Leg, Ringing
+from gateway.call.events import Answered, HungUp, Leg, PartyChanged, Progressed, Redirected, Ringing
+from gateway.sip import calleeleg
 from gateway.sip.calls import OutgoingCall
 from gateway.sip.digest import Credentials
+from gateway.sip.message import Headers, Response
 from tests.sip.house import IMPATIENT, OFFER, House
 from tests.sip.wire import SDP, Caller, Datagrams, answer, body, field, fields, method, status, tag
 
@@ -178,3 +180,101 @@ async def test_the_place_of_a_call_goes_along_with_its_description(house: House,
     assert f"Content-ID: <{content_id}>" in body(invite)
     assert "<presence/>" in body(invite)
     assert "m=audio 40000" in body(invite)
+
+
+CONTACT = "Contact: <sip:juliet@127.0.0.1:9>"
+OTHER = SDP.replace("40000", "40002")
+
+
+async def test_early_media_is_told_of_the_first_early_dialog_alone(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    reliable = f"Contact: <sip:juliet@127.0.0.1:{peer.port}>\nRequire: 100rel\nRSeq: 1"
+    peer.send(answer(invite, 183, to_tag="one", extra=reliable, content=SDP))
+    assert await house.told() == Progressed(1, OFFER)
+    assert await house.told() == Ringing(1)
+    prack = await peer.receive("PRACK")
+    assert (field(prack, "RAck"), tag(field(prack, "To"))) == ("1 1 INVITE", "one")
+    peer.send(answer(prack, 200))
+    peer.send(answer(invite, 183, to_tag="two", extra=reliable, content=OTHER))
+    peer.send(answer(await peer.receive("PRACK"), 200))
+    peer.send(answer(invite, 183, to_tag="one", content="nonsense"))
+    peer.send(answer(invite, 183, to_tag="one", content=SDP))
+    peer.send(answer(invite, 200, to_tag="two", extra=CONTACT))  # the answer came in its reliable 183
+    told = await house.told()
+    assert isinstance(told, Answered)
+    assert told.session.media[0].transport.port == 40002
+
+
+async def test_of_two_that_answer_the_first_has_the_call(house: House, peer: Datagrams) -> None:
+    leg = house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    contact = f"Contact: <sip:juliet@127.0.0.1:{peer.port}>"
+    for name in ("one", "two"):
+        peer.send(answer(invite, 200, to_tag=name, extra=contact, content=SDP))
+    assert isinstance(await house.told(), Answered)
+    bye = await peer.receive("BYE")
+    assert tag(field(bye, "To")) == "two"
+    peer.send(answer(bye, 200))
+    leg.hang_up(Cause.NORMAL)
+    assert tag(field(await peer.receive("BYE"), "To")) == "one"
+    assert house.reports.empty()
+
+
+async def test_a_redirection_tells_where_to(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port)
+    contacts = "<sip:second@c?Subject=x>;q=0.5, <tel:+1202>;q=0.7, nonsense, <mailto:a@b>, <sip:first@c>, <sip:x@c>;q=x"
+    peer.send(answer(await peer.receive("INVITE"), 302, "Moved", extra=f"Contact: {contacts}"))
+    assert await house.told() == Redirected(1, ("sip:first@c", "tel:+1202", "sip:second@c", "sip:x@c"))
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.cause is Cause.FORBIDDEN
+
+
+async def test_the_telephone_networks_own_code_passes(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 500, "Failure", extra='Reason: Q.850;cause=22;text="number changed"'))
+    assert await house.told() == HungUp(Leg.CALLEE, Cause.NOT_FOUND, 1, "500 Failure", 22)
+    leg = house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 180))
+    await house.told()
+    leg.hang_up(Cause.NORMAL, "Normal", 31)  # type: ignore[call-arg]
+    assert field(await peer.receive("CANCEL"), "Reason") == 'Q.850;cause=31;text="Normal"'
+
+
+async def test_who_took_the_call_is_told_when_it_is_somebody_else(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    extra = f'{CONTACT}\nP-Asserted-Identity: "Nurse" <sip:nurse@c.example>'
+    peer.send(answer(invite, 200, extra=extra, content=SDP))
+    assert isinstance(await house.told(), Answered)
+    assert await house.told() == PartyChanged(Leg.CALLEE, 1, "sip:nurse@c.example", "Nurse")
+
+
+async def test_headers_go_along_as_they_are(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port, headers=(("Diversion", "<sip:romeo@x>;reason=unconditional"), ("Referred-By", "<sip:r@x>")))
+    invite = await peer.receive("INVITE")
+    assert field(invite, "Diversion") == "<sip:romeo@x>;reason=unconditional"
+    assert field(invite, "Referred-By") == "<sip:r@x>"
+    assert field(invite, "Supported") == "100rel, timer, replaces, norefersub"
+    assert field(invite, "Session-Expires") == "1800"
+
+
+@pytest.mark.parametrize(("port", "told"), [("40000", 0), ("40002", 1)])
+async def test_a_far_side_that_moves_when_it_is_refreshed_is_followed(
+    house: House, peer: Datagrams, port: str, told: int
+) -> None:
+    leg = house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 200, extra=f"Contact: <sip:juliet@127.0.0.1:{peer.port}>", content=SDP))
+    assert isinstance(await house.told(), Answered)
+    # As the stack tells it after a refresh of its own (test_timer.py has those on the wire).
+    refreshed = Response(200, "OK", Headers([("Content-Type", "application/sdp")]), SDP.replace("40000", port).encode())
+    assert isinstance(leg, calleeleg.CalleeLeg)
+    assert leg.dialog is not None
+    leg._response(leg.dialog, refreshed)
+    assert house.reports.qsize() == told
+    leg._response(leg.dialog, Response(200, "OK", Headers([("Content-Type", "text/plain")]), b"hello"))
+    assert house.reports.qsize() == told

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
-from gateway.call.events import HungUp, Leg
+from gateway.call.events import CallerJoined, HungUp, Leg
 from gateway.session import sdp
 from tests.sip.house import IMPATIENT, OFFER, House
 from tests.sip.wire import SDP, Datagrams, body, field, fields, method, status, tag
@@ -81,3 +81,60 @@ async def test_a_caller_who_never_acknowledges_is_hung_up(house: House, peer: Da
     told = await house.told()
     assert isinstance(told, HungUp)
     assert told.cause is Cause.TIMEOUT
+
+
+async def test_a_caller_without_an_offer_gets_ours_and_answers_in_the_ack(house: House, peer: Datagrams) -> None:
+    caller = peer.caller()
+    peer.send(caller.request("INVITE"))
+    incoming, leg = await house.called()
+    assert incoming.session is None
+    leg.alert()
+    await peer.receive(180)
+    leg.ask(OFFER)
+    leg.ask(OFFER)
+    ok = await peer.receive(200)
+    assert sdp.parse(body(ok)).media == OFFER.media
+    caller.took(ok)
+    peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack", content=SDP))
+    assert await house.told() == CallerJoined(OFFER)
+    leg.answer(OFFER)  # he has it
+    peer.send(caller.request("BYE"))
+    assert field(await peer.receive(200), "CSeq") == "2 BYE"
+    assert await house.told() == HungUp(Leg.CALLER, Cause.NORMAL)
+
+
+@pytest.mark.parametrize("content", ["", "nonsense"])
+async def test_a_caller_who_does_not_answer_our_offer_is_hung_up(house: House, peer: Datagrams, content: str) -> None:
+    caller = peer.caller()
+    peer.send(caller.request("INVITE"))
+    _, leg = await house.called()
+    leg.ask(OFFER)
+    caller.took(await peer.receive(200))
+    peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack", content=content))
+    assert field(await peer.receive("BYE"), "Reason").startswith("Q.850;cause=111;text=")
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.cause is Cause.PROTOCOL
+
+
+async def test_a_caller_who_made_an_offer_is_asked_for_nothing(house: House, peer: Datagrams) -> None:
+    peer.send(peer.caller().request("INVITE", content=SDP))
+    await peer.receive(100)
+    _, leg = await house.called()
+    leg.ask(OFFER)
+    leg.dial(OFFER)
+    assert await peer.silent()
+
+
+async def test_ringing_is_reliable_where_that_is_demanded(house: House, peer: Datagrams) -> None:
+    caller = peer.caller()
+    peer.send(caller.request("INVITE", extra="Require: 100rel", content=SDP))
+    _, leg = await house.called()
+    leg.alert()
+    rings = await peer.receive(180)
+    assert field(rings, "Require") == "100rel"
+    caller.took(rings)
+    peer.send(caller.request("PRACK", extra=f"RAck: {field(rings, 'RSeq')} 1 INVITE", content=SDP))
+    assert field(await peer.receive(488), "CSeq") == "2 PRACK"
+    leg.hang_up(Cause.BUSY)
+    assert status(await peer.receive(486)) == 486

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from gateway.call.events import Dialled, Leg, Reoffered
+from dataclasses import replace
+
+from gateway.call.causes import Cause
+from gateway.call.events import Dialled, HungUp, Leg, PartyChanged, Reanswered, Reoffered, TransferAsked
 from gateway.session import sdp
+from gateway.session.model import Direction
+from gateway.sip.leg import refusal_of
+from gateway.sip.message import Headers, Request
 from tests.sip.house import OFFER, House, up
-from tests.sip.wire import SDP, Datagrams, body, field, status
+from tests.sip.wire import SDP, Datagrams, answer, body, field, method, status
+
+HELD = OFFER.with_media(replace(OFFER.media[0], direction=Direction.SENDONLY))
 
 
 async def test_a_reoffer_is_answered_or_refused(house: House, peer: Datagrams) -> None:
@@ -59,3 +67,156 @@ async def test_other_requests_inside_a_call(house: House, peer: Datagrams) -> No
     assert field(await peer.receive(489), "Allow-Events") == "refer"
     peer.send(caller.request("DANCE"))
     assert status(await peer.receive(501)) == 501
+
+
+def sent_back(message: str) -> str:
+    """The description in a message of ours, without what differs from call to call."""
+    return body(message).partition("s=-")[2]
+
+
+async def test_hold_is_offered_and_its_answer_told(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    leg.hold(True, HELD)
+    leg.hold(False, OFFER)
+    reinvite = await peer.receive("INVITE")
+    assert "a=sendonly" in body(reinvite)
+    assert (field(reinvite, "CSeq"), field(reinvite, "Contact")) == ("1 INVITE", f"<sip:juliet@127.0.0.1:{house.port}>")
+    peer.send(answer(reinvite, 200, extra=f"Contact: {caller.contact}", content=SDP.replace("40000", "40002")))
+    told = await house.told()
+    assert isinstance(told, Reanswered)
+    assert told.session is not None
+    assert told.session.media[0].transport.port == 40002
+    second = await peer.receive("INVITE")
+    assert "a=sendonly" not in body(second)
+    assert int(body(second).split()[3]) == int(body(reinvite).split()[3]) + 1, "the version counts changes"
+    peer.send(answer(second, 488))
+    assert await house.told() == Reanswered(Leg.CALLER, 0, None)
+    peer.send(caller.request("OPTIONS"))
+    assert status(await peer.receive(200)) == 200
+
+
+async def test_holding_a_call_that_is_over_or_too_often_is_no_success(house: House, peer: Datagrams) -> None:
+    _, leg = await up(house, peer)
+    for _ in range(10):
+        leg.hold(True, HELD)
+    assert [await house.told() for _ in range(2)] == [Reanswered(Leg.CALLER, 0, None)] * 2
+    reinvite = await peer.receive("INVITE")
+    peer.send(answer(reinvite, 200, content="nonsense"))
+    assert await house.told() == Reanswered(Leg.CALLER, 0, None)
+    leg.restart(OFFER)
+    leg.hang_up(Cause.NORMAL)
+    leg.hold(True, HELD)
+    assert method(await peer.receive("BYE")) == "BYE"
+
+
+async def test_a_far_side_that_forgot_the_call_ends_it(house: House, peer: Datagrams) -> None:
+    _, leg = await up(house, peer)
+    leg.hold(True, HELD)
+    peer.send(answer(await peer.receive("INVITE"), 481))
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert (told.cause, told.text) == (Cause.TIMEOUT, "the far side does not know this call any more")
+
+
+async def test_our_offer_in_a_200_is_answered_in_the_ack(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    peer.send(caller.request("INVITE"))
+    assert await house.told() == Reoffered(Leg.CALLER, 0, None)
+    leg.reanswer(OFFER)
+    assert sent_back(await peer.receive(200))
+    peer.send(caller.request("ACK", sequence=2, branch="z9hG4bKack2", content=SDP))
+    assert await house.told() == Reanswered(Leg.CALLER, 0, OFFER)
+    for number, content in ((3, ""), (4, "nonsense")):
+        peer.send(caller.request("INVITE"))
+        await house.told()
+        leg.reanswer(OFFER)
+        await peer.receive(200)
+        peer.send(caller.request("ACK", sequence=number, branch=f"z9hG4bKack{number}", content=content))
+        assert await house.told() == Reanswered(Leg.CALLER, 0, None)
+
+
+async def test_who_is_there_now_is_told_once(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    for _ in range(2):
+        peer.send(caller.request("UPDATE", extra='P-Asserted-Identity: "Nurse" <sip:nurse@c.example>'))
+        assert status(await peer.receive(200)) == 200
+    peer.send(caller.request("UPDATE", extra="P-Asserted-Identity: <sip:nurse@c.example>"))
+    assert status(await peer.receive(200)) == 200
+    assert await house.told() == PartyChanged(Leg.CALLER, 0, "sip:nurse@c.example", "Nurse")
+    assert house.reports.empty()
+    leg.hold(True, HELD)
+    reinvite = await peer.receive("INVITE")
+    peer.send(answer(reinvite, 200, extra='Remote-Party-ID: "Friar" <sip:friar@c.example>;party=called', content=SDP))
+    assert await house.told() == PartyChanged(Leg.CALLER, 0, "sip:friar@c.example", "Friar")
+
+
+async def test_a_transfer_is_asked_for_and_heard_of_to_its_end(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    target = "Refer-To: <sip:nurse@gw.example?Replaces=1%40h%3Bto-tag%3D2%3Bfrom-tag%3D3>\nReferred-By: <sip:romeo@x>"
+    peer.send(caller.request("REFER", extra=target))
+    accepted = await peer.receive(202)
+    assert field(accepted, "Contact")
+    assert await house.told() == TransferAsked(
+        Leg.CALLER, 0, "sip:nurse@gw.example", "1@h;to-tag=2;from-tag=3", "<sip:romeo@x>"
+    )
+    first = await peer.receive("NOTIFY")
+    assert (body(first), field(first, "Event")) == ("SIP/2.0 100 Trying\r\n", "refer")
+    assert field(first, "Content-Type") == "message/sipfrag;version=2.0"
+    assert field(first, "Subscription-State").startswith("active;expires=")
+    peer.send(caller.request("REFER", extra=target))
+    assert status(await peer.receive(491)) == 491
+    leg.transferred(None)
+    leg.transferred(Cause.BUSY)
+    peer.send(answer(first, 200))
+    second = await peer.receive("NOTIFY")
+    peer.send(answer(second, 200))
+    last = await peer.receive("NOTIFY")
+    assert body(last) == "SIP/2.0 486 Busy Here\r\n"
+    assert field(last, "Subscription-State") == "terminated;reason=noresource"
+    assert [int(field(m, "CSeq").split()[0]) for m in (first, second, last)] == [1, 2, 3]
+    peer.send(answer(last, 200))
+    leg.transferred(Cause.NORMAL)  # nobody asked
+    peer.send(caller.request("REFER", extra="Refer-To: <tel:+12025550100>\nRefer-Sub: false"))
+    assert field(await peer.receive(202), "Refer-Sub") == "false"
+    assert await house.told() == TransferAsked(Leg.CALLER, 0, "tel:+12025550100")
+    leg.transferred(Cause.NORMAL)
+    leg.hang_up(Cause.NORMAL)
+    assert method(await peer.receive()) == "BYE"
+
+
+async def test_transfers_that_cannot_be(house: House, peer: Datagrams) -> None:
+    caller = peer.caller()
+    peer.send(caller.request("INVITE", content=SDP))
+    _, leg = await house.called()
+    leg.alert()
+    caller.took(await peer.receive(180))
+    peer.send(caller.request("REFER", extra="Refer-To: <sip:nurse@gw.example>"))
+    assert status(await peer.receive(403)) == 403
+    leg.answer(OFFER)
+    await peer.receive(200)
+    peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
+    peer.send(caller.request("REFER", extra="Refer-To: nonsense"))
+    assert status(await peer.receive(400)) == 400
+    peer.send(caller.request("REFER", extra="Refer-To: <mailto:nurse@gw.example>"))
+    assert status(await peer.receive(416)) == 416
+    assert house.reports.empty()
+
+
+async def test_who_asked_for_a_transfer_and_left_is_not_notified(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    peer.send(caller.request("REFER", extra="Refer-To: <sip:nurse@gw.example>"))
+    peer.send(answer(await peer.receive("NOTIFY"), 200))
+    peer.send(caller.request("BYE"))
+    assert status(await peer.receive(200)) == 200
+    assert isinstance(await house.told(), TransferAsked)
+    assert isinstance(await house.told(), HungUp)
+    leg.transferred(Cause.NORMAL)
+    assert await peer.silent()
+
+
+def test_what_the_gateway_has_no_use_for() -> None:
+    def of(name: str, event: str = "") -> int:
+        return refusal_of(name, Request(name, "sip:a@b", Headers([("Event", event)])))[0]
+
+    assert [of("NOTIFY", "refer;id=1"), of("NOTIFY", "message-summary"), of("SUBSCRIBE", "presence")] == [481, 489, 489]
+    assert [of("MESSAGE"), of("PUBLISH"), of("REGISTER"), of("DANCE")] == [405, 405, 405, 501]

@@ -7,13 +7,14 @@ import asyncio
 import pytest
 
 from gateway.call.causes import Cause
+from gateway.call.events import Leg
 from gateway.call.leg import Admitted, LegControl
 from gateway.errors import SipError
 from gateway.sip import telephony
 from gateway.sip.leg import SipLeg
 from gateway.sip.telephony import IncomingCall, listening
-from tests.sip.house import OFFER, House
-from tests.sip.wire import SDP, Datagrams, field, status
+from tests.sip.house import OFFER, House, up
+from tests.sip.wire import SDP, Datagrams, answer, field, status, tag
 
 
 async def test_requests_outside_of_calls(house: House, peer: Datagrams) -> None:
@@ -110,3 +111,68 @@ async def test_a_second_try_with_the_same_call_id_is_a_call_of_its_own(
     house.telephony.release("other")
     await asyncio.sleep(0.01)
     assert house.telephony._calls["key"] == "two"
+
+
+async def test_whom_a_call_was_for_first_is_told(house: House, peer: Datagrams) -> None:
+    diversion = "Diversion: <sip:second@c>;reason=no-answer, <sip:first@c>;reason=unconditional"
+    peer.send(peer.caller().request("INVITE", content=SDP, extra=diversion))
+    incoming, _ = await house.called()
+    assert str(incoming.diverted) == "sip:first@c"
+    assert incoming.replaces is None
+
+
+async def test_a_call_may_come_in_anothers_place(house: House, peer: Datagrams) -> None:
+    caller, _ = await up(house, peer)
+    place = f"{caller.call_id};to-tag={tag(caller.to)};from-tag={tag(caller.from_)}"
+    peer.send(peer.caller().request("INVITE", content=SDP, extra=f"Require: replaces\nReplaces: {place}"))
+    incoming, _ = await house.called()
+    assert incoming.replaces == ("call-in", Leg.CALLER, 0)
+    for wrong, code in (
+        (f"{place};early-only", 486),
+        (f"{place}x", 481),
+        (caller.call_id, 400),
+        (f"x{place}", 481),
+        (f"{place}\nReplaces: {place}", 400),
+    ):
+        peer.send(peer.caller().request("INVITE", content=SDP, extra=f"Replaces: {wrong}"))
+        assert status(await peer.receive(code)) == code
+    assert house.calls.empty()
+    peer.send(caller.request("BYE"))
+    await peer.receive(200)
+    await house.told()
+    peer.send(peer.caller().request("INVITE", content=SDP, extra=f"Replaces: {place}"))
+    assert status(await peer.receive(481)) == 481
+
+
+async def test_of_calls_that_ring_only_one_that_we_placed_can_be_picked_up(house: House, peer: Datagrams) -> None:
+    house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 180, extra=f"Contact: <sip:juliet@127.0.0.1:{peer.port}>"))
+    await house.told()
+    place = f"{field(invite, 'Call-ID')};to-tag={tag(field(invite, 'From'))};from-tag=peer;early-only"
+    peer.send(peer.caller().request("INVITE", content=SDP, extra=f"Replaces: {place}"))
+    incoming, _ = await house.called()
+    assert incoming.replaces == ("call-out", Leg.CALLEE, 1)
+    caller = peer.caller()
+    peer.send(caller.request("INVITE", content=SDP))
+    _, leg = await house.called()
+    leg.alert()
+    to = tag(field(await peer.receive(180), "To"))
+    place = f"{caller.call_id};to-tag={to};from-tag={tag(caller.from_)}"
+    peer.send(peer.caller().request("INVITE", content=SDP, extra=f"Replaces: {place}"))
+    assert status(await peer.receive(481)) == 481
+
+
+async def test_no_stranger_has_us_call_or_subscribes(house: House, peer: Datagrams) -> None:
+    for name, extra, code in (
+        ("REFER", "Refer-To: <sip:x@y>", 403),
+        ("SUBSCRIBE", "Event: presence", 489),
+        ("NOTIFY", "Event: message-summary", 489),
+        ("NOTIFY", "Event: refer", 481),
+        ("PUBLISH", "Event: presence", 405),
+        ("INFO", "", 481),
+        ("UPDATE", "", 481),
+        ("BYE", "", 481),
+    ):
+        peer.send(peer.caller().request(name, extra=extra))
+        assert status(await peer.receive(code)) == code, name
