@@ -1,8 +1,8 @@
 """Gajim, scripted: 2.5.0 (6735034, 2026-08), which makes no calls at all, and those before 2.0.2, which did.
 
 The code of calls is still there and nobody gets to it: gajim/common/app.py:202 never finds Farstream,
-application.py:110 makes no CallManager, helpers.py:269 tells nobody of Jingle. Session, Content, Transport and Manager are
-gajim/common/jingle_session.py, jingle_content.py, jingle_transport.py and call_manager.py.
+application.py:110 makes no CallManager, helpers.py:269 tells nobody of Jingle. Session and Manager are
+gajim/common/jingle_session.py and call_manager.py.
 """
 
 from __future__ import annotations
