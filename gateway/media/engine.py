@@ -40,6 +40,13 @@ class LegStatistics:
     dropped: tuple[tuple[str, int], ...] = ()  # named reasons, "stranger", "replay", …
     codec: str = ""
     connected: bool = False
+    lost: int = 0  # packets of this end that never came
+    jitter: float = 0.0  # ms, of what this end sends (RFC 3550 §6.4.1)
+    far_lost: int = 0  # packets of ours that this end misses, as it reports
+    far_jitter: float = 0.0  # ms, as it reports
+    round_trip: float | None = None  # ms between us and this end, by its reports
+    mos: float | None = None  # 1 to 4.5: how this end's voice arrives here, an estimate (G.107)
+    far_mos: float | None = None  # how ours arrives there, by its reports
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +22,11 @@ import structlog
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media.bridge import Path
+from gateway.media.control import INTERVAL, Control
 from gateway.media.engine import Connected, Digit, LegStatistics, Lost, MediaEvent
 from gateway.media.pace import Pacer
 from gateway.media.prompts import NOISE, Encoded, Sound, encoded
-from gateway.media.rtp import HEADER, DigitReader, Outgoing, Packet, Pressed, payload
+from gateway.media.rtp import HEADER, MINIMUM, DigitReader, Outgoing, Packet, Pressed, payload
 from gateway.media.speech import Digits, Speaker
 from gateway.media.transcode import can
 from gateway.session.model import Direction, Stream
@@ -66,6 +69,8 @@ class Leg:
         self._tell = tell
         self._digits = DigitReader()
         self._events: dict[int, int] = {}  # payload type: clock
+        self.control = Control(self.out, secrets.token_urlsafe(12))  # RFC 7022 §4.2: a CNAME that tells nothing
+        self._report_at: float | None = None
         self.speaker = Speaker(self)
         self._pacer = pacer
         self._noise: Encoded
@@ -80,6 +85,9 @@ class Leg:
         """Send the RTP packet that is in `packet`; it may be changed."""
         raise NotImplementedError
 
+    def send_control(self) -> None:
+        """Send the RTCP packet that is in `packet`, if there is somewhere to send it; it may be changed."""
+
     async def close(self) -> None:
         """Stop everything of this leg."""
         self.over = True
@@ -90,6 +98,12 @@ class Leg:
     def tick(self, now: float) -> None:
         """Once in a while: what is noticed by nothing happening."""
         self._press(self._digits.idle(now))
+        if self.connected.is_set() and not self.over:
+            if self._report_at is not None and now >= self._report_at:
+                self._report(now)
+            if self._report_at is None or now >= self._report_at:
+                # RFC 3550 §6.2: not in lockstep with others
+                self._report_at = now + INTERVAL * random.uniform(0.5, 1.5)  # noqa: S311 -- no secret
 
     @property
     def holds(self) -> bool:
@@ -103,6 +117,7 @@ class Leg:
         self.stream = stream
         self.out.pace(stream.send.clock_rate, stream.ptime)
         self._events = {codec.pt: codec.clock_rate for codec in stream.receive_dtmf}
+        self.control.reception.clock = (stream.receive or (stream.send,))[0].clock_rate
         self.sends, self.hears = stream.direction in SENDS, stream.direction in HEARS
         self.wire()
 
@@ -135,10 +150,12 @@ class Leg:
         packet = self.packet
         self.received_packets += 1
         self.received_octets += packet.length
+        _, second, seq, timestamp, ssrc = HEADER.unpack_from(packet.data)
+        clock = self._events.get(second & 0x7F)
+        self.control.reception.arrived(seq, timestamp, ssrc, now, clock is None)
         if not self.hears:
             self.dropped["held"] += 1
             return
-        clock = self._events.get(packet.data[1] & 0x7F)
         if clock is not None:
             self._read_digit(clock, now)
         peer, path = self.peer, self.path
@@ -150,6 +167,19 @@ class Leg:
             reason = path.forward(packet, now)
             if reason is not None:
                 self.dropped[reason] += 1
+
+    def heard_control(self, now: float) -> None:
+        """`packet` holds an authentic RTCP packet from this leg's end."""
+        if not self.control.heard(bytes(self.packet), now):
+            self.dropped["malformed"] += 1
+
+    def _report(self, now: float) -> None:
+        peer, path = self.peer, self.path
+        # Its voice is passed on as it is: what is lost behind us is lost for it.
+        beyond = peer.control.lost_there if peer is not None and path is not None and not path.transcodes else 0.0
+        octets = self.sent_octets - MINIMUM * self.sent_packets
+        self.packet.fill(self.control.compose(now, time.time(), self.sent_packets, octets, beyond))
+        self.send_control()
 
     def sent(self, octets: int) -> None:
         self.sent_packets += 1
@@ -169,6 +199,8 @@ class Leg:
             self._tell(Lost(self.call, self.name, cause, text))
 
     def statistics(self) -> LegStatistics:
+        reception, reported = self.control.reception, self.control.reported
+        heard = self.stream.receive[0].name if self.stream and self.stream.receive else ""
         return LegStatistics(
             self.received_packets,
             self.received_octets,
@@ -177,6 +209,13 @@ class Leg:
             tuple(sorted(self.dropped.items())),
             self.stream.send.name if self.stream else "",
             self.connected.is_set() and not self.over,
+            reception.lost,
+            round(reception.jitter_ms, 2),
+            reported.lost if reported else 0,
+            round(reported.jitter * 1000 / self.out.clock, 2) if reported else 0.0,
+            self.control.round_trip,
+            self.control.mos_here(heard),
+            self.control.mos_there(self.stream.send.name if self.stream else "", self.sent_packets),
         )
 
     def _read_digit(self, clock: int, now: float) -> None:

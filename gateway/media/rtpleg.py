@@ -16,6 +16,7 @@ inject sound, or have it sent to himself).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 
@@ -68,6 +69,8 @@ class RtpLeg(Leg):
         self._tried: Address | None = None  # the source on trial
         self._tried_until = 0.0
         self._payloads: frozenset[int] = frozenset()
+        self._named_rtcp: Address | None = None  # by SDP: a=rtcp (RFC 3605), else the port above
+        self._found_rtcp: Address | None = None  # where its RTCP came from, since the last offer and answer
         self._deadline: float | None = None
         self._loop.add_reader(self._rtp.fileno(), self._unexpected)
         self._loop.add_reader(self._rtcp.fileno(), self._control)
@@ -86,6 +89,8 @@ class RtpLeg(Leg):
                 self._named = (plain(remote.address), remote.port)
             elif stream.direction is not Direction.INACTIVE:
                 self.log.info("named address not used", address=remote.address, port=remote.port)
+        self._found_rtcp = None
+        self._named_rtcp = (self._named[0], remote.rtcp_port or remote.port + 1) if self._named else None
         self._stays = before is not None and (remote.address, remote.port) == self._said
         self._said = (remote.address, remote.port)
         # An end that names the same address again may still sit behind the NAT that it was found behind.
@@ -117,6 +122,20 @@ class RtpLeg(Leg):
             self.dropped["unsent"] += 1  # a full queue, or an ICMP error of an earlier packet
             return
         self.sent(packet.length)
+
+    def send_control(self) -> None:
+        latched, packet = self._latched, self.packet
+        if latched is None:
+            return
+        with contextlib.suppress(OSError):  # the next report says more
+            if self.stream is not None and self.stream.rtcp_mux:
+                self._rtp.send(packet.view[: packet.length])
+                return
+            to = self._found_rtcp or self._named_rtcp
+            if to is None or to[0] != latched[0]:
+                to = (latched[0], latched[1] + 1)  # RFC 3550 §11: behind NAT, at a guess
+            if to[1] < 65_536:
+                self._rtcp.sendto(packet.view[: packet.length], to)
 
     def tick(self, now: float) -> None:
         super().tick(now)
@@ -200,7 +219,7 @@ class RtpLeg(Leg):
                 self.dropped["stranger"] += 1
 
     def _latch_reader(self) -> Callable[[], None]:
-        receive, packet, take = self._rtp.recv_into, self.packet, self._take
+        receive, packet, take, other = self._rtp.recv_into, self.packet, self._take, self._muxed
         data = packet.data
 
         def readable() -> None:
@@ -210,6 +229,8 @@ class RtpLeg(Leg):
                 return
             if is_rtp(packet):
                 take()
+            else:
+                other()
 
         return readable
 
@@ -218,15 +239,24 @@ class RtpLeg(Leg):
         self._deadline = now + self._patience.silence
         self.heard(now)
 
+    def _muxed(self) -> None:
+        """No RTP on the latched socket: RTCP, where that was agreed (RFC 5761)."""
+        if self.stream is not None and self.stream.rtcp_mux:
+            self.heard_control(self._loop.time())
+        else:
+            self.dropped["malformed"] += 1
+
     def _control(self) -> None:
         try:
-            _, address = self._rtcp.recvfrom_into(self.packet.data, ROOM)
+            self.packet.length, address = self._rtcp.recvfrom_into(self.packet.data, ROOM)
         except OSError:
             return
         source = self._latched or self._tried
-        if source is not None and address[0] == source[0]:
-            self.dropped["rtcp"] += 1
-            self._deadline = self._loop.time() + self._patience.silence
+        if source is not None and address[0] == source[0] and self._found_rtcp in (None, address[:2]):
+            self._found_rtcp = address[:2]
+            now = self._loop.time()
+            self._deadline = now + self._patience.silence
+            self.heard_control(now)
         else:
             self.dropped["stranger"] += 1
 

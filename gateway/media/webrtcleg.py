@@ -14,6 +14,7 @@ carries on. DTLS and SRTP do not notice: their association is with a certificate
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
@@ -166,6 +167,13 @@ class WebRtcLeg(Leg):
             self.dropped["unsent"] += 1
             return
         self.sent(octets)
+
+    def send_control(self) -> None:
+        srtp, path = self._srtp, self._path
+        packet = self.packet
+        if srtp is not None and path is not None and srtp.protect_rtcp():
+            with contextlib.suppress(OSError):  # the next report says more
+                path[0].sendto(packet.view[: packet.length], path[1])
 
     def tick(self, now: float) -> None:
         super().tick(now)
@@ -331,5 +339,7 @@ class WebRtcLeg(Leg):
                 self.heard(now)
             else:
                 self.dropped["unauthentic" if self._is_source(address) else "stranger"] += 1
+        elif srtp.unprotect_rtcp():
+            self.heard_control(self._loop.time())
         else:
-            self.dropped["rtcp" if srtp.unprotect_rtcp() else "stranger"] += 1
+            self.dropped["stranger"] += 1

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def pack(value: Any) -> Any:
-    """A value of int, str, list and dict. A float is left as it is: JSON has them, bencode has not."""
+    """A value of int, str, list and dict. A float is text, because bencode has none."""
     if isinstance(value, enum.Enum):
         return value.value if isinstance(value.value, str) else value.name
     if is_dataclass(value):
@@ -27,6 +27,8 @@ def pack(value: Any) -> Any:
         return {name: pack(item) for name, item in named if item is not None}
     if isinstance(value, (tuple, list)):
         return [pack(item) for item in value]
+    if isinstance(value, float):
+        return repr(value)
     return int(value) if isinstance(value, bool) else value
 
 

@@ -152,6 +152,7 @@ class Browser(End):
         self.ice = RTCIceTransport(self._gatherer)
         self.dtls = RTCDtlsTransport(self.ice, [RTCCertificate.generateCertificate()])
         self._sending: set[asyncio.Task[None]] = set()
+        self.reports: asyncio.Queue[bytes] = asyncio.Queue()
         self._again: aioice.Connection | None = None
         self._pump: asyncio.Task[None] | None = None
 
@@ -180,6 +181,7 @@ class Browser(End):
         await asyncio.wait_for(self.ice.start(RTCIceParameters(remote.ice.ufrag, remote.ice.pwd)), SAFETY)
         self.dtls._set_role("client" if setup is Setup.ACTIVE else "server")
         self.dtls._handle_rtp_data = self._rtp  # type: ignore[method-assign]
+        self.dtls._handle_rtcp_data = self._rtcp  # type: ignore[method-assign]
         fingerprints = [RTCDtlsFingerprint(remote.fingerprint.algorithm, remote.fingerprint.value)]
         await asyncio.wait_for(self.dtls.start(RTCDtlsParameters(fingerprints=fingerprints)), SAFETY)
 
@@ -214,6 +216,9 @@ class Browser(End):
 
     async def _rtp(self, data: bytes, arrival_time_ms: int) -> None:
         self.heard.put_nowait(data)
+
+    async def _rtcp(self, data: bytes) -> None:
+        self.reports.put_nowait(data)
 
     def send(self, data: bytes) -> None:
         task = asyncio.ensure_future(self.dtls._send_rtp(data))

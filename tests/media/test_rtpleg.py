@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from gateway.call.causes import Cause
 from gateway.media.engine import Connected, Lost
 from gateway.media.leg import Patience
 from gateway.media.ports import Bind, Ports
+from gateway.media.rtcp import Block, Report, read, write
 from gateway.media.rtp import Packet
 from gateway.media.rtpleg import RtpLeg
 from gateway.reach import Reach
@@ -285,17 +287,76 @@ async def test_an_end_that_never_speaks_is_lost(make_leg: MakeLeg, phone: Phone)
     assert events(leg).all == [Lost("call", "leg", Cause.MEDIA_LOST, "no packet came within 60 s")]
 
 
-async def test_rtcp_counts_and_strangers_rtcp_does_not(make_leg: MakeLeg, phone: Phone, stranger: Phone) -> None:
+async def test_reports_go_both_ways_on_the_port_above(make_leg: MakeLeg, phone: Phone, stranger: Phone) -> None:
     leg = make_leg(phone=phone)
     loop_back(leg)
-    leg.connect(phone.transport, stream(PCMA))
+    control = Phone()
+    leg.connect(replace(phone.transport, rtcp_port=control.address[1]), stream(PCMA))
     phone.say(PCMA, b"one", 160)
     await phone.hear()
     assert leg.transport.rtcp_port is not None
-    for end in (phone, stranger):
-        end.sock.sendto(b"\x80\xc8" + bytes(26), ("127.0.0.1", leg.transport.rtcp_port))
+    now = asyncio.get_running_loop().time()
+    leg.tick(now)
+    leg.tick(now + 10)
+    (report,) = read(await control.hear()) or ()
+    assert report.ssrc == leg.out.ssrc
+    assert report.sent is not None
+    assert (report.sent.packets, [block.ssrc for block in report.blocks]) == (1, [phone.ssrc])
+    answer = write(Report(phone.ssrc, None, (Block(leg.out.ssrc, 0.5, 3, 1, 80, 0, 0.0),)), "phone")
+    for end in (control, stranger):
+        end.sock.sendto(answer, ("127.0.0.1", leg.transport.rtcp_port))
     await settled()
-    assert dict(leg.statistics().dropped) == {"rtcp": 1, "stranger": 1}
+    told = leg.statistics()
+    assert dict(told.dropped) == {"stranger": 1}
+    assert (told.far_lost, told.far_jitter, told.lost) == (3, 10.0, 0)
+    assert told.mos is not None
+    assert told.far_mos is not None
+    await control.close()
+
+
+async def test_reports_follow_an_end_behind_nat_but_only_to_where_its_voice_comes_from(
+    make_leg: MakeLeg, phone: Phone, stranger: Phone
+) -> None:
+    leg = make_leg(phone=phone)
+    # It names an address of which we know nothing; its packets come from another one.
+    leg.connect(Transport(stranger.address[0], stranger.address[1], stranger.address[1]), stream(PCMA))
+    leg._named = None
+    leg._expected = frozenset()
+    loop_back(leg)
+    phone.say(PCMA, b"one", 160)
+    await phone.hear()
+    leg._report(asyncio.get_running_loop().time())
+    behind = Phone()
+    behind.sock.sendto(write(Report(phone.ssrc, None, ()), "phone"), ("127.0.0.1", leg.transport.rtcp_port or 0))
+    await settled()
+    leg._report(asyncio.get_running_loop().time())
+    assert read(await behind.hear()) is not None
+    assert stranger.heard.empty()
+    await behind.close()
+
+
+@pytest.mark.parametrize("muxed", [True, False])
+async def test_reports_share_the_port_where_that_was_agreed(make_leg: MakeLeg, phone: Phone, muxed: bool) -> None:
+    leg = make_leg(phone=phone)
+    loop_back(leg)
+    leg.connect(phone.transport, stream(PCMA, rtcp_mux=muxed))
+    phone.say(PCMA, b"one", 160)
+    await phone.hear()
+    phone.send(write(Report(phone.ssrc, None, (Block(leg.out.ssrc, 0.5, 3, 1, 80, 0, 0.0),)), "phone"))
+    await settled()
+    leg._report(asyncio.get_running_loop().time())
+    assert leg.statistics().far_lost == (3 if muxed else 0)
+    assert dict(leg.statistics().dropped) == ({} if muxed else {"malformed": 1})
+    if muxed:
+        assert read(await phone.hear()) is not None
+
+
+async def test_nobody_is_reported_to_before_he_was_heard(make_leg: MakeLeg, phone: Phone) -> None:
+    leg = make_leg(phone=phone)
+    leg.connect(phone.transport, stream(PCMA, rtcp_mux=True))
+    leg._report(0.0)
+    await settled()
+    assert phone.heard.empty()
 
 
 async def test_a_closed_legs_port_stays_taken_for_a_while(make_leg: MakeLeg) -> None:

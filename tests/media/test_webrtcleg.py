@@ -15,6 +15,7 @@ from gateway.media.dtls import Certificate
 from gateway.media.engine import Connected, Lost
 from gateway.media.leg import Patience
 from gateway.media.ports import Bind, Ports
+from gateway.media.rtcp import Block, Report, read, write
 from gateway.media.rtp import Packet
 from gateway.media.webrtcleg import WebRtcLeg
 from gateway.reach import Reach
@@ -183,6 +184,28 @@ async def test_a_session_without_credentials_or_with_new_ones_is_refused(make_le
     await leg.connect(remote, stream(OPUS), Setup.ACTIVE)
     with pytest.raises(MediaError, match="restart"):
         await leg.connect(replace(remote, ice=replace(remote.ice, ufrag="else")), stream(OPUS), Setup.ACTIVE)
+
+
+async def test_reports_go_both_ways_under_srtp(make_leg: Any, browser: Browser, stranger: Phone) -> None:
+    leg = make_leg()
+    await talking(leg, browser)
+    now = asyncio.get_running_loop().time()
+    leg.tick(now)
+    leg.tick(now + 10)
+    (report,) = read(await asyncio.wait_for(browser.reports.get(), SAFETY)) or ()
+    assert report.ssrc == leg.out.ssrc
+    assert [block.ssrc for block in report.blocks] == [browser.ssrc]
+    assert report.sent is not None
+    last = report.sent.ntp >> 16 & 0xFFFFFFFF
+    await browser.dtls._send_rtp(write(Report(browser.ssrc, None, (Block(leg.out.ssrc, 0, 4, 1, 0, last, 0.0),)), "b"))
+    async with asyncio.timeout(SAFETY):
+        while leg.statistics().far_lost != 4:  # noqa: ASYNC110 -- a counter tells nobody
+            await asyncio.sleep(0.001)
+    stranger.far = ("127.0.0.1", leg.transport.port)
+    stranger.send(b"\x80\xc9" + bytes(30))
+    async with asyncio.timeout(SAFETY):
+        while leg.dropped["stranger"] < 1:  # noqa: ASYNC110 -- a counter tells nobody
+            await asyncio.sleep(0.001)
 
 
 async def talking(leg: WebRtcLeg, browser: Browser) -> None:
