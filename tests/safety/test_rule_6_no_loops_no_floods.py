@@ -21,6 +21,7 @@ from gateway.session import jingle
 from gateway.xmpp import disco, stanzas
 from gateway.xmpp.component import Component, XmppSettings
 from gateway.xmpp.router import IncomingCall
+from gateway.xmpp.subscriptions import MOST_OF_STRANGERS, MOST_PER_USER
 from tests.safety.stage import Stage
 from tests.scenarios.scene import DOMAIN, NUMBER
 from tests.support import webrtc_session
@@ -185,4 +186,27 @@ async def test_calls_that_are_refused_leave_nothing_behind() -> None:
         await stage.phone.is_heard()
         board, router = stage.switchboard, stage.component._router
         assert (board.live, len(board.routing.book), router.calls) == (0, 0, 0)
-        assert (router._keys, router._by_user, board._ending) == ({}, {}, set())
+        assert (router._calls._keys, router._calls._by_user, board._ending) == ({}, {}, set())
+
+
+async def test_a_contact_is_shown_to_a_device_once_however_often_it_speaks() -> None:
+    async with Stage() as stage:
+        juliet = stage.device()
+        for number in range(200):
+            juliet.sends(stanzas.presence(f"{NUMBER}@{DOMAIN}", juliet.jid))
+            ask = stanzas.iq(f"{NUMBER}@{DOMAIN}", juliet.jid, id=f"v{number}", type="get")
+            ET.SubElement(ask, "{vcard-temp}vCard")
+            juliet.sends(ask)
+        await stage.phone.is_heard()
+        shown = [sent for sent in stage.told(juliet) if sent.tag == stanzas.PRESENCE]
+        assert [(sent.get("from"), sent.get("type")) for sent in shown] == [(f"{NUMBER}@{DOMAIN}/sip", None)]
+
+
+async def test_subscriptions_of_strangers_and_of_one_user_have_their_bounds() -> None:
+    world = World()
+    presences = world.gateways[ONE]._router.presences
+    for number in range(3_000):
+        presences.receive(stanzas.presence(f"+1202555{number:04}@{ONE}", "juliet@shakespeare.lit", type="subscribe"), 0)
+        presences.receive(stanzas.presence(f"+12025550123@{ONE}", f"eve{number}@evil.example", type="subscribe"), 0)
+    assert (len(presences._ours.ties), len(presences._strangers.ties)) == (MOST_PER_USER, MOST_OF_STRANGERS)
+    world.close()
