@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -23,12 +23,14 @@ from gateway.sip.agent import Agent
 from gateway.sip.dialogs import Dialog, IncomingRequest
 from gateway.sip.headers import NameAddr, bracketed
 from gateway.sip.layer import Address, Flow, Limits, Transmit
+from gateway.sip.locate import PORTS
 from gateway.sip.message import Message, Request, Response
 from gateway.sip.outbound import Outbound
+from gateway.sip.overload import Door, Gate, Source, Standing, StandingOf
 from gateway.sip.peer import Peer
 from gateway.sip.resolver import Permit, anyone
 from gateway.sip.transaction import Timers
-from gateway.sip.transport import Transports
+from gateway.sip.transport import Pace, Room, TlsSettings, Transports
 from gateway.sip.usage import ALLOW, METHODS, Dispatch, Ended, Exchange, Finished, Heard, Incoming, Usage
 
 log = structlog.get_logger()
@@ -64,7 +66,8 @@ class Application(MutableMapping[str, Any]):
     """One SIP endpoint. As a mapping it keeps whatever the program wants to keep with it.
 
     `advertise` is our address for Via and Contact behind NAT; `permit` judges every address that a peer or a user
-    names; `trace` sees every message.
+    names; `standing` says who those are that send us something new, and `door` what is let in of that; `tls` has the
+    certificates; `trace` sees every message.
     """
 
     def __init__(
@@ -77,13 +80,23 @@ class Application(MutableMapping[str, Any]):
         trace: Trace | None = None,
         timers: Timers | None = None,
         limits: Limits | None = None,
+        tls: TlsSettings | None = None,
+        standing: StandingOf | None = None,
+        door: Door | None = None,
+        pace: Pace | None = None,
+        room: Room | None = None,
     ) -> None:
         self._loop = loop
         self.dialplan = dialplan or BaseDialplan()
         self.permit = permit
         self.trace = trace
         self.agent = Agent(lambda: secrets.token_hex(8), timers, limits)
-        self.transports = Transports(self._received, self._closed, advertise)
+        self.transports = Transports(
+            self._received, self._closed, advertise, is_trunk=self._is_trunk, tls=tls, pace=pace, room=room
+        )
+        self.agent.standing = standing
+        self.agent.gate = Gate(door)
+        self.agent.backlog = lambda: self.transports.backlog
         self._outbound = Outbound(self.transports, self._permits, self._arrive)
         self._state: dict[str, Any] = {}
         self._dialogs: dict[Usage, Dialog] = {}
@@ -110,6 +123,23 @@ class Application(MutableMapping[str, Any]):
     def advertise(self, address: str | None) -> None:
         self.transports.advertise = address
 
+    @property
+    def standing(self) -> StandingOf | None:
+        """Who those are that send us something new; without it everybody is heard."""
+        return self.agent.standing
+
+    @standing.setter
+    def standing(self, standing: StandingOf | None) -> None:
+        self.agent.standing = standing
+
+    @property
+    def turned_away(self) -> Mapping[str, int]:
+        """How many requests were not let in, by what became of them: "ignored", "refused", "overloaded" and others."""
+        return self.agent.gate.counts
+
+    def _is_trunk(self, source: Source) -> bool:
+        return self.agent.standing is not None and self.agent.standing(source) is Standing.TRUNK
+
     def now(self) -> float:
         return self.loop.time()
 
@@ -120,7 +150,10 @@ class Application(MutableMapping[str, Any]):
     async def run(self, *, protocol: str = UDP, local_addr: Address = ("0.0.0.0", 5060)) -> Address:  # noqa: S104
         """Listen; gives the address bound. Raises OSError."""
         self.loop  # noqa: B018 - from now on we belong to this loop
-        return await self.transports.listen(protocol, *local_addr)
+        bound = await self.transports.listen(protocol, *local_addr)
+        if protocol == TCP:
+            self.agent.gate.stream = bound[1]
+        return bound
 
     async def connect(
         self,
@@ -270,8 +303,29 @@ class Application(MutableMapping[str, Any]):
         except ValueError:
             log.error("sip message not sent, it would break the framing", message=repr(message))
             return
-        if self.transports.send(flow, data) and self.trace is not None:
-            self.trace(True, message, flow)
+        if self.transports.send(flow, data):
+            if self.trace is not None:
+                self.trace(True, message, flow)
+        elif isinstance(message, Response) and flow.reliable:
+            self._spawn(self._send_elsewhere(flow, message, data))
+
+    async def _send_elsewhere(self, flow: Flow, response: Response, data: bytes) -> None:
+        """The connection of a request is gone: its response goes to where its Via says, at the address that it really
+        came from (RFC 3261 §18.2.2). Nobody can be connected to who came by a WebSocket (RFC 7118 §5.2).
+        """
+        if flow.transport not in ("TCP", "TLS"):
+            return
+        via = response.via
+        domain = next(iter(flow.names), via.host)
+        try:
+            again = await self.transports.connect(
+                flow.transport, (flow.remote[0], via.port or PORTS[flow.transport]), domain
+            )
+        except OSError as fault:
+            log.info("sip response not delivered", call_id=response.call_id, status=response.status, error=str(fault))
+            return
+        if self.transports.send(again, data) and self.trace is not None:
+            self.trace(True, response, again)
 
     def _spawn(self, work: Any) -> None:
         task = self.loop.create_task(work)

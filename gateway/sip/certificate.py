@@ -8,6 +8,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 
+from gateway.sip.headers import host_port
+
 MAX_NAMES = 256  # a content network's certificate has a hundred
 
 Certificate = Mapping[str, object]
@@ -65,8 +67,8 @@ def _domain(hostport: str) -> str:
     """The host of a sip URI's rest; "" when it names a user, which is a person's certificate and no domain's."""
     if "@" in hostport:
         return ""
-    host = hostport.partition(";")[0].partition("?")[0]
-    return (host if host.startswith("[") else host.partition(":")[0]).lower().strip("[]").rstrip(".")
+    host, _ = host_port(hostport.partition(";")[0].partition("?")[0])
+    return host.rstrip(".")
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -198,6 +198,11 @@ class Layer:
         """The INVITE that a CANCEL means (RFC 3261 §9.2)."""
         return self._servers.get(_server_key(cancel, flow, "INVITE"))
 
+    def knows(self, request: Request, flow: Flow) -> bool:
+        """Whether it is a repeat, or the CANCEL of what came before. Raises SipError as `receive` does."""
+        found = self.find_invite(request, flow) if request.method == "CANCEL" else None
+        return found is not None or _server_key(request, flow, request.method) in self._servers
+
     # The wire
 
     def receive(self, message: Message, flow: Flow, now: float) -> list[Happened]:

@@ -40,11 +40,6 @@ class Source:
 StandingOf = Callable[[Source], Standing]
 
 
-def everybody(source: Source) -> Standing:
-    """The policy of no policy: a program that says nothing about sources hears all of them."""
-    return Standing.TRUNK
-
-
 @dataclass(frozen=True, slots=True)
 class Rate:
     per_second: float
@@ -76,12 +71,12 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a request that is not let in; a `status` of 0 is silence, and `stream` asks for one (302)."""
+    """What becomes of a request that is not let in: a `status` of 0 is silence, `stream` a port of ours to come by."""
 
     status: int
     label: str  # for the counter
     retry_after: int | None = None
-    stream: bool = False
+    stream: int | None = None
 
 
 class Bucket:
@@ -103,10 +98,14 @@ class Bucket:
 
 
 class Gate:
-    """Judges what is new; requests inside dialogs and repeats are never asked about. `counts` is for metrics."""
+    """Judges what is new; requests inside dialogs and repeats are never asked about.
+
+    `counts` is for metrics; `stream` is the port on which we take TCP, if we do.
+    """
 
     def __init__(self, door: Door | None = None) -> None:
         self.door = door or Door()
+        self.stream: int | None = None
         self.counts: Counter[str] = Counter()
         self._guests: OrderedDict[str, Bucket] = OrderedDict()
         self._datagrams: Bucket | None = None
@@ -131,7 +130,9 @@ class Gate:
             if method == "INVITE" and source.transport == "UDP":
                 self._datagrams = self._datagrams or Bucket(door.datagrams, now)
                 if not self._datagrams.take(door.datagrams, now):
-                    return Verdict(302, "sent to a stream", stream=True)
+                    if self.stream is None:
+                        return Verdict(503, "too many datagrams", door.retry_after)
+                    return Verdict(302, "sent to a stream", stream=self.stream)
         return None
 
     def _is_full(self, load: Load, *, share: float) -> bool:

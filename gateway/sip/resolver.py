@@ -40,8 +40,8 @@ class Resolver:
         except dns.resolver.NoResolverConfiguration:
             self._dns = dns.asyncresolver.Resolver(configure=False)  # only names of this machine are known then
         if nameservers is not None:
+            self._dns.port = port  # first: the next line takes it
             self._dns.nameservers = list(nameservers)
-            self._dns.port = port
         self._dns.lifetime = PATIENCE
         self._dns.cache = dns.resolver.LRUCache(MAX_CACHED)
 

@@ -1,111 +1,147 @@
-"""gateway.sip.resolver: URIs to addresses, with a DNS that is made here."""
+"""gateway.sip.resolver: the search of RFC 3263 against a name server of ours on loopback."""
 
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
+from collections.abc import AsyncIterator
+from typing import cast
 
-import dns.asyncresolver
+import dns.flags
+import dns.message
+import dns.rcode
 import dns.rdatatype
-import dns.resolver
+import dns.rrset
 import pytest
 
 from gateway.addresses import SipUri
 from gateway.sip import resolver
-from gateway.sip.resolver import Target, literal, resolve
+from gateway.sip.locate import Naptr, Question, Srv
+from gateway.sip.resolver import Resolver, Target
 
-RECORDS: dict[tuple[str, str], list[object]] = {
-    ("_sip._udp.example.com", "SRV"): [
-        SimpleNamespace(priority=20, weight=0, target="backup.example.com.", port=5080),
-        SimpleNamespace(priority=10, weight=5, target="main.example.com.", port=5070),
+ZONE = {
+    ("example.com.", "NAPTR"): [
+        '10 10 "s" "SIP+D2T" "" _sip._tcp.example.com.',
+        '20 10 "s" "SIP+D2U" "" _sip._udp.example.com.',
+        '5 10 "u" "SIP+E2U" "!^.*$!sip:x@example.com!" .',
     ],
-    ("_sip._tcp.stream.example.com", "SRV"): [SimpleNamespace(priority=1, weight=1, target="main.example.com", port=1)],
-    ("main.example.com", "A"): ["192.0.2.1"],
-    ("main.example.com", "AAAA"): ["2001:db8::1"],
-    ("backup.example.com", "A"): ["192.0.2.2"],
-    ("plain.example.com", "A"): ["192.0.2.3"],
-    ("inside.example.com", "A"): ["10.0.0.1", "192.0.2.4"],
+    ("_sip._tcp.example.com.", "SRV"): ["20 0 5080 backup.example.com.", "10 5 5070 main.example.com."],
+    ("_sip._udp.plain.example.", "SRV"): ["1 0 0 main.example.com."],  # port 0: nobody can be reached there
+    ("_sip._udp.closed.example.", "SRV"): ["0 0 0 ."],
+    ("main.example.com.", "A"): ["192.0.2.1"],
+    ("main.example.com.", "AAAA"): ["2001:db8::1"],
+    ("backup.example.com.", "A"): ["192.0.2.2"],
+    ("plain.example.", "A"): ["192.0.2.3"],
+    ("closed.example.", "A"): ["192.0.2.4"],
+    ("inside.example.", "A"): ["10.0.0.1", "192.0.2.5"],
 }
 
 
-@pytest.fixture(autouse=True)
-def _dns(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(name: str, kind: dns.rdatatype.RdataType) -> list[object]:
-        try:
-            return RECORDS[name, dns.rdatatype.to_text(kind)]
-        except KeyError:
-            raise dns.resolver.NXDOMAIN from None
+class NameServer(asyncio.DatagramProtocol):
+    """`asked` has every question in order; `silent` asks for patience."""
 
-    monkeypatch.setattr(dns.asyncresolver, "resolve", answer)
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.silent = False
+        self.port = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        query = dns.message.from_wire(data)
+        question = query.question[0]
+        name, kind = question.name.to_text().lower(), dns.rdatatype.to_text(question.rdtype)
+        self.asked.append((name, kind))
+        if self.silent:
+            return
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.AA | dns.flags.RA
+        records = ZONE.get((name, kind))
+        if records:
+            answer.answer.append(dns.rrset.from_text(name, 300, "IN", kind, *records))
+        else:
+            known = any(name == other for other, _ in ZONE)
+            answer.set_rcode(dns.rcode.NOERROR if known else dns.rcode.NXDOMAIN)
+            answer.authority.append(dns.rrset.from_text("example.", 300, "IN", "SOA", "ns. host. 1 2 3 4 300"))
+        self.transport.sendto(answer.to_wire(), addr)
 
 
-async def targets(uri: str, **others: object) -> list[Target]:
-    return await resolve(SipUri.parse(uri), **others)  # type: ignore[arg-type]
+@pytest.fixture
+async def server() -> AsyncIterator[NameServer]:
+    made = NameServer()
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: made, ("127.0.0.1", 0))
+    made.port = transport.get_extra_info("sockname")[1]
+    yield made
+    transport.close()
 
 
-async def test_services_come_by_priority_with_all_their_addresses() -> None:
-    assert await targets("sip:a@example.com") == [
-        Target("UDP", "192.0.2.1", 5070),
-        Target("UDP", "2001:db8::1", 5070),
-        Target("UDP", "192.0.2.2", 5080),
+def resolving(server: NameServer) -> Resolver:
+    return Resolver(["127.0.0.1"], server.port, chance=lambda: 0.0)
+
+
+async def test_a_domain_is_found_by_its_services(server: NameServer) -> None:
+    assert await resolving(server).resolve(SipUri.parse("sip:a@example.com")) == [
+        Target("TCP", "192.0.2.1", 5070),
+        Target("TCP", "2001:db8::1", 5070),
+        Target("TCP", "192.0.2.2", 5080),
     ]
-    assert (await targets("sip:stream.example.com"))[0] == Target("TCP", "192.0.2.1", 1)
+    assert server.asked[:2] == [("example.com.", "NAPTR"), ("_sip._tcp.example.com.", "SRV")]
 
 
-async def test_a_port_or_no_service_leads_to_plain_addresses() -> None:
-    assert await targets("sip:a@plain.example.com:5999;transport=tcp") == [Target("TCP", "192.0.2.3", 5999)]
-    assert await targets("sip:a@plain.example.com") == [Target("UDP", "192.0.2.3", 5060)]
+async def test_answers_are_remembered_and_that_there_is_none_too(server: NameServer) -> None:
+    resolver = resolving(server)
+    for _ in range(3):
+        assert await resolver.resolve(SipUri.parse("sip:a@plain.example")) == [Target("UDP", "192.0.2.3", 5060)]
+    assert sorted(server.asked) == [
+        ("_sip._tcp.plain.example.", "SRV"),
+        ("_sip._udp.plain.example.", "SRV"),
+        ("plain.example.", "A"),
+        ("plain.example.", "AAAA"),
+        ("plain.example.", "NAPTR"),
+    ]
 
 
-async def test_literal_addresses_ask_nobody() -> None:
-    assert await targets("sip:[2001:db8::9]:5070") == [Target("UDP", "2001:db8::9", 5070)]
-    assert await targets("sip:a@example.com;maddr=192.0.2.9") == [Target("UDP", "192.0.2.9", 5060)]
-    assert literal(SipUri.parse("sip:example.com"), lambda _: True) is None
+async def test_records_come_in_our_words(server: NameServer) -> None:
+    resolver = resolving(server)
+    assert set(await resolver.ask(Question("example.com", "NAPTR"))) == {
+        Naptr(10, 10, "s", "SIP+D2T", "_sip._tcp.example.com"),
+        Naptr(20, 10, "s", "SIP+D2U", "_sip._udp.example.com"),
+    }
+    assert await resolver.ask(Question("_sip._udp.closed.example", "SRV")) == [Srv(0, 0, 0, "")]
+    assert await resolver.ask(Question("_sip._udp.plain.example", "SRV")) == []
+    assert await resolver.ask(Question("a..b", "A")) == ()
+    assert await resolver.ask(Question("x" * 70 + ".example", "A")) == ()
 
 
-async def test_names_of_this_machine_are_known_without_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_is_not_there_is_not_looked_for_elsewhere(server: NameServer) -> None:
+    assert await resolving(server).resolve(SipUri.parse("sip:a@closed.example")) == []
+
+
+async def test_every_address_needs_a_permit(server: NameServer) -> None:
+    uri = SipUri.parse("sip:inside.example:5060")
+    targets = await resolving(server).resolve(uri, lambda address: not address.startswith("10."))
+    assert targets == [Target("UDP", "192.0.2.5", 5060)]
+
+
+async def test_a_slow_dns_is_not_waited_for(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "PATIENCE", 0.05)
+    server.silent = True
+    assert await resolving(server).resolve(SipUri.parse("sip:a@example.com")) == []
+    assert server.asked
+
+
+async def test_names_of_this_machine_are_known_without_dns(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hosts(name: str, *_: object, **__: object) -> list[tuple[object, ...]]:
         if name != "pbx":
             raise OSError("no such name")
         return [(0, 0, 0, "", ("192.0.2.8", 0)), (0, 0, 0, "", ("192.0.2.8", 0))]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hosts)
-    assert await targets("sip:pbx") == [Target("UDP", "192.0.2.8", 5060)]
-    assert await targets("sip:nobody") == []
+    assert await resolving(server).resolve(SipUri.parse("sip:pbx")) == [Target("UDP", "192.0.2.8", 5060)]
+    assert await resolving(server).resolve(SipUri.parse("sip:nobody")) == []
+    assert await resolving(server).resolve(SipUri.parse("sip:nowhere.example:5060")) == []
 
 
-async def test_localhost_is_this_machine_whoever_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RECORDS, ("evil.localhost", "A"), ["192.0.2.66"])
-    for name in ("localhost", "evil.localhost"):
-        assert [target.host for target in await targets(f"sip:{name}")] == ["127.0.0.1", "::1"]
-
-
-async def test_every_address_needs_a_permit() -> None:
-    def public(address: str) -> bool:
-        return not address.startswith("10.")
-
-    assert await targets("sip:inside.example.com:5060", permit=public) == [Target("UDP", "192.0.2.4", 5060)]
-    assert await targets("sip:10.0.0.1", permit=public) == []
-
-
-async def test_ways_that_we_do_not_speak_lead_nowhere() -> None:
-    for uri in ("sip:a@192.0.2.1;transport=tls", "sips:a@192.0.2.1", "tel:+12025550100", "sips:plain.example.com"):
-        assert await targets(uri) == []
-
-
-async def test_a_slow_dns_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(name: str, kind: dns.rdatatype.RdataType) -> list[object]:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    monkeypatch.setattr(dns.asyncresolver, "resolve", never)
-    monkeypatch.setattr(resolver, "PATIENCE", 0.01)
-    assert await targets("sip:a@example.com") == []
-
-
-async def test_a_name_that_nobody_knows_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unknown(*_: object, **__: object) -> None:
-        raise OSError
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
-    assert await targets("sip:a@nowhere.example.com:5060") == []
+async def test_everybody_shares_one_memory() -> None:
+    assert resolver.shared() is resolver.shared()
+    assert await resolver.resolve(SipUri.parse("sip:192.0.2.1")) == [Target("UDP", "192.0.2.1", 5060)]

@@ -1,0 +1,128 @@
+"""gateway.sip.tls: who proves what to whom. The other end is OpenSSL in memory, without our code."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import SipError
+from gateway.sip.tls import Tls, TlsPeer, TlsSettings, names_of
+from tests.sip.authority import Authority
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def settings(authority: Authority, *names: str, **others: object) -> TlsSettings:
+    certificate, key = authority.issue(*names)
+    return TlsSettings(certificate, key, **others)  # type: ignore[arg-type]
+
+
+def shake(
+    client: ssl.SSLContext, server: ssl.SSLContext, name: str = "sip.example.com"
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """A whole handshake in memory. Raises ssl.SSLError of whichever end breaks it off."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    here = client.wrap_bio(to_client, to_server, server_hostname=name)
+    there = server.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for end in (here, there):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    there.write(b"x")
+    assert here.read(1) == b"x"  # with TLS 1.3 the client's certificate is judged after its handshake
+    return here, there
+
+
+def test_the_chain_and_the_name_are_verified(authority: Authority) -> None:
+    server = Tls(settings(authority, "sip:example.com"))
+    client = Tls(TlsSettings(peers={"example.com": TlsPeer(ca=authority.ca)}))
+    here, there = shake(client.client("example.com"), server.server())
+    assert names_of(here) == ("example.com",)
+    assert client.proven("example.com", names_of(here))
+    assert not client.proven("other.example", names_of(here))
+    assert names_of(there) == ()  # nobody asked the client for anything
+    assert here.version() == "TLSv1.3"
+
+
+def test_a_certificate_of_nobody_we_trust_is_refused(authority: Authority, tmp_path: Path) -> None:
+    server = Tls(settings(authority, "example.com"))
+    for client in (Tls(), Tls(TlsSettings(peers={"example.com": TlsPeer(ca=Authority(tmp_path, "other").ca)}))):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shake(client.client("example.com"), server.server())
+
+
+def test_a_trunk_may_bear_another_name(authority: Authority) -> None:
+    client = Tls(TlsSettings(peers={"sbc.example.com": TlsPeer(ca=authority.ca, server_name="carrier.example")}))
+    assert client.name("SBC.example.com") == "carrier.example"
+    assert client.proven("sbc.example.com", ("carrier.example",))
+    assert not client.proven("sbc.example.com", ("sbc.example.com",))
+    assert client.name("other.example") == "other.example"
+
+
+def test_whoever_connects_may_prove_who_he_is(authority: Authority) -> None:
+    server = Tls(settings(authority, "gw.example", ca=authority.ca))
+    trunk = Tls(settings(authority, "carrier.example", ca=authority.ca))
+    _, there = shake(trunk.client("gw.example"), server.server())
+    assert names_of(there) == ("carrier.example",)
+    stranger = Tls(TlsSettings(ca=authority.ca))
+    _, there = shake(stranger.client("gw.example"), server.server())
+    assert names_of(there) == ()
+
+
+def test_a_wrong_certificate_of_whoever_connects_ends_the_handshake(authority: Authority, tmp_path: Path) -> None:
+    server = Tls(settings(authority, "gw.example", ca=authority.ca))
+    forger = Authority(tmp_path, "forger")
+    client = Tls(settings(forger, "carrier.example", peers={"gw.example": TlsPeer(ca=authority.ca)}))
+    with pytest.raises(ssl.SSLError):
+        shake(client.client("gw.example"), server.server())
+
+
+def test_a_trunk_may_want_a_certificate_of_its_own(authority: Authority) -> None:
+    certificate, key = authority.issue("special.example")
+    client = Tls(
+        settings(
+            authority,
+            "usual.example",
+            ca=authority.ca,
+            peers={"gw.example": TlsPeer(certificate=certificate, key=key)},
+        )
+    )
+    server = Tls(settings(authority, "gw.example", ca=authority.ca)).server()
+    assert names_of(shake(client.client("gw.example"), server)[1]) == ("special.example",)
+    assert names_of(shake(client.client("another.example"), server)[1]) == ("usual.example",)
+
+
+def test_nothing_older_than_tls_1_2_is_spoken(authority: Authority) -> None:
+    server = Tls(settings(authority, "example.com")).server()
+    client = Tls(TlsSettings(ca=authority.ca)).client("example.com")
+    assert server.minimum_version == client.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def test_who_comes_back_takes_up_the_session_again(authority: Authority) -> None:
+    server = Tls(settings(authority, "example.com")).server()
+    client = Tls(TlsSettings(ca=authority.ca))
+    here, _ = shake(client.client("example.com"), server)
+    assert not here.session_reused
+    client.remember(here)
+    here, _ = shake(client.client("example.com"), server)
+    assert here.session_reused
+    assert names_of(here) == ("example.com",)  # and is still who he was
+
+
+@pytest.mark.parametrize("which", ["certificate", "key", "ca"])
+def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Path, which: str) -> None:
+    good = dict(zip(("certificate", "key"), authority.issue("example.com"), strict=True)) | {"ca": authority.ca}
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("no certificate")
+    for bad in (tmp_path / "missing.pem", nonsense):
+        with pytest.raises(SipError, match=r"certificate|authority"):
+            Tls(TlsSettings(**(good | {which: bad}))).server()
+    with pytest.raises(SipError, match="needs a certificate"):
+        Tls().server()
