@@ -15,7 +15,8 @@ The first device to answer wins: the others' sessions are cancelled, the propose
 is a person's answer, so that it stops the others too.
 
 It rings when a device says so. Some say nothing (Dino): after two seconds of silence it counts as ringing if a device
-is known to be there, else nobody can tell (a telephone that has to be woken first).
+is known to be there, else nobody can tell (a telephone that has to be woken first). One that comes later counts in the
+same way; if none comes within 45 seconds the user is not there.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from gateway.xmpp.presence import Device
 from gateway.xmpp.session import Accepted, Ended, Ignored, JingleSession, LegOutput, RequestPresence, Rings, Send
 
 SILENCE = 2.0  # seconds after which a device that is there counts as ringing
+UNHEARD = 45.0  # seconds after which nobody is there if nothing was heard of any device: a push takes its time
 ACCEPT_WITHIN = 20.0  # seconds from proceed to session-accept
 NO_ANSWER_AFTER = 29.0  # seconds: COMPAT: Conversations, up to 2.19: rejects by itself at 30 s, like a person would
 MOST_DIRECT = 10  # sessions without JMI in one attempt
@@ -106,7 +108,7 @@ class CalleeLeg:
             return []
         self._offer = offer
         self._dialled_at = now
-        self._silence = now + SILENCE
+        self._silence, self._until = now + SILENCE, now + UNHEARD
         self._proposed = True
         sent: list[LegOutput] = [RequestPresence()] if self._ask_presence else []
         sent.append(Send(stanzas.jmi("propose", self.sid, self.user, self._voice)))
@@ -154,6 +156,8 @@ class CalleeLeg:
             return []
         self._devices[device.jid] = device
         since = self._since.setdefault(device.jid, now)
+        if self._silence is None and not self._rang:
+            self._silence = now + SILENCE  # this one is there to ring
         able = device.abilities
         if able is not None and able.jmi and able.mobile and since > self._dialled_at + SILENCE:
             return self._woken(device.jid)
@@ -248,7 +252,7 @@ class CalleeLeg:
 
     def tick(self, now: float) -> list[LegOutput]:
         if self._until is not None and now >= self._until:
-            return self._never_accepted()
+            return self._never_accepted() if self.state is State.PROCEEDED else self._never_heard()
         told: list[LegOutput] = []
         if self._silence is not None and now >= self._silence:
             self._silence = None
@@ -266,7 +270,7 @@ class CalleeLeg:
         if self._rang or self.state is not State.ASKING:
             return []
         self._rang = True
-        self._silence = None
+        self._silence = self._until = None
         return [Ringing(self.attempt)]
 
     def _proceed(self, device: str, now: float) -> list[LegOutput]:
@@ -331,6 +335,10 @@ class CalleeLeg:
 
     def _give_up_if_alone(self) -> list[LegOutput]:
         return [] if self._proposed or self._direct else self._over(*self._worst)
+
+    def _never_heard(self) -> list[LegOutput]:
+        self._until = None
+        return self._over(Cause.UNAVAILABLE, f"no sign of a device within {UNHEARD:.0f} s")
 
     def _never_accepted(self) -> list[LegOutput]:
         self._until = None

@@ -278,7 +278,8 @@ class CallerLeg:
         for output in outputs:
             match output:
                 case Ended(cause, text):
-                    told += self._over(cause, text)
+                    gave_up = self.state is not State.TALKING and cause is Cause.NORMAL
+                    told += self._over(Cause.CANCELLED if gave_up else cause, text)
                 case Send() | Ignored() | Notice():
                     told.append(output)
                 case _:

@@ -35,6 +35,7 @@ from gateway.xmpp.stanzas import JINGLE
 
 MOST_CANDIDATES = 300  # of one session's end, over its life
 MOST_REQUESTS_OPEN = 64  # of ours that the device has not answered; some never do
+MOST_DOUBLES = 8
 DEPARTED_PING = 5.0  # seconds after unavailable presence until the device is asked whether it is still there
 DEPARTED_PATIENCE = 30.0  # seconds for it to come back
 PING_AGAIN = 15.0  # seconds, when the server says that the device is not there (yet)
@@ -128,7 +129,7 @@ class JingleSession:
         self._holds = False  # we said last that the device is on hold
         self._held = False  # it said last that we are
         self._audio = ""  # the name of the content that is the call
-        self._doubles: set[str] = set()  # other JIDs of ours that it asked with the same sid
+        self._doubles: list[str] = []  # other JIDs of ours that it asked with the same sid
         self._names: frozenset[str] | None = None  # the contents whose candidates are ours to take
         self._patience = 0.0  # until when pings may find nobody
         self._fate = Cause.LINK_LOST  # what it means when they do to the end
@@ -185,7 +186,8 @@ class JingleSession:
             return []
         self.state = State.ENDED
         self.deadline = None
-        return [self._ask(stanzas.terminate(self.sid, spelling.Reason(reason, text)))]
+        said = spelling.Reason(reason, text)
+        return [self._ask(stanzas.terminate(self.sid, said), ours=ours) for ours in (self.ours, *self._doubles)]
 
     def ping(self, now: float, patience: float) -> list[Output]:
         """Is it still there? An empty session-info (XEP-0166 §6.8), repeated while the server does not know it."""
@@ -200,9 +202,9 @@ class JingleSession:
         self.deadline = None
         return [self._ask(stanzas.jingle("session-info", self.sid), "ping")]
 
-    def _ask(self, element: ET.Element, purpose: str = "") -> Send:
+    def _ask(self, element: ET.Element, purpose: str = "", ours: str = "") -> Send:
         self._number += 1
-        request = stanzas.iq(self.theirs, self.ours, id=f"{self._prefix}{self._number}")
+        request = stanzas.iq(self.theirs, ours or self.ours, id=f"{self._prefix}{self._number}")
         request.append(element)
         self._asked[request.get("id", "")] = purpose or element.get("action", "")
         if len(self._asked) > MOST_REQUESTS_OPEN:
@@ -280,10 +282,10 @@ class JingleSession:
             case "content-remove":
                 return [Send(stanzas.result(request)), *self._removed(element)]
             case "session-initiate":
-                # COMPAT: Siskin asks every resource that it saw with one sid. All are one and the same here: it hears
-                # from the first, and what it tells the others (that they lost) is not meant for the call.
-                if request.get("to") != self.ours:
-                    self._doubles = {*self._doubles, request.get("to", "")} if len(self._doubles) < 8 else self._doubles
+                # COMPAT: Siskin asks every resource that it saw with one sid. All are one and the same here: the first
+                # answers, all refuse, and what it tells the others (that they lost) is not meant for the call.
+                if request.get("to") != self.ours and len(self._doubles) < MOST_DOUBLES:
+                    self._doubles.append(request.get("to", ""))
                 return [Send(stanzas.result(request)), Ignored("session-initiate again")]
             case _ if action in _ACKNOWLEDGED:
                 return [Send(stanzas.result(request)), Ignored(action)]

@@ -12,7 +12,7 @@ from gateway.call.events import Answered, HungUp, Leg, Ringing, Trickled
 from gateway.call.leg import LegControl
 from gateway.session.model import Session
 from gateway.xmpp import disco, stanzas
-from gateway.xmpp.callee import CalleeLeg
+from gateway.xmpp.callee import UNHEARD, CalleeLeg
 from gateway.xmpp.caps import Abilities, Entity, Identity
 from gateway.xmpp.presence import Device
 from gateway.xmpp.session import Send
@@ -268,7 +268,7 @@ def test_no_accept_after_proceed_is_given_up(world: World, our_offer: Session) -
 
 def test_no_reaction_at_all_is_retracted(world: World, our_offer: Session) -> None:
     leg = dial(world, our_offer)
-    world.passes(60.0)
+    world.passes(40.0)
     assert world.told() == []
     world.take()
     leg.hang_up(Cause.NO_ANSWER)
@@ -484,3 +484,25 @@ def test_the_number_of_direct_sessions_is_bounded(our_offer: Session) -> None:
     devices = tuple(Device(f"{USER}/{n}", Abilities(direct=True)) for n in range(30))
     sent = leg.dial(our_offer, devices, 0.0)
     assert sum(isinstance(out, Send) and stanzas.describe(out.stanza)[0] == "session-initiate" for out in sent) == 10
+
+
+def test_a_user_of_whom_nothing_is_heard_is_not_there(world: World, our_offer: Session) -> None:
+    """A push may take long to wake a telephone; then nobody is waited for any more."""
+    dial(world, our_offer)
+    world.take()
+    assert world.passes(UNHEARD - 1) == []
+    assert labels(world.passes(2.0)) == ["JMI retract", "presence unavailable"]
+    assert world.told() == [HungUp(Leg.CALLEE, Cause.UNAVAILABLE, 3, "no sign of a device within 45 s")]
+    assert world.router.calls == 0
+
+
+def test_a_device_that_comes_late_and_says_nothing_counts_as_ringing(world: World, our_offer: Session) -> None:
+    dial(world, our_offer)
+    world.passes(10.0)
+    comes(world, BALCONY, jmi=True)
+    world.passes(1.9)
+    assert world.told() == []
+    world.passes(0.2)
+    assert world.told() == [Ringing(3)]
+    world.passes(100.0)
+    assert world.told() == []

@@ -324,3 +324,9 @@ def test_who_leaves_leaves_however_often_he_is_told(world: World) -> None:
     assert world.take() == []
     world.passes(LEAVING_LASTS)
     assert world.router.calls == 0
+
+
+def test_who_ends_it_well_before_the_answer_has_given_up(world: World) -> None:
+    world.initiate()
+    world.jingle("session-terminate", "<reason><success/></reason>")
+    assert world.told() == [HungUp(Leg.CALLER, Cause.CANCELLED)]

@@ -217,7 +217,9 @@ def test_after_the_grace_every_call_ends(world: World, our_offer: Session) -> No
     world.leg.answer(our_offer)
     callee = world.router.callee("call-2", 4, "nurse@shakespeare.lit", ROMEO, world.reports.append)
     callee.dial(our_offer)
+    world.jmi("ringing", "our1", "nurse@shakespeare.lit/x", f"{ROMEO}/sip")
     world.take()
+    world.told()
     world.router.link_down()
     assert world.passes(60.0) == []
     lost = Cause.LINK_LOST

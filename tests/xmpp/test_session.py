@@ -396,6 +396,18 @@ def test_what_siskin_tells_its_second_choice_is_not_for_the_call(our_offer: Sess
     assert says(session, "session-terminate") == [Ended(Cause.NORMAL, "")]
 
 
+def test_all_whom_siskin_asked_refuse(our_offer: Session) -> None:
+    session = asks(Leg.CALLER)
+    session.offered(our_offer)
+    stanza, element = request("session-initiate", CONTENT)
+    stanza.set("to", "romeo%shakespeare.lit@sip.example.com/other")
+    session.receive(stanza, element)
+    ends = [output.stanza for output in session.terminate("busy") if isinstance(output, Send)]
+    assert [end.get("from") for end in ends] == [VOICE, "romeo%shakespeare.lit@sip.example.com/other"]
+    assert [stanzas.describe(end) for end in ends] == [("session-terminate", "busy")] * 2
+    assert len({end.get("id") for end in ends}) == 2
+
+
 def test_an_ice_restart_is_answered_with_credentials_and_candidates_in_one(our_offer: Session) -> None:
     """Conversations takes it for the answer to its restart if it names a candidate (checkForIceRestart)."""
     session = talks(our_offer)
