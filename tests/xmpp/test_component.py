@@ -19,7 +19,7 @@ from gateway.call.events import HungUp, Leg, Report
 from gateway.call.leg import Admitted, LegControl
 from gateway.call.trace import Traced
 from gateway.session.model import Session
-from gateway.xmpp import component, stanzas
+from gateway.xmpp import component, disco, stanzas
 from gateway.xmpp.component import Backoff, Component, IncomingCall, Link, LinkRefusedError, XmppSettings
 
 DOMAIN = "sip.example.com"
@@ -403,3 +403,31 @@ async def test_a_bounced_stanza_is_read_as_what_it_says(server: Server, room: Ro
     assert [(r.cause, r.text) for r in room.reports if isinstance(r, HungUp)] == [
         (Cause.NOT_FOUND, "remote-server-not-found")
     ]
+
+
+async def test_a_subscriber_of_an_earlier_run_is_told_when_we_come_and_when_we_go(server: Server) -> None:
+    kept: list[tuple[str, str, str]] = []
+    settings = XmppSettings(DOMAIN, "127.0.0.1", server.port, "secret", ("shakespeare.lit",), inline_candidates=True)
+    component = Component(
+        settings,
+        lambda local: True,
+        lambda incoming, leg: Admitted("call-1", lambda report: None),
+        lambda traced: None,
+        on_subscription=lambda *change: kept.append(change),
+    )
+    component.restore([("juliet@shakespeare.lit", ROMEO, "sees seen asked")])
+    assert component.subscribed("juliet@shakespeare.lit", ROMEO)
+    running = asyncio.create_task(component.run())
+    shown = await server.heard("<presence[^>]*>.*?</presence>")
+    assert 'to="juliet@shakespeare.lit"' in shown
+    assert f'from="{ROMEO}/sip"' in shown
+    assert disco.sets(inline_candidates=True).contact.ver in shown
+    server.say(f"<presence type='unsubscribed' from='juliet@shakespeare.lit' to='{ROMEO}'/>")
+    server.say(f"<iq type='get' id='1' from='{JULIET}' to='{ROMEO}'><ping xmlns='urn:xmpp:ping'/></iq>")
+    await server.heard('<iq[^>]*type="result"')
+    assert kept == [("juliet@shakespeare.lit", ROMEO, "sees")]
+    assert not component.subscribed("juliet@shakespeare.lit", ROMEO)
+    await component.stop()
+    await running
+    gone = await server.heard('<presence[^>]*type="unavailable"[^>]*>')
+    assert 'to="juliet@shakespeare.lit"' in gone
