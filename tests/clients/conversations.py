@@ -44,7 +44,6 @@ class Conversations(Calling):
 
     def __init__(self, home: Home, resource: str = "Conversations.Fwc1") -> None:
         self.proposal: Proposal | None = None
-        self.deaf_to_carbons = False  # a scene's way to have them late
         super().__init__(home, resource)
 
     @property
@@ -138,8 +137,7 @@ class Conversations(Calling):
 
     def on_carbon(self, action: str, element: ET.Element, message: ET.Element, *, sent: bool) -> None:
         """parser/MessageParser.java:387: what is inside is read as if it had come itself."""
-        if not self.deaf_to_carbons:
-            self.on_jmi(action, element, message)
+        self.on_jmi(action, element, message)
 
     def _from_myself(self, action: str, sid: str, to: str) -> None:
         """What another device of the user's says: JCM:300, JRC:1531, :1592, :1768."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,7 @@ from tests.scenarios.scene import DOMAIN, JULIET, Scene
 
 STREAM = "jabber:component:accept"
 ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+LATENCY = 0.05  # s from a device to anybody: two of them may speak before they hear each other
 DELAY = "urn:xmpp:delay"
 CARBONS = "urn:xmpp:carbons:2"
 HINTS = "urn:xmpp:hints"
@@ -131,15 +133,15 @@ class Home:
         stanza.set("from", device.jid)
         to = stanza.get("to", "")
         self.log.append(f"{resource(device.jid)} > {_short(stanza)}")
+        loop = asyncio.get_running_loop()
         if bare(to) == self.account:
-            if kind(stanza) == "message":
-                for each in self._there:
-                    each.receive(copy.deepcopy(stanza))
+            for each in self._there if kind(stanza) == "message" else ():
+                loop.call_later(LATENCY, each.receive, copy.deepcopy(stanza))
             return
         if kind(stanza) == "message" and stanza.get("type") == "chat":
             for other in self._there:
                 if other is not device:
-                    other.carbon(copy.deepcopy(stanza), sent=True)
+                    loop.call_later(LATENCY, functools.partial(other.carbon, copy.deepcopy(stanza), sent=True))
         if kind(stanza) == "presence" and not stanza.get("type"):
             self._directed.setdefault(device.jid, set()).add(to)
         self._to_gateway(stanza)
@@ -215,8 +217,7 @@ class Home:
 
     def _to_gateway(self, stanza: ET.Element) -> None:
         if stanza.get("to", "").partition("/")[0].rpartition("@")[2] == DOMAIN:
-            # Later, as by a network: nobody is called from within what he is doing.
-            asyncio.get_running_loop().call_soon(self.scene.from_server, stanza)
+            asyncio.get_running_loop().call_later(LATENCY, self.scene.from_server, stanza)
 
 
 def _private(stanza: ET.Element) -> bool:

@@ -115,7 +115,6 @@ class Monal(ua.UserAgent):
     def __init__(self, home: Home, resource: str = "Monal-iOS.c0ffee11") -> None:
         self.calls: dict[str, Call] = {}  # VP:19, by sid; one at a time
         self.capable: dict[str, frozenset[str]] = {}  # features by caps hash
-        self.deaf_to_carbons = False  # a scene's way to have them late
         super().__init__(home, resource)
 
     @property
@@ -202,8 +201,7 @@ class Monal(ua.UserAgent):
 
     def on_carbon(self, action: str, element: ET.Element, message: ET.Element, *, sent: bool) -> None:
         """xmpp.m:2109: a carbon is processed as if it had come itself."""
-        if not self.deaf_to_carbons:
-            self.on_jmi(action, element, message)
+        self.on_jmi(action, element, message)
 
     def _proposed(self, element: ET.Element, message: ET.Element) -> None:
         """VP:221 and VP:815."""

@@ -1,0 +1,290 @@
+"""Calls as Siskin makes and takes them; the rules are those of tests/clients/siskin.py."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.session.model import Direction
+from gateway.sip.message import Request
+from tests.clients import user_agent as ua
+from tests.clients.home import Home
+from tests.clients.monal import Monal
+from tests.clients.siskin import CONNECTED, CONNECTING, ENDED, RINGING, Siskin
+from tests.scenarios.scene import DOMAIN, NUMBER
+from tests.support import phone_session
+
+CONTACT = f"{NUMBER}@{DOMAIN}"
+OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
+CALLING = f"+12025550199@{DOMAIN}"
+
+
+async def connected(home: Home, juliet: Siskin) -> Request:
+    """Juliet called and talks; the INVITE that the phone got."""
+    juliet.call(CONTACT)
+    invite = await home.scene.phone.hears("INVITE")
+    home.scene.phone.answers(invite, 180)
+    await asyncio.sleep(3)
+    home.scene.phone.answers(invite, 200, phone_session())
+    await juliet.until(CONNECTED)
+    await home.scene.phone.hears("ACK")
+    return invite
+
+
+async def hung_up(home: Home, juliet: Siskin) -> None:
+    """Juliet ends the call, which worked to the end."""
+    assert juliet.sees[-1] == CONNECTED
+    juliet.hang_up()
+    await home.scene.phone.hears("BYE")
+    assert (await home.scene.over()).cause == "normal"
+    assert juliet.complaints == []
+
+
+def knows_two_resources_without_jmi(juliet: Siskin) -> tuple[str, str]:
+    """As of a gateway that another server's cache, or an older version of ours, made it believe in."""
+    features = frozenset({ua.JINGLE, ua.ICE_UDP, ua.DTLS, ua.RTP, ua.RTP_AUDIO})
+    both = f"{CONTACT}/sip", f"{CONTACT}/other"
+    for jid in both:
+        caps = ua.make(ua.CAPS, "c", hash="sha-1", node="urn:old", ver="old")
+        juliet.presences[jid] = ua.make(ua.STREAM, "presence", caps)
+    juliet.capable["urn:old#old"] = features
+    return both
+
+
+# Outgoing
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_number_is_called_and_talked_with(home: Home, known: bool) -> None:
+    juliet = Siskin(home)
+    if known:
+        home.adds(CONTACT)
+        await asyncio.sleep(1)
+    await connected(home, juliet)
+    await asyncio.sleep(60)
+    await hung_up(home, juliet)
+    assert juliet.sees == [RINGING, CONNECTING, CONNECTED, ENDED]
+
+
+async def test_a_phone_may_ring_for_as_long_as_the_dialplan_lets_it(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await asyncio.sleep(100)
+    phone.answers(invite, 200, phone_session())
+    await juliet.until(CONNECTED)
+    await hung_up(home, juliet)
+
+
+@pytest.mark.parametrize("status", [404, 486, 503, 603])
+async def test_a_call_that_fails_closes_its_screen(home: Home, status: int) -> None:
+    juliet = Siskin(home)
+    juliet.call(CONTACT)
+    home.scene.phone.answers(await home.scene.phone.hears("INVITE"), status)
+    await juliet.until(ENDED)
+    await home.scene.over()
+
+
+async def test_a_user_who_gives_up_while_it_rings_says_reject_and_stops_the_phone(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await asyncio.sleep(3)
+    juliet.hang_up()
+    await phone.hears("CANCEL")
+    phone.answers(invite, 487)
+    assert (await home.scene.over()).cause == "cancelled"
+
+
+async def test_a_user_who_gives_up_while_it_connects_leaves_nobody_behind(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    juliet.call(CONTACT)
+    phone.answers(await phone.hears("INVITE"), 200, phone_session())
+    await juliet.until(CONNECTING)
+    juliet.hang_up()
+    await phone.hears("BYE")
+    await home.scene.over()
+
+
+async def test_a_phone_that_hangs_up_ends_the_call(home: Home) -> None:
+    juliet = Siskin(home)
+    invite = await connected(home, juliet)
+    home.scene.phone.hangs_up(invite)
+    await juliet.until(ENDED)
+    assert (await home.scene.over()).by == "callee"
+    assert juliet.complaints == []
+
+
+async def test_a_video_call_to_a_telephone_is_a_call_with_sound(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    juliet.call(CONTACT, video=True)
+    phone.answers(await phone.hears("INVITE"), 200, phone_session())
+    await juliet.until(CONNECTED)
+    await hung_up(home, juliet)
+
+
+async def test_one_call_to_two_resources_is_one_call(home: Home) -> None:
+    """Both have the same sid; when one accepts, the other session is terminated, which must not end the call."""
+    juliet, phone = Siskin(home), home.scene.phone
+    knows_two_resources_without_jmi(juliet)
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await asyncio.sleep(5)
+    phone.answers(invite, 200, phone_session())
+    await juliet.until(CONNECTED)
+    await asyncio.sleep(10)
+    assert phone.heard.count("INVITE") == 1
+    await hung_up(home, juliet)
+
+
+async def test_giving_up_a_call_to_two_resources_gives_up_the_call(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    knows_two_resources_without_jmi(juliet)
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await asyncio.sleep(5)
+    juliet.hang_up()
+    await phone.hears("CANCEL")
+    phone.answers(invite, 487)
+    assert (await home.scene.over()).cause == "cancelled"
+
+
+async def test_a_failed_call_to_two_resources_closes_its_screen(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    knows_two_resources_without_jmi(juliet)
+    juliet.call(CONTACT)
+    phone.answers(await phone.hears("INVITE"), 486)
+    await juliet.until(ENDED)
+    await home.scene.over()
+
+
+# In a call
+
+
+async def test_holding_at_the_phone_and_muting_at_the_client_break_nothing(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    invite = await connected(home, juliet)
+    juliet.mutes()
+    for direction in (Direction.SENDONLY, Direction.SENDRECV):
+        await phone.reoffers(invite, direction)
+        await asyncio.sleep(60)
+    juliet.mutes(unmute=True)
+    await asyncio.sleep(5)
+    await hung_up(home, juliet)
+
+
+# Incoming
+
+
+async def test_a_call_rings_and_is_answered(home: Home) -> None:
+    """It says nothing when it rings; that the device is there makes it ring at the phone."""
+    juliet, phone = Siskin(home), home.scene.phone
+    home.adds(CALLING)
+    await asyncio.sleep(1)
+    phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    await phone.hears_back("180 Ringing")
+    await asyncio.sleep(10)
+    juliet.answer()
+    ok = await phone.hears_back("200 OK")
+    phone.confirms(ok)
+    await juliet.until(CONNECTED)
+    phone.hangs_up(ok)
+    await juliet.until(ENDED)
+    await home.scene.over()
+    assert juliet.complaints == []
+
+
+async def test_a_call_from_a_stranger_is_answered(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    await asyncio.sleep(4)
+    juliet.answer()
+    phone.confirms(await phone.hears_back("200 OK"))
+    await juliet.until(CONNECTED)
+    await hung_up(home, juliet)
+
+
+async def test_a_call_that_is_declined_is_busy_at_the_phone(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    juliet.decline()
+    await phone.hears_back("486 Busy Here")
+    await home.scene.over()
+
+
+async def test_a_phone_that_gives_up_is_not_heard_any_more(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    invite = phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    phone.cancels(invite)
+    await juliet.until(ENDED)
+    await home.scene.over()
+
+
+async def test_a_call_that_nobody_takes_stops_ringing_in_the_end(home: Home) -> None:
+    juliet, phone = Siskin(home), home.scene.phone
+    phone.calls(OUR_NUMBER)
+    await juliet.until("Incoming call")
+    await juliet.until(ENDED)
+    await phone.hears_back("480 Temporarily Unavailable")
+    await home.scene.over()
+
+
+async def test_all_devices_ring_and_the_others_stop_when_one_answers(home: Home) -> None:
+    phone, tablet, sip = Siskin(home), Siskin(home, "siskin-2"), home.scene.phone
+    sip.calls(OUR_NUMBER)
+    await phone.until("Incoming call")
+    await tablet.until("Incoming call")
+    tablet.answer()
+    sip.confirms(await sip.hears_back("200 OK"))
+    await tablet.until(CONNECTED)
+    assert phone.sees == ["Incoming call", ENDED]
+    await hung_up(home, tablet)
+
+
+async def test_it_stops_ringing_when_another_kind_of_client_answers(home: Home) -> None:
+    """Monal tells nobody but the caller, and carbons are no news to Siskin's calls."""
+    siskin, monal, sip = Siskin(home), Monal(home), home.scene.phone
+    home.adds(CALLING)
+    await asyncio.sleep(1)
+    sip.calls(OUR_NUMBER)
+    await siskin.until("Incoming call")
+    monal.answer()
+    sip.confirms(await sip.hears_back("200 OK"))
+    await monal.until("Connected")
+    await asyncio.sleep(5)
+    assert siskin.sees == ["Incoming call", ENDED]
+    monal.hang_up()
+    await sip.hears("BYE")
+    await home.scene.over()
+
+
+async def test_two_devices_that_answer_at_one_moment_leave_no_call_behind(home: Home) -> None:
+    """Each tells the other that it has the call, and both give up (MJ/JingleModule.swift:193)."""
+    phone, tablet, sip = Siskin(home), Siskin(home, "siskin-2"), home.scene.phone
+    sip.calls(OUR_NUMBER)
+    await phone.until("Incoming call")
+    await tablet.until("Incoming call")
+    tablet.answer()
+    phone.answer()
+    await asyncio.sleep(25)
+    await sip.hears_back("480 Temporarily Unavailable")
+    await home.scene.over()
+    assert (phone.talk, tablet.talk) == (None, None)
+
+
+async def test_a_second_caller_is_told_that_the_user_is_busy(home: Home) -> None:
+    juliet, sip = Siskin(home), home.scene.phone
+    await connected(home, juliet)
+    sip.calls(OUR_NUMBER)
+    await sip.hears_back("486 Busy Here")
+    await home.scene.over()
+    await hung_up(home, juliet)
