@@ -19,7 +19,7 @@ import secrets
 import socket
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -36,7 +36,7 @@ from gateway.call.leg import LegControl, Sink
 from gateway.call.trace import Tracer
 from gateway.errors import GatewayError
 from gateway.session.model import Session
-from gateway.xmpp import disco, stanzas
+from gateway.xmpp import chat, disco, stanzas
 from gateway.xmpp.calls import RINGING_AFTER
 from gateway.xmpp.router import IncomingCall, OnCall, Router
 from gateway.xmpp.subscriptions import Changed
@@ -49,6 +49,7 @@ FIRST_WAIT = 1.0  # seconds before the second attempt
 LONGEST_WAIT = 60.0
 HANDSHAKE_WITHIN = 15.0  # seconds, connection included
 UNACKNOWLEDGED = 30  # seconds of silence on TCP's level after which the link is lost
+AT_ONCE = 200  # farewells that are written before others have their turn
 MOST_UNSENT = 32 * 1024 * 1024  # octets that the server may leave unread before the link counts as lost
 
 _STREAMS = "{http://etherx.jabber.org/streams}"
@@ -222,6 +223,10 @@ class Component:
             return _Unreachable(lambda: self._tell(sink, never))
         return self._router.callee(call, attempt, *prepared, sink, ask_presence=ask_presence)
 
+    def say(self, user: str, contact: str, id: str, bodies: Sequence[tuple[str, str]]) -> None:
+        """A line in the user's conversation with a contact (bare JIDs), in one language after the other."""
+        self._send(chat.line(user, contact, id, bodies))
+
     def restore(self, rows: Iterable[tuple[str, str, str]]) -> None:
         """The subscriptions of an earlier run, as `on_subscription` was told them. Before run()."""
         self._router.presences.restore(rows)
@@ -255,7 +260,10 @@ class Component:
         """Have run() return. What was sent before is flushed, as far as the server reads it within two seconds."""
         link = self._link
         if link is not None and self.connected:
-            self._router.farewell()
+            for number, stanza in enumerate(self._router.farewell()):
+                self._send(stanza)
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2):
                     await link.disconnect(wait=1.0)

@@ -116,18 +116,15 @@ class Presences:
         self._strangers.shown = Bounded(REMEMBERED_OF_STRANGERS)
         self._announcing, self._announce_at = iter(()), None
 
-    def farewell(self) -> Iterator[ET.Element]:
+    def farewell(self) -> list[ET.Element]:
         """We go: everybody who was shown a contact is told, each once."""
-        told = set()
-        for user, contact in self._subscribers():
-            told.add((user, contact))
-            yield self._gone((user, self.voice(contact)))
+        subscribed = dict.fromkeys(self._subscribers())
+        told = [(user, self.voice(contact)) for user, contact in subscribed]
         for book in (self._ours, self._strangers):
-            for user, contact in book.shown:
-                if (bare(user), contact) not in told:
-                    yield self._gone((user, self.voice(contact)))
-            for pair in book.shares:
-                yield self._gone(pair)
+            others = (pair for pair in book.shown if (bare(pair[0]), pair[1]) not in subscribed)
+            told += [(user, self.voice(contact)) for user, contact in others]
+            told += book.shares
+        return [self._gone(pair) for pair in told]
 
     def _subscribers(self) -> Iterator[tuple[str, str]]:
         return ((user, contact) for user, contact, ties in self._ours.ties if ties & (Tie.SEES | Tie.REGISTERED))

@@ -127,9 +127,9 @@ class Router:
         self.presences.link_up(now)
         self._rearm()
 
-    def farewell(self) -> None:
-        """We are about to go: whoever sees a contact is told that it is away."""
-        self._send_all(self.presences.farewell())
+    def farewell(self) -> list[ET.Element]:
+        """What to say before we go: whoever sees a contact is told that it is away."""
+        return self.presences.farewell() if self.connected else []
 
     def link_down(self) -> None:
         """Calls go on for the grace that was set; nobody's presence is known any more."""
