@@ -235,6 +235,11 @@ class Component:
         """Whether user and contact (bare JIDs) see each other's presence."""
         return self._router.presences.subscribed(user, contact)
 
+    def refresh(self) -> None:
+        """The dialplan may allow other things now: subscribers are shown what changed for them."""
+        self._router.presences.refresh(self._clock())
+        self._arm()
+
     async def run(self) -> None:
         """Keep the link until stop(). Raises LinkRefusedError when the server will never take us."""
         try:

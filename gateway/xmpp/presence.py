@@ -95,8 +95,10 @@ class Presences:
         )
         self._calls: dict[Pair, int] = {}  # calls under way, by the two bare JIDs
         self._devices = Devices()
-        self._announcing: Iterator[tuple[str, str]] = iter(())
+        self._less: set[Pair] = set()  # subscribers (bare) who were shown a contact that they may not call
+        self._announcing: Iterator[Pair] = iter(())
         self._announce_at: float | None = None
+        self._only_changes = False
 
     # --- the link
 
@@ -106,8 +108,16 @@ class Presences:
 
     def link_up(self, now: float) -> None:
         """Subscribers are told that we are there, little by little: clients may have been online before us."""
+        self._announce(now, only_changes=False)
+
+    def refresh(self, now: float) -> None:
+        """The dialplan may allow other things now: subscribers are shown what changed for them, little by little."""
+        self._announce(now, only_changes=self._announce_at is None or self._only_changes)
+
+    def _announce(self, now: float, *, only_changes: bool) -> None:
         self._announcing = iter(list(self._subscribers()))
         self._announce_at = now if len(self._ours.ties) else None
+        self._only_changes = only_changes
 
     def link_lost(self) -> None:
         """What the server told us may have changed unheard: nobody's device is known to be there."""
@@ -115,6 +125,7 @@ class Presences:
         self._ours.shown = Bounded(REMEMBERED_OF_USERS)
         self._strangers.shown = Bounded(REMEMBERED_OF_STRANGERS)
         self._announcing, self._announce_at = iter(()), None
+        self._less.clear()
 
     def farewell(self) -> list[ET.Element]:
         """We go: everybody who was shown a contact is told, each once."""
@@ -151,8 +162,12 @@ class Presences:
         if self._announce_at is not None and self._announce_at <= now:
             pairs = list(itertools.islice(self._announcing, ANNOUNCED_AT_ONCE))
             self._announce_at = now + ANNOUNCE_EVERY if len(pairs) == ANNOUNCED_AT_ONCE else None
-            sent += [self._shown(user, contact) for user, contact in pairs if self._sees(user, contact)]
+            due = (pair for pair in pairs if self._sees(*pair) and not (self._only_changes and self._unchanged(pair)))
+            sent += [self._shown(user, contact) for user, contact in due]
         return sent
+
+    def _unchanged(self, pair: Pair) -> bool:
+        return (self._entity(*pair) in (self.sets.mute, self.sets.plain)) == (pair in self._less)
 
     # --- stanzas
 
@@ -165,6 +180,7 @@ class Presences:
             return self._unavailable(user, asked)
         if type_ == "unsubscribe":
             ties.remove(user, asked, Tie.SEES | Tie.ASKED)
+            self._less.discard((bare(user), bare(asked)))
             return [stanzas.presence(bare(user), bare(asked), type="unsubscribed"), self._withdrawn(user, asked)]
         if type_ == "subscribed" and Tie.ASKED in ties.between(user, asked):  # nobody approves what was not asked
             ties.add(user, asked, Tie.SEEN)
@@ -257,6 +273,7 @@ class Presences:
     def unregister(self, user: str, asked: str) -> list[ET.Element]:
         """XEP-0100 §4.3: both subscriptions end too."""
         self._ours.ties.remove(user, asked, Tie.REGISTERED | Tie.SEES | Tie.SEEN | Tie.ASKED)
+        self._less.discard((bare(user), bare(asked)))
         over = [stanzas.presence(bare(user), bare(asked), type=kind) for kind in ("unsubscribe", "unsubscribed")]
         return [*over, self._withdrawn(user, asked)]
 
@@ -350,6 +367,11 @@ class Presences:
         entity = self._entity(user, asked)
         if user != bare(user):
             self._book(user).shown[(user, bare(asked))] = entity is self.sets.contact
+        pair = (bare(user), bare(asked))
+        if entity in (self.sets.mute, self.sets.plain) and pair in self._ours.ties:
+            self._less.add(pair)
+        else:
+            self._less.discard(pair)
         shown = stanzas.presence(user, self.voice(asked))
         shown.extend(entity.caps())
         shown.append(profile.picture_update(profile.profile(local(asked))))

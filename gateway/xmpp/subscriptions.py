@@ -110,6 +110,9 @@ class Subscriptions:
             for contact, ties in contacts.items():
                 yield user, contact, ties
 
+    def __contains__(self, pair: tuple[str, str]) -> bool:
+        return self.between(*pair) != Tie.NONE
+
     def __len__(self) -> int:
         return self._count
 

@@ -447,6 +447,30 @@ def test_many_subscribers_are_told_little_by_little(scene: Scene) -> None:
     assert told_at == [50, 50, 10]
 
 
+def test_a_changed_dialplan_is_shown_to_whom_it_concerns(scene: Scene) -> None:
+    nurse = "nurse@shakespeare.lit"
+    scene.refused.add("+12025550123")
+    for user, to in ((BARE, ROMEO), (BARE, NUMBER), (nurse, NUMBER), (nurse, DOMAIN)):
+        scene.says("subscribe", user=user, to=to)
+    scene.presences.refresh(scene.now)
+    assert scene.passes(0.0) == [], "nothing changed"
+    scene.refused.clear()
+    scene.no_voice.add(nurse)
+    scene.says("unsubscribe", user=nurse, to=NUMBER)
+    scene.presences.refresh(scene.now)
+    assert scene.passes(0.0) == [f"caps {NUMBER}/sip -> {BARE}", f"plain {DOMAIN} -> {nurse}"]
+    scene.no_voice.clear()
+    scene.presences.refresh(scene.now)
+    assert scene.passes(0.0) == [f"pstn {DOMAIN} -> {nurse}"]
+
+
+def test_a_dialplan_that_changes_while_everybody_is_told_leaves_nobody_out(scene: Scene) -> None:
+    scene.presences.restore([(BARE, ROMEO, "sees")])
+    scene.presences.link_up(scene.now)
+    scene.presences.refresh(scene.now)
+    assert scene.passes(0.0) == [f"caps {ROMEO}/sip -> {BARE}"]
+
+
 def test_nobody_is_told_while_the_link_is_down(scene: Scene) -> None:
     scene.presences.restore([(BARE, ROMEO, "sees")])
     scene.presences.link_up(scene.now)
