@@ -10,10 +10,12 @@ above them.
 
 from __future__ import annotations
 
+import asyncio
 import xml.etree.ElementTree as ET
 
 from tests.clients.home import Home, bare
 from tests.clients.user_agent import (
+    CAPS,
     DTLS,
     GROUPING,
     HINTS,
@@ -63,23 +65,46 @@ class Borogove(UserAgent):
         self.offer: list[ET.Element] = []
         self.remote: ET.Element | None = None
         self.mid = "0"
-        self.infos: dict[str, Info] = {}  # of contacts and of their domain
+        self.infos: dict[str, Info] = {}  # by what is hashed of them
+        self.domains: dict[str, Info] = {}
+        self._pending: set[str] = set()
         super().__init__(home, resource)
 
     # --- the user
 
     def can_call(self, contact: str) -> bool:
         """Chat:754-769: somebody there has audio, or the domain is a telephone gateway that is in the roster itself."""
-        if any(RTP_AUDIO in info.features for jid, info in self.infos.items() if bare(jid) == contact):
+        if any(RTP_AUDIO in self._caps(jid).features for jid in self.presences if bare(jid) == contact):
             return True
-        domain = self.infos.get(contact.partition("@")[2])
+        domain = self.domains.get(contact.partition("@")[2])
         return domain is not None and any(i[:2] == ("gateway", "pstn") for i in domain.identities)
 
-    async def asks(self, jid: str) -> None:
-        """It learns what somebody is and can."""
-        info = await self.disco(jid)
+    async def adds_gateway(self, domain: str) -> None:
+        """The user starts a chat with a domain, and the client learns what it is."""
+        info = await self.disco(domain)
         if info is not None:
-            self.infos[jid] = info
+            self.domains[domain] = info
+
+    def on_presence(self, presence: ET.Element) -> None:
+        """Client:359-405: asked by node and ver, and found again by what its answer hashes to."""
+        super().on_presence(presence)
+        caps = first(presence, CAPS, "c")
+        if caps is not None and caps.get("ver") not in self.infos and caps.get("ver") not in self._pending:
+            self._pending.add(caps.get("ver", ""))
+            asked = self.disco(presence.get("from", ""), f"{caps.get('node')}#{caps.get('ver')}")
+            asked.add_done_callback(self._learned)
+
+    def _learned(self, said: asyncio.Future[Info | None]) -> None:
+        info = said.result()
+        if info is not None:
+            self.infos[info.ver] = info
+        self._news.set()
+
+    def _caps(self, jid: str) -> Info:
+        """Chat:1110-1113; nobody's are empty ones."""
+        shown = self.presences.get(jid)
+        caps = None if shown is None else first(shown, CAPS, "c")
+        return self.infos.get("" if caps is None else caps.get("ver", ""), Info(frozenset(), frozenset()))
 
     def call(self, contact: str, *, video: bool = False) -> None:
         """Session:213-232: "ringing" is said at once, whatever happens."""
@@ -137,8 +162,7 @@ class Borogove(UserAgent):
         """Session:282-291, 645-686."""
         self._show_presence(self.chat)
         self.peer, self.state = from_, "connecting"
-        info = self.infos.get(from_)
-        batched = info is not None and BATCH in info.features
+        batched = BATCH in self._caps(from_).features
         self.later(GATHERS_FOR if batched else 0.0, lambda: self._offer(batched=batched), "gathering")
 
     def _offer(self, *, batched: bool) -> None:

@@ -11,12 +11,15 @@ import asyncio
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
-from tests.clients.home import Home, bare
+from tests.clients.dino_jingle import AUDIO, VIDEO, IqError, both, check_candidates, pick, read
+from tests.clients.home import STREAM, Home, bare
 from tests.clients.user_agent import (
+    CAPS,
     DTLS,
     ICE_UDP,
     JINGLE,
     JMI,
+    RECEIPTS,
     RTP,
     RTP_AUDIO,
     RTP_INFO,
@@ -38,27 +41,7 @@ from tests.clients.user_agent import (
     transport,
 )
 
-# plugins/rtp/src/module.vala:133-148; there is no telephone-event: a Dino user has no digits.
-AUDIO = (
-    Payload(111, "opus", 48000, 2, (("useinbandfec", "1"),)),
-    Payload(112, "speex", 32000),
-    Payload(113, "speex", 16000),
-    Payload(114, "speex", 8000),
-    Payload(9, "G722", 8000),
-    Payload(0, "PCMU", 8000),
-    Payload(8, "PCMA", 8000),
-)
-VIDEO = (Payload(98, "VP8", 90000),)
-
 _INFOS = ("active", "hold", "unhold", "mute", "unmute", "ringing")
-
-
-class _IqError(Exception):
-    """jingle_module.vala:227-247: what a request is refused with."""
-
-    def __init__(self, condition: str, jingle: str = "") -> None:
-        super().__init__(condition)
-        self.condition, self.jingle = condition, jingle
 
 
 @dataclass
@@ -79,7 +62,7 @@ class Dino(UserAgent):
     NODE = "https://dino.im"  # 0115_entity_capabilities.vala:68
     INFO = Info(
         frozenset({("client", "pc", "", "Dino")}),
-        frozenset({JINGLE, JMI, RTP, RTP_AUDIO, RTP_VIDEO, ICE_UDP, DTLS, "http://jabber.org/protocol/caps"}),
+        frozenset({JINGLE, JMI, RTP, RTP_AUDIO, RTP_VIDEO, ICE_UDP, DTLS, CAPS}),
     )
 
     def __init__(self, home: Home, resource: str = "dino") -> None:
@@ -141,6 +124,10 @@ class Dino(UserAgent):
         info = make(RTP_INFO, "mute", name=name, creator="initiator")
         self.jingle(session.peer, "session-info", session.sid, info, initiator=self._initiator(session))
 
+    def writes(self, text: str) -> None:
+        """Into the chat with who is called; 0184_message_delivery_receipts.vala:52-59: it asks for a receipt."""
+        self.message(bare(self.peer), make(STREAM, "body", text=text), make(RECEIPTS, "request"), id="written")
+
     def turns_camera_on(self) -> None:
         """In the call: another content with an ICE session of its own (jingle_rtp_module.vala:102-119)."""
         session = self._session()
@@ -186,7 +173,7 @@ class Dino(UserAgent):
             info = await self.disco(jid)
             self._known[jid] = frozenset() if info is None else info.features
             shown = self.presences.get(jid)
-            caps = None if shown is None else next((c for c in shown if local(c) == "c"), None)
+            caps = None if shown is None else first(shown, CAPS, "c")
             if info is not None and caps is not None and caps.get("ver") != info.ver:
                 self.complain(f"the caps hash of {jid} does not match")
             if JMI in self._known[jid]:
@@ -241,20 +228,20 @@ class Dino(UserAgent):
                 self.refuse(iq, "item-not-found", "unknown-session")
             else:
                 self._in_session(session, action, element, iq)
-        except _IqError as error:
+        except IqError as error:
             self.complain(f"{action}: {error.condition} {error.jingle}".strip())
             self.refuse(iq, error.condition, error.jingle)
 
     def _initiated(self, sid: str, from_: str, element: ET.Element, iq: ET.Element) -> None:
         """jingle_module.vala:156-185, session.vala:156-208, calls.vala:142-199."""
-        contents = self._read(element)
+        contents = read(element)
         session = _Session(sid, from_, False, {}, {}, theirs=element)
         for each in contents:
-            described, _ = self._both(each)
+            described, _ = both(each)
             if space(described) != RTP:
-                raise _IqError("feature-not-implemented")
+                raise IqError("feature-not-implemented")
             media = described.get("media", "")
-            payload = _pick(described)
+            payload = pick(described)
             session.contents[each.get("name", "")] = media
             session.senders[each.get("name", "")] = each.get("senders", "both")
             if payload is None:  # content_parameters.vala:71-74
@@ -301,7 +288,7 @@ class Dino(UserAgent):
         match action:
             case "session-accept":
                 if session.active or not session.ours:
-                    raise _IqError("unexpected-request", "out-of-order")
+                    raise IqError("unexpected-request", "out-of-order")
                 self._taken(session, element)
                 self.acknowledge(iq)
                 session.active = True
@@ -315,31 +302,31 @@ class Dino(UserAgent):
                 self._taken(session, element)
                 self.acknowledge(iq)
             case "content-modify":
-                (each,) = self._read(element, one=True)
+                (each,) = read(element, one=True)
                 if each.get("name") not in session.contents:
-                    raise _IqError("bad-request")
+                    raise IqError("bad-request")
                 self.acknowledge(iq)
             case "content-add":
-                self._both(self._read(element, one=True)[0])
+                both(read(element, one=True)[0])
                 self.acknowledge(iq)
             case "content-reject" | "content-remove" | "security-info":
-                raise _IqError("feature-not-implemented")
+                raise IqError("feature-not-implemented")
             case "transport-info" | "transport-replace" | "transport-accept" | "transport-reject":
                 self._transported(session, action, element, iq)
             case "description-info":
-                (each,) = self._read(element, one=True)
+                (each,) = read(element, one=True)
                 if each.get("name") not in session.contents:
-                    raise _IqError("bad-request")
+                    raise IqError("bad-request")
                 self.acknowledge(iq)
             case _:
-                raise _IqError("bad-request")
+                raise IqError("bad-request")
 
     def _taken(self, session: _Session, element: ET.Element) -> None:
         """session.vala:228-239, content_parameters.vala:156-184: the first payload is the codec, offered or not."""
-        for each in self._read(element):
-            described, wire = self._both(each)
+        for each in read(element):
+            described, wire = both(each)
             if each.get("name") not in session.contents or space(wire) != ICE_UDP:
-                raise _IqError("bad-request")
+                raise IqError("bad-request")
             offered = AUDIO if session.contents[each.get("name", "")] == "audio" else VIDEO
             payloads = children(described, RTP, "payload-type")
             if not payloads:
@@ -360,13 +347,13 @@ class Dino(UserAgent):
         self.acknowledge(iq)
 
     def _transported(self, session: _Session, action: str, element: ET.Element, iq: ET.Element) -> None:
-        (each,) = self._read(element, one=True)  # session.vala:99-106
+        (each,) = read(element, one=True)  # session.vala:99-106
         wire = next((c for c in each if local(c) == "transport"), None)
         if each.get("name") not in session.contents or wire is None:
-            raise _IqError("bad-request")
-        _check_candidates(wire)
+            raise IqError("bad-request")
+        check_candidates(wire)
         if action in ("transport-accept", "transport-reject"):  # content.vala:166-181: it never asked
-            raise _IqError("unexpected-request", "out-of-order")
+            raise IqError("unexpected-request", "out-of-order")
         self.acknowledge(iq)
         if action == "transport-replace":  # content.vala:194-197
             refused = content(each.get("name", ""), wire)
@@ -437,45 +424,3 @@ class Dino(UserAgent):
                 wire = transport(ice, "", [found])
                 info = content(name, wire)
                 self.jingle(session.peer, "transport-info", session.sid, info, initiator=self._initiator(session))
-
-    def _read(self, element: ET.Element, *, one: bool = False) -> list[ET.Element]:
-        """content_node.vala:17-94."""
-        contents = children(element, JINGLE, "content")
-        if not contents:
-            raise _IqError("bad-request")
-        if one and len(contents) > 1:
-            raise _IqError("feature-not-implemented")
-        for each in contents:
-            if each.get("creator", "initiator") not in ("initiator", "responder") or not each.get("name"):
-                raise _IqError("bad-request")
-            if each.get("senders", "both") not in ("both", "initiator", "responder"):  # jingle_structs.vala:41-49
-                raise _IqError("bad-request")
-            for name in ("description", "transport", "security"):
-                if sum(local(child) == name for child in each) > 1:
-                    raise _IqError("bad-request")
-        return contents
-
-    def _both(self, each: ET.Element) -> tuple[ET.Element, ET.Element]:
-        described = next((c for c in each if local(c) == "description"), None)
-        wire = next((c for c in each if local(c) == "transport"), None)
-        if described is None or wire is None:
-            raise _IqError("bad-request")
-        _check_candidates(wire)
-        return described, wire
-
-
-def _check_candidates(wire: ET.Element) -> None:
-    """0176_jingle_ice_udp/candidate.vala:38-45."""
-    for each in children(wire, ICE_UDP, "candidate"):
-        if each.get("type") not in ("host", "srflx", "prflx", "relay"):
-            raise _IqError("bad-request")
-
-
-def _pick(described: ET.Element) -> Payload | None:
-    """The first that GStreamer can do (plugins/rtp/src/module.vala:174-183)."""
-    ours = {p.name.lower() for p in (*AUDIO, *VIDEO)}
-    for each in children(described, RTP, "payload-type"):
-        name, number, clock = each.get("name", ""), each.get("id", ""), each.get("clockrate", "0")
-        if name.lower() in ours:
-            return Payload(int(number), name, int(clock), int(each.get("channels", "1")))
-    return None

@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 
 from tests.clients.home import Home, bare
 from tests.clients.user_agent import (
+    CAPS2,
     DTLS,
     ICE_UDP,
     JINGLE,
@@ -36,6 +37,7 @@ from tests.clients.user_agent import (
     make,
     media_of,
     reason,
+    space,
     transport,
 )
 
@@ -60,7 +62,8 @@ class Movim(UserAgent):
         self.video = False
         self.mid = "0"  # of the audio
         self.can_dial = False  # RTCDTMFSender.canInsertDTMF
-        self._features: dict[str, frozenset[str]] = {}
+        self._nodes: dict[str, str] = {}  # of each presence
+        self._capabilities: dict[str, frozenset[str]] = {}  # by node
         self._task: asyncio.Task[None] | None = None
         super().__init__(home, resource)
 
@@ -70,9 +73,9 @@ class Movim(UserAgent):
         """Chat/_chat_header.tpl:288-303, app/Info.php:309-319: of contacts in the roster, by what a resource can."""
         if contact not in self.home.roster:
             return []
-        shown = [self._features[jid] for jid in self.presences if bare(jid) == contact and jid in self._features]
-        audio = any({RTP_AUDIO, JMI} <= features for features in shown)
-        return [*(["audio"] if audio else []), *(["video"] if any({RTP_VIDEO, JMI} <= f for f in shown) else [])]
+        shown = [self._features(jid) for jid in self.presences if bare(jid) == contact]
+        lit = {"audio": {RTP_AUDIO, JMI}, "video": {RTP_VIDEO, JMI}}
+        return [name for name, needed in lit.items() if any(needed <= features for features in shown)]
 
     async def lights(self, contact: str) -> None:
         """Until a button is there."""
@@ -80,7 +83,7 @@ class Movim(UserAgent):
 
     def call(self, contact: str, *, video: bool = False) -> None:
         """From the lobby: Visio.php:304-324, Stanza:580-603. The message has no id and no hint; video comes first."""
-        able = [j for j in self.presences if bare(j) == contact and {RTP_AUDIO, JMI} <= self._features.get(j, set())]
+        able = [j for j in self.presences if bare(j) == contact and {RTP_AUDIO, JMI} <= self._features(j)]
         if not able:
             raise AssertionError("Movim shows no button")
         self.state, self.peer, self.session, self.video = CALLING, able[0], able[0], video
@@ -121,15 +124,32 @@ class Movim(UserAgent):
     # --- presence
 
     def on_presence(self, presence: ET.Element) -> None:
+        """app/Presence.php:160-164: the first `<c/>` counts, be it of XEP-0115 or of XEP-0390."""
         super().on_presence(presence)
-        jid = presence.get("from", "")
-        if presence.get("type") is None and any(local(child) == "c" for child in presence):
-            self._task = asyncio.ensure_future(self._learn(jid))
+        jid, caps = presence.get("from", ""), next((child for child in presence if local(child) == "c"), None)
+        if presence.get("type") is not None or caps is None:
+            return
+        if space(caps) == CAPS2:
+            node = f"{CAPS2}#{caps[0].get('algo')}.{caps[0].text}"
+        else:
+            node = f"{caps.get('node')}#{caps.get('ver')}"
+        self._nodes[jid] = node
+        if node not in self._capabilities:
+            self._task = asyncio.ensure_future(self._learn(jid, node))
 
-    async def _learn(self, jid: str) -> None:
-        info = await self.disco(jid)
-        self._features[jid] = frozenset() if info is None else info.features
+    async def _learn(self, jid: str, node: str) -> None:
+        """PresenceBuffer.php:142-148, Disco/Request.php:20-51, Info.php:345: kept by node, if a full JID said it."""
+        info = await self.disco(jid, node)
+        if info is None or "/" not in jid:
+            self.complain(f"{jid} says nothing of {node}")
+        elif node.startswith(CAPS2) and node != f"{CAPS2}#sha-256.{info.caps2}":
+            self.complain(f"wrong hash for {node}")
+        else:
+            self._capabilities[node] = info.features
         self._news.set()
+
+    def _features(self, jid: str) -> frozenset[str]:
+        return self._capabilities.get(self._nodes.get(jid, ""), frozenset())
 
     # --- Jingle messages: src/Moxl/Xec/Handler.php:174-179 knows all but ringing
 

@@ -42,6 +42,7 @@ from tests.clients.user_agent import (
     transport,
 )
 
+DTMF = "urn:xmpp:jingle:dtmf:0"
 RESTARTS_AFTER = 2.0  # s of a broken path, ICE:435-455
 
 
@@ -101,6 +102,11 @@ class StanzaJs(UserAgent):
 
     def mute(self) -> None:
         self._inform("mute", creator="initiator", name=self.mid)
+
+    def presses(self, digits: str) -> None:
+        """XEP-0181, as an application may send it beside the library: each digit once, when it is let go."""
+        for digit in digits:
+            self._say("session-info", make(DTMF, "dtmf", action="button-up", code=digit, duration="120"))
 
     def changes_network(self) -> None:
         """The path breaks: the initiator restarts ICE, the responder waits for that (ICE:71-102, 435-455)."""

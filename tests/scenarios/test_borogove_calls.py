@@ -28,14 +28,12 @@ async def test_the_button_lights_for_a_number_that_says_what_it_can(home: Home) 
     borogove = Borogove(home)
     assert not borogove.can_call(CONTACT)
     home.adds(CONTACT)
-    await borogove.hears("presence")
-    await borogove.asks(f"{CONTACT}/sip")
-    assert borogove.can_call(CONTACT)
+    await borogove._wait(lambda: borogove.can_call(CONTACT), "a button")
 
 
 async def test_the_button_lights_for_any_number_of_a_telephone_gateway(home: Home) -> None:
     borogove = Borogove(home)
-    await borogove.asks(DOMAIN)
+    await borogove.adds_gateway(DOMAIN)
     assert borogove.can_call(CONTACT)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from gateway.session.model import Candidate
+from gateway.session.model import Candidate, Direction
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
@@ -155,6 +157,36 @@ async def test_a_camera_turned_on_in_the_call_is_refused_and_the_call_goes_on(sc
     assert "BYE" not in scene.phone.heard
     dino.hang_up()
     assert (await scene.over()).cause == "normal"
+
+
+async def test_a_dino_user_has_no_keypad_and_writes_her_digits_into_the_chat(home: Home, scene: Scene) -> None:
+    """Dino offers no telephone-event; the operator has switched this on."""
+    scene.component._router._calls._chat_dtmf = True
+    dino = Dino(home)
+    await talking(scene, dino)
+    dino.writes("#42*")
+    await asyncio.sleep(1)
+    assert [(what, digits) for what, _, digits, *_ in scene.engine.asked if what == "dtmf"] == [("dtmf", "42*")]
+    dino.hang_up()
+    await scene.over()
+
+
+async def test_a_phone_holds_a_dino_and_comes_back(home: Home, scene: Scene) -> None:
+    dino = Dino(home)
+    await dino.hears("presence")
+    dino.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 200, phone_session())
+    await dino.until("connected")
+    await scene.phone.hears("ACK")
+    for direction in (Direction.SENDONLY, Direction.SENDRECV):
+        await scene.phone.reoffers(invite, direction)
+        await asyncio.sleep(1)
+    assert dino.heard.count("iq session-info") == 2
+    assert dino.state == "talking"
+    assert dino.complaints == []
+    dino.hang_up()
+    assert (await scene.over()).by == "caller"
 
 
 # Being called

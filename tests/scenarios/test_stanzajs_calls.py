@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.session.model import Direction
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.clients.stanzajs import StanzaJs
@@ -134,6 +135,54 @@ async def test_mute_and_hold_of_the_web_client_are_acknowledged(home: Home, scen
     await asyncio.sleep(1)
     assert web.heard.count("iq result") == 3
     assert not [label for label in web.heard if "error" in label]
+    web.hang_up()
+    await scene.over()
+
+
+async def test_a_phone_that_holds_her_is_seen_to(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    web.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 200, phone_session())
+    await web.until("connected")
+    await scene.phone.hears("ACK")
+    await scene.phone.reoffers(invite, Direction.SENDONLY)
+    await web.until("on hold")
+    await scene.phone.reoffers(invite, Direction.SENDRECV)
+    await web.until("resumed")
+    web.hang_up()
+    await scene.over()
+
+
+async def test_a_web_user_who_holds_the_phone_is_heard_there(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    await talking(scene, web)
+    web.hold()
+    again = await scene.phone.hears("INVITE")
+    assert b"a=sendonly" in again.body or b"a=inactive" in again.body
+    scene.phone.answers(again, 200, phone_session())
+    await scene.phone.hears("ACK")
+    web.resume()
+    again = await scene.phone.hears("INVITE")
+    assert b"a=sendonly" not in again.body
+    scene.phone.answers(again, 200, phone_session())
+    await scene.phone.hears("ACK")
+    web.hang_up()
+    assert (await scene.over()).cause == "normal"
+
+
+async def test_digits_pressed_before_and_after_the_answer_reach_the_phone(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    web.call(CONTACT)
+    invite = await scene.phone.hears("INVITE")
+    web.presses("12")
+    await asyncio.sleep(1)
+    assert [what for what, *_ in scene.engine.asked if what == "dtmf"] == []
+    scene.phone.answers(invite, 200, phone_session())
+    await web.until("connected")
+    web.presses("3#")
+    await asyncio.sleep(1)
+    assert "".join(str(digits) for what, _, digits, *_ in scene.engine.asked if what == "dtmf") == "123#"
     web.hang_up()
     await scene.over()
 
