@@ -8,8 +8,9 @@ import pytest
 
 from gateway.sip.application import TCP, UDP, Application, BaseDialplan, Contact, IncomingRequest
 from gateway.sip.message import Request, Response
-from tests.sip.programs import ROMEO, calling, invited, serving, to
-from tests.sip.wire import Datagrams, answer, method, status
+from gateway.sip.overload import Door, Rate, Standing
+from tests.sip.programs import QUICK, ROMEO, Dialplan, calling, invited, serving, to
+from tests.sip.wire import SDP, Caller, Datagrams, answer, field, method, status
 
 # --- the shape of examples/call, examples/subscribe and examples/back_to_back/registrar -------------------------------
 
@@ -175,3 +176,139 @@ async def test_everything_that_crosses_the_edge_is_shown_to_the_trace() -> None:
         assert isinstance(await anext(dialog), Response)
         await peer.receive("ACK")
     assert sorted(seen) == [(False, "486 Busy Here"), (True, "ACK"), (True, "INVITE")]
+
+
+# --- who is heard -----------------------------------------------------------------------------------------------------
+
+
+async def on_options(request: IncomingRequest, message: Request) -> None:
+    await request.prepare(200)
+
+
+async def test_a_stranger_hears_nothing_at_all() -> None:
+    """Not a 100, not a 400 for nonsense, not a 481: nothing that says that somebody lives here."""
+    async with serving(OPTIONS=on_options) as (app, address), Datagrams(address[1]) as peer:
+        app.standing = lambda source: Standing.STRANGER
+        caller = peer.caller()
+        for name in ("INVITE", "OPTIONS", "REGISTER", "CANCEL", "NONSENSE"):
+            peer.send(caller.request(name))
+        caller.to += ";tag=made-up"
+        peer.send(caller.request("BYE"))
+        peer.send("INVITE sip:juliet@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK1\r\n\r\n")
+        assert await peer.silent()
+        assert app.dialogs == []
+        assert app.agent.busy == (0, 0)  # nor does he cost anything
+        assert app.turned_away["ignored"] == 6
+
+
+async def test_a_stranger_may_be_refused_instead_without_being_remembered() -> None:
+    app = Application(dialplan=Dialplan(), timers=QUICK, door=Door(strangers="refuse"))
+    app.standing = lambda source: Standing.STRANGER
+    address = await app.run(local_addr=("127.0.0.1", 0))
+    async with Datagrams(address[1]) as peer:
+        invite = peer.caller().request("INVITE", content=SDP)
+        for _ in range(2):
+            peer.send(invite)
+            assert status(await peer.receive()) == 403
+        assert app.agent.busy == (0, 0)
+    await app.close()
+
+
+async def test_who_is_in_a_dialog_is_heard_whatever_he_is() -> None:
+    async def on_invite(request: IncomingRequest, message: Request) -> None:
+        dialog = await request.prepare(200, payload=SDP)
+        async for _ in dialog:
+            pass
+
+    async with serving(INVITE=on_invite) as (app, address), Datagrams(address[1]) as peer:
+        caller = peer.caller()
+        invite = caller.request("INVITE", content=SDP)
+        peer.send(invite)
+        caller.took(await peer.receive(200))
+        app.standing = lambda source: Standing.STRANGER
+        peer.send(invite)
+        assert status(await peer.receive()) == 200  # a repeat is still answered
+        peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
+        peer.send(caller.request("BYE"))
+        assert field(await peer.receive(200), "CSeq").endswith("BYE")
+
+
+async def test_a_cancel_is_heard_with_its_invite() -> None:
+    async def on_invite(request: IncomingRequest, message: Request) -> None:
+        dialog = await request.prepare(180)
+        async for _ in dialog:
+            pass
+
+    async with serving(INVITE=on_invite) as (app, address), Datagrams(address[1]) as peer:
+        caller = peer.caller()
+        peer.send(caller.request("INVITE", branch="z9hG4bKone", content=SDP))
+        await peer.receive(180)
+        app.standing = lambda source: Standing.STRANGER
+        peer.send(caller.request("CANCEL", branch="z9hG4bKone", sequence=1))
+        assert field(await peer.receive(200), "CSeq").endswith("CANCEL")
+        assert status(await peer.receive(487)) == 487
+
+
+async def test_guests_above_the_rate_are_sent_to_the_stream_where_they_get_through() -> None:
+    app = Application(dialplan=Dialplan(), timers=QUICK, door=Door(datagrams=Rate(0.0, 0.0)))
+    app.standing = lambda source: Standing.GUEST
+    address = await app.run(local_addr=("127.0.0.1", 0))
+    async with Datagrams(address[1]) as peer:
+        peer.send(peer.caller().request("INVITE", content=SDP))
+        assert status(await peer.receive()) == 503  # there is no stream yet
+        _, port = await app.run(protocol=TCP, local_addr=("127.0.0.1", 0))
+        peer.send(peer.caller().request("INVITE", content=SDP))
+        moved = await peer.receive()
+        assert status(moved) == 302
+        assert field(moved, "Contact") == f"<sip:juliet@127.0.0.1:{port};transport=tcp>"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(peer.caller().request("INVITE", content=SDP).encode())
+        async with asyncio.timeout(5):
+            assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+            assert b" 405 " in await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    await app.close()
+
+
+async def test_who_has_too_much_to_do_says_when_to_come_back() -> None:
+    app = Application(dialplan=Dialplan(OPTIONS=on_options), timers=QUICK, door=Door(calls=0, retry_after=7))
+    address = await app.run(local_addr=("127.0.0.1", 0))
+    async with Datagrams(address[1]) as peer:
+        peer.send(peer.caller().request("INVITE", content=SDP))
+        refusal = await peer.receive()
+        assert (status(refusal), field(refusal, "Retry-After")) == (503, "7")
+        peer.send(peer.caller().request("OPTIONS"))
+        assert status(await peer.receive()) == 200
+    await app.close()
+
+
+# --- a response whose connection is gone ------------------------------------------------------------------------------
+
+
+async def test_a_response_goes_to_where_the_via_says_when_its_connection_is_gone() -> None:
+    gone = asyncio.Event()
+    got: asyncio.Queue[str] = asyncio.Queue()
+
+    async def on_invite(request: IncomingRequest, message: Request) -> None:
+        await gone.wait()
+        await request.prepare(486)
+
+    async def listening(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.put_nowait((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.close()
+
+    server = await asyncio.start_server(listening, "127.0.0.1", 0)
+    async with serving(TCP, INVITE=on_invite) as (app, address):
+        closed = asyncio.Event()
+        app.transports.streams._on_closed = lambda number: closed.set()
+        caller = Caller("127.0.0.1", server.sockets[0].getsockname()[1], "sip:juliet@127.0.0.1", transport="TCP")
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(caller.request("INVITE", content=SDP).encode())
+        async with asyncio.timeout(5):
+            assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+            await closed.wait()
+            gone.set()
+            assert status(await got.get()) == 486
+    server.close()
+    await server.wait_closed()

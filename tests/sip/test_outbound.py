@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import ssl
+from pathlib import Path
 
 import pytest
 
-from gateway.sip.application import UDP, IncomingRequest
+from gateway.sip.application import UDP, WS, Application, Contact, IncomingRequest
+from gateway.sip.locate import Question, Srv
 from gateway.sip.message import Request
 from gateway.sip.outbound import LARGE
-from tests.sip.programs import ROMEO, calling, serving, to
-from tests.sip.wire import SDP, Datagrams, method
+from gateway.sip.resolver import Resolver
+from gateway.sip.targets import Penalties
+from gateway.sip.tls import TlsSettings
+from tests.sip.authority import Authority
+from tests.sip.programs import QUICK, ROMEO, calling, serving, to
+from tests.sip.wire import SDP, Datagrams, answer, field, method
 
 
 async def test_a_large_request_goes_over_a_stream_where_the_target_lets_it() -> None:
@@ -61,3 +70,245 @@ async def test_a_contact_that_leads_nowhere_falls_back_to_where_the_call_came_fr
         caller.took(await peer.receive(200))
         peer.send(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
         assert (await peer.receive("BYE")).startswith(f"BYE {target} ")
+
+
+# --- several targets (RFC 3263 §4.3) ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dns(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], list[object]]:
+    """A DNS to be filled in: (name, kind) -> records."""
+    table: dict[tuple[str, str], list[object]] = {}
+
+    async def ask(_: object, question: Question) -> list[object]:
+        return table.get((question.name, question.kind), [])
+
+    monkeypatch.setattr(Resolver, "ask", ask)
+    return table
+
+
+def services(dns: dict[tuple[str, str], list[object]], *ports: int, transport: str = "udp") -> None:
+    """One domain, carrier.example, with a server behind each port, in this order."""
+    dns[f"_sip._{transport}.carrier.example", "SRV"] = [
+        Srv(priority, 0, port, "host.carrier.example") for priority, port in enumerate(ports)
+    ]
+    dns["host.carrier.example", "A"] = ["127.0.0.1"]
+
+
+CARRIER = "sip:carrier.example"
+JULIET = Contact.from_header("sip:juliet@carrier.example")
+
+
+async def test_a_server_that_says_503_leads_to_the_next_and_is_left_alone_for_a_while(
+    dns: dict[tuple[str, str], list[object]],
+) -> None:
+    async with calling() as app, Datagrams() as busy, Datagrams() as good:
+        services(dns, busy.port, good.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        first = await busy.receive("INVITE")
+        busy.send(answer(first, 503, extra="Retry-After: 60"))
+        second = await good.receive("INVITE")
+        assert field(await busy.receive("ACK"), "Via") == field(first, "Via")
+        assert field(second, "Via") != field(first, "Via")  # a transaction of its own
+        assert [field(second, name) for name in ("Call-ID", "CSeq", "From")] == [
+            field(first, name) for name in ("Call-ID", "CSeq", "From")
+        ]
+        good.send(answer(second, 486))
+        assert (await call.ready()).status == 486  # the 503 of the first one was nobody's business
+        await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        await good.receive("INVITE")  # the first one rests
+        assert await busy.silent()
+
+
+async def test_a_server_that_does_not_answer_leads_to_the_next(dns: dict[tuple[str, str], list[object]]) -> None:
+    async with calling() as app, Datagrams() as dead, Datagrams() as good:
+        services(dns, dead.port, good.port)
+        far = await app.connect(CARRIER)
+        asking = asyncio.ensure_future(far.request("OPTIONS", from_details=ROMEO, to_details=JULIET))
+        good.send(answer(await good.receive("OPTIONS"), 200))
+        assert (await asking).status_code == 200
+        await dead.receive("OPTIONS")
+
+
+async def test_a_server_that_refuses_the_connection_leads_to_the_next(
+    dns: dict[tuple[str, str], list[object]],
+) -> None:
+    got: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def on_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    server = await asyncio.start_server(on_stream, "127.0.0.1", 0)
+    async with calling() as app, Datagrams() as nobody:  # no one listens for TCP on its port
+        services(dns, nobody.port, server.sockets[0].getsockname()[1], transport="tcp")
+        far = await app.connect(f"{CARRIER};transport=tcp")
+        await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        async with asyncio.timeout(5):
+            assert (await got.get()).startswith(b"INVITE ")
+    server.close()
+    await server.wait_closed()
+
+
+async def test_when_all_fail_the_last_failure_is_told(dns: dict[tuple[str, str], list[object]]) -> None:
+    async with calling() as app, Datagrams() as one, Datagrams() as two:
+        services(dns, one.port, two.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        for peer in (one, two):
+            peer.send(answer(await peer.receive("INVITE"), 503))
+        response = await call.ready()
+        assert (response.status, response.local) == (503, False)
+        assert app.dialogs == []
+
+
+async def test_what_rang_once_does_not_begin_again_elsewhere(dns: dict[tuple[str, str], list[object]]) -> None:
+    async with calling() as app, Datagrams() as one, Datagrams() as two:
+        services(dns, one.port, two.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        invite = await one.receive("INVITE")
+        one.send(answer(invite, 180))
+        one.send(answer(invite, 503))
+        assert (await call.ready()).status == 503
+        assert await two.silent()
+
+
+async def test_a_call_that_is_given_up_goes_nowhere_else(dns: dict[tuple[str, str], list[object]]) -> None:
+    async with calling() as app, Datagrams() as one, Datagrams() as two:
+        services(dns, one.port, two.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        invite = await one.receive("INVITE")
+        call.hang_up()
+        one.send(answer(invite, 503))
+        assert (await call.ready()).status == 503
+        assert await two.silent()
+
+
+async def test_credentials_go_to_who_asked_for_them(dns: dict[tuple[str, str], list[object]]) -> None:
+    async with calling() as app, Datagrams() as one, Datagrams() as two:
+        services(dns, one.port, two.port)
+        far = await app.connect(CARRIER)
+        asking = asyncio.ensure_future(
+            far.request("MESSAGE", from_details=ROMEO, to_details=JULIET, username="romeo", password="secret")
+        )
+        challenge = 'WWW-Authenticate: Digest realm="carrier", nonce="1", algorithm=MD5'
+        one.send(answer(await one.receive("MESSAGE"), 401, extra=challenge))
+        again = await one.receive("MESSAGE")
+        assert field(again, "Authorization").startswith("Digest ")
+        one.send(answer(again, 503))
+        elsewhere = await two.receive("MESSAGE")
+        two.send(answer(elsewhere, 200))
+        assert (await asking).status_code == 200
+
+
+async def test_what_follows_in_a_dialog_goes_to_the_server_that_has_it(
+    dns: dict[tuple[str, str], list[object]],
+) -> None:
+    async with calling() as app, Datagrams() as one, Datagrams() as two:
+        services(dns, one.port, two.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        one.send(answer(await one.receive("INVITE"), 503))
+        contact = "Contact: <sip:juliet@carrier.example>"  # which names both of them
+        two.send(answer(await two.receive("INVITE"), 200, extra=contact, content=SDP))
+        await two.receive("ACK")
+        app._outbound.penalties = Penalties()  # all is forgiven: by its order alone the first one would be asked
+        await call.close()
+        await two.receive("BYE")
+        await one.receive("ACK")
+        assert await one.silent()
+
+
+async def test_a_name_that_only_has_ipv6_is_reached_by_it(dns: dict[tuple[str, str], list[object]]) -> None:
+    dns["six.example", "AAAA"] = ["::1"]
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        peer.bind(("::1", 0))
+        peer.setblocking(False)
+        app = Application(timers=QUICK)
+        await app.run(local_addr=("::1", 0))
+        far = await app.connect(f"sip:six.example:{peer.getsockname()[1]}")
+        await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        async with asyncio.timeout(5):
+            invite = (await loop.sock_recvfrom(peer, 65_535))[0].decode()
+        assert field(invite, "Via").startswith("SIP/2.0/UDP [::1]:")
+        assert "@[::1]:" in field(invite, "Contact")
+        await app.close()
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_call_over_tls_by_the_name_of_its_domain(
+    dns: dict[tuple[str, str], list[object]], tmp_path: Path
+) -> None:
+    """SRV leads to another host; the certificate is the domain's (RFC 5922 §7.3), and the whole call stays in it."""
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("sip:carrier.example", "host.carrier.example"))
+    said: list[str] = []
+    over = asyncio.Event()
+
+    async def carrier(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                if size := int(field(head, "Content-Length")):
+                    await reader.readexactly(size)
+                said.append(method(head))
+                port = writer.get_extra_info("sockname")[1]
+                contact = f"Contact: <sip:juliet@127.0.0.1:{port};transport=tls>"
+                if said[-1] == "INVITE":
+                    assert ";transport=tls" in field(head, "Contact")
+                    writer.write(answer(head, 200, extra=contact, content=SDP).encode())
+                elif said[-1] == "BYE":
+                    writer.write(answer(head, 200).encode())
+                    over.set()
+        writer.close()
+
+    server = await asyncio.start_server(carrier, "127.0.0.1", 0, ssl=context)
+    dns["_sips._tcp.carrier.example", "SRV"] = [Srv(0, 0, server.sockets[0].getsockname()[1], "host.carrier.example")]
+    dns["host.carrier.example", "A"] = ["127.0.0.1"]
+    async with calling(tls=TlsSettings(ca=authority.ca)) as app:
+        far = await app.connect("sips:carrier.example")
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        assert (await call.ready()).status == 200
+        await call.close()
+        async with asyncio.timeout(5):
+            await over.wait()
+        assert said == ["INVITE", "ACK", "BYE"]
+        wrong = await app.connect(f"sip:other.example:{server.sockets[0].getsockname()[1]};transport=tls")
+        dns["other.example", "A"] = ["127.0.0.1"]
+        refused = await wrong.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        response = await refused.ready()
+        assert (response.status, response.local) == (503, True)
+    server.close()
+    await server.wait_closed()
+    assert said == ["INVITE", "ACK", "BYE"]
+
+
+async def test_a_browser_is_called_back_over_its_own_connection() -> None:
+    """Its Contact is a host that nobody has; what we send in the dialog goes where it came from (RFC 7118)."""
+    said = asyncio.Event()
+
+    async def on_invite(request: IncomingRequest, message: Request) -> None:
+        dialog = await request.prepare(200, payload=SDP)
+        assert (await anext(dialog)).label == "ACK"
+        await dialog.close()
+        said.set()
+
+    async with serving(WS, INVITE=on_invite) as (_, address):
+        browser = Application(timers=QUICK)
+        far = await browser.connect(address, protocol=WS)
+        contact = {"Contact": "<sip:romeo@df7jal23ls0d.invalid;transport=ws>"}
+        call = await far.invite(from_details=ROMEO, to_details=to(address), headers=contact, payload=SDP)
+        labels: list[str] = []
+        async with asyncio.timeout(5):
+            async for message in call:
+                labels.append(message.label)
+            await said.wait()
+        assert labels == ["100 Trying", "200 OK", "BYE"]
+        await browser.close()
