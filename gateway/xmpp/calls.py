@@ -15,8 +15,6 @@ Rules
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
@@ -33,9 +31,8 @@ from gateway.session.jingle import Reason
 from gateway.session.model import Session
 from gateway.xmpp import stanzas
 from gateway.xmpp.callee import CalleeLeg
-from gateway.xmpp.callee import State as CalleeState
 from gateway.xmpp.caller import CallerLeg
-from gateway.xmpp.caller import State as CallerState
+from gateway.xmpp.lines import Line, Lines
 from gateway.xmpp.outbox import Outbox
 from gateway.xmpp.presence import Device, Presences
 from gateway.xmpp.session import Ignored, Introduce, LegOutput, RequestPresence, Send
@@ -43,10 +40,6 @@ from gateway.xmpp.stanzas import bare, local
 
 log = structlog.get_logger()
 
-MOST_LEGS = 5_000
-# Each way: calls that ring at a user must not keep him from calling for help. More than the switchboard grants him,
-# which knows that an emergency call goes above every limit; this one is for memory.
-MOST_LEGS_PER_USER = 30
 LONGEST_SID = 200
 RINGING_AFTER = 4.0  # seconds, see CallerLeg
 
@@ -64,33 +57,13 @@ class IncomingCall:
     key: str  # the Jingle sid
 
 
-# The user's JID (a caller's is full, a callee's bare), the contact's bare JID, the sid.
-_Key = tuple[str, str, str]
-
 OnCall = Callable[[IncomingCall, LegControl], Admitted]
-
-
-@dataclass(slots=True)
-class _Line:
-    """A leg with what the room needs to know of it."""
-
-    leg: CallerLeg | CalleeLeg
-    tag: str  # the ids of its requests begin with it
-    call: str = ""
-    sink: Sink | None = None
-    began: bool = False  # counted as a call of this user and contact
-    deadline: float | None = None
-    keys: tuple[_Key, ...] = ()
-
-    @property
-    def ended(self) -> bool:
-        return self.leg.state in (CallerState.ENDED, CalleeState.ENDED)
 
 
 class _Control:
     """LegControl of one line."""
 
-    def __init__(self, calls: Calls, line: _Line) -> None:
+    def __init__(self, calls: Calls, line: Line) -> None:
         self._calls = calls
         self._line = line
 
@@ -162,12 +135,7 @@ class Calls:
         self._chat_dtmf = chat_dtmf
         self._outbox = Outbox(send)
         self._lost_at: float | None = None
-        self._lines: dict[str, _Line] = {}  # by tag
-        self._keys: dict[_Key, _Line] = {}
-        self._by_user: dict[str, list[_Line]] = {}  # by bare JID
-        self._tags = itertools.count(1)
-        self._timers: list[tuple[float, int, str]] = []  # may hold outdated entries
-        self._timer_number = itertools.count()
+        self._lines = Lines()
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -180,7 +148,7 @@ class Calls:
         lost, self._lost_at = self._lost_at, None
         self._outbox.link_up(now)
         if lost is not None:
-            for line in tuple(self._lines.values()):
+            for line in self._lines:
                 self.carry_out(line, line.leg.ping(now, self._grace))
 
     def link_down(self) -> None:
@@ -191,13 +159,7 @@ class Calls:
 
     @property
     def deadline(self) -> float | None:
-        while self._timers:
-            due, _, tag = self._timers[0]
-            line = self._lines.get(tag)
-            if line is not None and line.deadline == due:
-                break
-            heapq.heappop(self._timers)
-        times = [self._timers[0][0] if self._timers else None, self._outbox.deadline]
+        times = [self._lines.deadline, self._outbox.deadline]
         if self._lost_at is not None:
             times.append(self._lost_at + self._grace)
         return min((at for at in times if at is not None), default=None)
@@ -206,23 +168,17 @@ class Calls:
         now = self.clock()
         if self._lost_at is not None and self._lost_at + self._grace <= now:
             self._give_up()
-        due = []
-        while self._timers and self._timers[0][0] <= now:
-            due.append(heapq.heappop(self._timers)[2])
-        for tag in due:
-            line = self._lines.get(tag)
-            if line is not None and line.deadline is not None and line.deadline <= now:
-                line.deadline = None
-                self.carry_out(line, line.leg.tick(now))
+        for line in self._lines.due(now):
+            self.carry_out(line, line.leg.tick(now))
         self._outbox.tick(now)
 
     def _give_up(self) -> None:
         """The grace is over: every call ends, and its user is told so when the server is back."""
         self._lost_at = None
-        for line in tuple(self._lines.values()):
+        for line in self._lines:
             leg, text = line.leg, Cause.LINK_LOST.text
             ended = leg.hang_up(Cause.LINK_LOST, text, self.clock())
-            self.carry_out(line, [*ended, _hung_up(leg, Cause.LINK_LOST, text)])
+            self.carry_out(line, [*ended, HungUp(line.side, Cause.LINK_LOST, line.attempt, text)])
         self._outbox.drop_all_but_endings()
 
     # --- calls of ours
@@ -231,21 +187,21 @@ class Calls:
         self, call: str, attempt: int, user: str, contact: str, sink: Sink, *, ask_presence: bool = True
     ) -> LegControl:
         """A leg that calls a user (bare JID) from a contact (bare JID)."""
-        tag = f"{next(self._tags):x}"
+        tag = self._lines.new_tag()
         leg = CalleeLeg(user, f"{contact}/{stanzas.RESOURCE}", self._new_sid(), f"{tag}-", attempt, ask_presence)
-        line = _Line(leg, tag, call, sink)
+        line = Line(leg, tag, call, sink)
         return _Control(self, line)
 
-    def dial(self, line: _Line, offer: Session) -> None:
+    def dial(self, line: Line, offer: Session) -> None:
         leg = line.leg
         if not isinstance(leg, CalleeLeg) or line.ended or line.began:
             return
         refusal = None
         if not self._outbox.connected:
             refusal = Cause.LINK_LOST
-        elif len(self._lines) >= MOST_LEGS or self._busy(leg.user, CalleeLeg):
+        elif self._lines.full(leg.user, Leg.CALLEE):
             refusal = Cause.CONGESTION
-        elif any(other.leg.contact == leg.contact and other.leg.busy for other in self._by_user.get(leg.user, ())):
+        elif self._lines.busy(leg.user, leg.contact):
             # XEP-0353 §4.2: a propose of somebody whom the device talks with is the same call, come from elsewhere.
             # COMPAT: Monal (MLCall: migrated) drops the one that it has for it.
             refusal = Cause.BUSY
@@ -259,13 +215,13 @@ class Calls:
 
     def seen(self, device: Device) -> None:
         """A device of a user's is there, or is known better."""
-        for line in tuple(self._by_user.get(bare(device.jid), ())):
+        for line in self._lines.of(device.jid):
             if isinstance(line.leg, CalleeLeg):
                 self.carry_out(line, line.leg.seen(device, self.clock()))
 
     def departed(self, user: str, asked: str, now: float) -> None:
         """A device (`user`, a full JID) said that it is unavailable to this JID of ours."""
-        for line in tuple(self._by_user.get(bare(user), ())):
+        for line in self._lines.of(user):
             if line.leg.contact == bare(asked):
                 self.carry_out(line, line.leg.departed(user, now))
 
@@ -275,7 +231,7 @@ class Calls:
         """An error for a message of ours. If a server bounces it, the JID that we wrote to is still in `from`."""
         id_ = stanza.get("id", "")
         kind, _, sid = id_.removeprefix("jm-").partition("-")
-        line = self._find(stanza.get("from", ""), stanza.get("to", ""), sid) if id_.startswith("jm-") else None
+        line = self._lines.find(stanza.get("from", ""), stanza.get("to", ""), sid) if id_.startswith("jm-") else None
         if line is None:
             self._ignored("message error")
             return
@@ -285,7 +241,7 @@ class Calls:
     def receipt(self, stanza: ET.Element, acknowledged: str) -> None:
         """A message of ours arrived at a device: `acknowledged` is its id (XEP-0184)."""
         sid = acknowledged.removeprefix("jm-propose-")
-        line = self._keys.get((bare(stanza.get("from", "")), bare(stanza.get("to", "")), sid))
+        line = self._lines.find(stanza.get("from", ""), stanza.get("to", ""), sid)
         if line is None or not isinstance(line.leg, CalleeLeg):
             self._ignored("receipt of nothing")
             return
@@ -301,15 +257,12 @@ class Calls:
         written = _CHAT_DIGITS.fullmatch(body.strip())
         if not self._chat_dtmf or written is None or stanza.get("type", "normal") not in ("chat", "normal"):
             return False
-        user, contact = stanza.get("from", ""), bare(stanza.get("to", ""))
-        for line in self._by_user.get(bare(user), ()):
-            leg = line.leg
-            if leg.contact == contact and leg.talks_with(user):
-                self._note(line, stanza)
-                side = Leg.CALLER if isinstance(leg, CallerLeg) else Leg.CALLEE
-                self._report(line, Dialled(side, _attempt(leg), written[1].upper()))
-                return True
-        return False
+        line = self._lines.talking(stanza.get("from", ""), stanza.get("to", ""))
+        if line is None:
+            return False
+        self._note(line, stanza)
+        self._report(line, Dialled(line.side, line.attempt, written[1].upper()))
+        return True
 
     def jmi(self, stanza: ET.Element, spoken: stanzas.JmiMessage, now: float) -> None:
         """A Jingle message to one of our JIDs."""
@@ -318,7 +271,7 @@ class Calls:
             log.warning("jingle message without address or id", user=user[:100], kind=spoken.kind)
             self._send(stanzas.error(stanza, "bad-request", type="modify"))
             return
-        line = self._find(user, asked, spoken.sid)
+        line = self._lines.find(user, asked, spoken.sid)
         if line is not None:
             self._note(line, stanza)
             self.carry_out(line, line.leg.jmi(spoken, user, now))
@@ -338,27 +291,26 @@ class Calls:
         refusal = ""
         if spoken.media and "audio" not in spoken.media:
             refusal = "unsupported-applications"
-        elif len(self._lines) >= MOST_LEGS or self._busy(user, CallerLeg):
+        elif self._lines.full(user, Leg.CALLER):
             refusal = "busy"
         if refusal:
             log.warning("propose refused", user=user[:100], contact=bare(asked), key=spoken.sid, reason=refusal)
             self._send(stanzas.jmi("reject", spoken.sid, user, voice, reason=Reason(refusal)))
             return
-        crossed = self._crossed(user, asked)
+        crossed = self._lines.crossed(user, asked)
         if crossed is not None and crossed.leg.sid < spoken.sid:
             # XEP-0353 §4.1: the lower sid wins. His device rings for ours.
             reject = stanzas.jmi("reject", spoken.sid, user, voice, reason=Reason("expired", "Tie-Break"), tie=True)
             self._note(crossed, stanza)
             self._send_for(crossed, reject)
             return
-        if crossed is not None and isinstance(crossed.leg, CalleeLeg):
-            self.carry_out(crossed, crossed.leg.overruled())
-        tag = f"{next(self._tags):x}"
+        self._overrule(crossed)
+        tag = self._lines.new_tag()
         waits = self._ringing_after is not None and self._presences.subscribed(user, asked)
         ring_by = now + self._ringing_after if waits and self._ringing_after is not None else None
-        self._admit(_Line(CallerLeg.proposed(stanza, voice, f"{tag}-", ring_by), tag), None, stanza)
+        self._admit(Line(CallerLeg.proposed(stanza, voice, f"{tag}-", ring_by), tag), None, stanza)
 
-    def _admit(self, line: _Line, session: Session | None, stanza: ET.Element) -> None:
+    def _admit(self, line: Line, session: Session | None, stanza: ET.Element) -> None:
         leg = line.leg
         self._begin(line)
         incoming = IncomingCall(leg.user, leg.contact, local(leg.contact), session, leg.sid)
@@ -370,14 +322,13 @@ class Calls:
             return
         line.call, line.sink = admitted.call, admitted.sink
         self._note(line, stanza)
-        self.carry_out(line, [])  # its deadline
 
     # --- requests and replies
 
     def reply(self, stanza: ET.Element, now: float) -> bool:
         """The reply to a request of a leg; False when it is none."""
         id_ = stanza.get("id", "")
-        line = self._lines.get(id_.partition("-")[0])
+        line = self._lines.asked(id_)
         if self._outbox.answered(stanza, now):
             self._rearm()
             return True
@@ -394,7 +345,7 @@ class Calls:
     def jingle(self, stanza: ET.Element, element: ET.Element) -> None:
         """A Jingle request to one of our contacts."""
         user, asked, sid = stanza.get("from", ""), stanza.get("to", ""), element.get("sid", "")
-        line = self._find(user, asked, sid)
+        line = self._lines.find(user, asked, sid)
         try:
             if not 0 < len(sid) <= LONGEST_SID:
                 raise JingleError("no sid that can be used")
@@ -414,56 +365,30 @@ class Calls:
     def _initiated(self, stanza: ET.Element, element: ET.Element) -> None:
         """A call without JMI. Raises JingleError."""
         user, asked = stanza.get("from", ""), stanza.get("to", "")
-        if len(self._lines) >= MOST_LEGS or self._busy(user, CallerLeg):
+        if self._lines.full(user, Leg.CALLER):
             raise JingleError("too many calls", "resource-constraint")
-        crossed = self._crossed(user, asked)
+        crossed = self._lines.crossed(user, asked)
         if crossed is not None and crossed.leg.sid < element.get("sid", ""):
             raise JingleError("the contact calls already", "conflict", "tie-break")  # XEP-0166 §7.2.16
-        tag = f"{next(self._tags):x}"
+        tag = self._lines.new_tag()
         leg, session = CallerLeg.initiated(stanza, element, f"{tag}-")
-        if crossed is not None and isinstance(crossed.leg, CalleeLeg):
-            self.carry_out(crossed, crossed.leg.overruled())
+        self._overrule(crossed)
         # XEP-0166 §6.3: at once, and before anything else that the call may want to say.
         self._send(stanzas.result(stanza))
-        self._admit(_Line(leg, tag), session, stanza)
+        self._admit(Line(leg, tag), session, stanza)
 
-    # --- lines
+    # --- what a leg puts out
 
-    def _find(self, user: str, contact: str, sid: str) -> _Line | None:
-        """A caller's leg is his device's, a callee's leg all of the user's devices'."""
-        return self._keys.get((user, bare(contact), sid)) or self._keys.get((bare(user), bare(contact), sid))
-
-    def _crossed(self, user: str, contact: str) -> _Line | None:
-        """The contact's own call to this user, while nobody has answered it: the two call one another."""
-        for line in self._by_user.get(bare(user), ()):
-            leg = line.leg
-            if isinstance(leg, CalleeLeg) and leg.contact == bare(contact) and leg.state is CalleeState.ASKING:
-                return line
-        return None
-
-    def _busy(self, user: str, side: type[CallerLeg] | type[CalleeLeg]) -> bool:
-        return sum(isinstance(line.leg, side) for line in self._by_user.get(bare(user), ())) >= MOST_LEGS_PER_USER
-
-    def _begin(self, line: _Line) -> None:
-        line.began = True
-        self._lines[line.tag] = line
-        self._by_user.setdefault(bare(line.leg.user), []).append(line)
+    def _begin(self, line: Line) -> None:
+        self._lines.begin(line)
         self._presences.call_began(line.leg.user, line.leg.contact)
-        self._index(line)
 
-    def _index(self, line: _Line) -> None:
-        """Enter every sid that the leg answers to now; drop those that it no longer does."""
-        leg = line.leg
-        sids = leg.sids if isinstance(leg, CalleeLeg) else (leg.sid,)
-        keys = () if line.ended else tuple((leg.user, leg.contact, sid) for sid in sids)
-        if keys != line.keys:
-            for key in line.keys:
-                self._keys.pop(key, None)
-            line.keys = keys
-            for key in keys:
-                self._keys[key] = line
+    def _overrule(self, crossed: Line | None) -> None:
+        """A call of the contact's, which crossed one of the user's, lost (XEP-0353 §4.1)."""
+        if crossed is not None and isinstance(crossed.leg, CalleeLeg):
+            self.carry_out(crossed, crossed.leg.overruled())
 
-    def carry_out(self, line: _Line, outputs: Sequence[LegOutput]) -> None:
+    def carry_out(self, line: Line, outputs: Sequence[LegOutput]) -> None:
         """Send and tell what a leg puts out, in its order, and keep the books."""
         leg = line.leg
         for output in outputs:
@@ -480,29 +405,18 @@ class Calls:
                     self._report(line, output)
         if not line.began:
             return
-        self._index(line)
         if line.ended:
-            self._forget(line)
+            self._lines.forget(line)
             self._show(self._presences.call_ended(leg.user, leg.contact))
-        elif leg.deadline != line.deadline:
-            line.deadline = leg.deadline
-            if line.deadline is not None:
-                heapq.heappush(self._timers, (line.deadline, next(self._timer_number), line.tag))
+        else:
+            self._lines.index(line)
         self._rearm()
 
-    def _forget(self, line: _Line) -> None:
-        line.began = False
-        del self._lines[line.tag]
-        mine = self._by_user[bare(line.leg.user)]
-        mine.remove(line)
-        if not mine:
-            del self._by_user[bare(line.leg.user)]
-
-    def _report(self, line: _Line, report: Report) -> None:
+    def _report(self, line: Line, report: Report) -> None:
         if line.sink is not None:
             self._tell(line.sink, report)
 
-    def _send_for(self, line: _Line | None, stanza: ET.Element, note: str = "") -> None:
+    def _send_for(self, line: Line | None, stanza: ET.Element, note: str = "") -> None:
         if line is not None:
             self._note(line, stanza, sent=True, note=note)
         self._outbox.say(stanza, self.clock())
@@ -512,17 +426,9 @@ class Calls:
             for stanza in presences:
                 self._send(stanza)
 
-    def _note(self, line: _Line, stanza: ET.Element, *, sent: bool = False, note: str = "") -> None:
+    def _note(self, line: Line, stanza: ET.Element, *, sent: bool = False, note: str = "") -> None:
         """One line of the call's ladder."""
         label, text = stanzas.describe(stanza)
         if line.call and label != "result":
             label = f"{label} ({note})" if note else label
             self._trace(Traced(line.call, "xmpp", sent, label, line.leg.sid, text))
-
-
-def _attempt(leg: CallerLeg | CalleeLeg) -> int:
-    return leg.attempt if isinstance(leg, CalleeLeg) else 0
-
-
-def _hung_up(leg: CallerLeg | CalleeLeg, cause: Cause, text: str) -> HungUp:
-    return HungUp(Leg.CALLER if isinstance(leg, CallerLeg) else Leg.CALLEE, cause, _attempt(leg), text)

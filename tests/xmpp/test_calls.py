@@ -11,7 +11,7 @@ from gateway.call.causes import Cause
 from gateway.call.events import Held, HungUp, Leg, Trickled
 from gateway.call.leg import LegControl
 from gateway.session.model import Session
-from gateway.xmpp import calls, outbox, stanzas
+from gateway.xmpp import calls, lines, outbox, stanzas
 
 JULIET = "juliet@shakespeare.lit/balcony"
 USER = "juliet@shakespeare.lit"
@@ -144,7 +144,7 @@ def test_what_is_due_for_the_other_leg_has_no_effect(world: World, our_offer: Se
 
 
 def test_a_user_has_so_many_calls_and_no_more(world: World, our_offer: Session) -> None:
-    for n in range(calls.MOST_LEGS_PER_USER):
+    for n in range(lines.MOST_LEGS_PER_USER):
         world.propose(f"s{n}")
     (reject,) = world.propose("one more")
     assert stanzas.describe(reject) == ("JMI reject", "busy")
@@ -154,7 +154,7 @@ def test_a_user_has_so_many_calls_and_no_more(world: World, our_offer: Session) 
 
 
 def test_a_user_is_called_so_often_at_a_time_and_can_still_call(world: World, our_offer: Session) -> None:
-    for n in range(calls.MOST_LEGS_PER_USER):
+    for n in range(lines.MOST_LEGS_PER_USER):
         world.router.callee(f"c{n}", 1, USER, ROMEO, world.reports.append).dial(our_offer)
     world.take()
     world.router.callee("c", 1, USER, ROMEO, world.reports.append).dial(our_offer)
@@ -164,7 +164,7 @@ def test_a_user_is_called_so_often_at_a_time_and_can_still_call(world: World, ou
 
 
 def test_the_gateway_has_so_many_calls_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "MOST_LEGS", 1)
+    monkeypatch.setattr(lines, "MOST_LEGS", 1)
     world.propose()
     assert labels(world.propose(user="nurse@shakespeare.lit/x")) == ["JMI reject"]
     (error,) = world.initiate(user="nurse@shakespeare.lit/x")

@@ -189,8 +189,8 @@ class Play:
         self.look()
         assert self.world.router.calls == 0
         assert self.open == set(), "no session is left half open"
-        assert self.world.router._calls._keys == {}
-        assert self.world.router._calls._by_user == {}
+        assert self.world.router._calls._lines._keys == {}
+        assert self.world.router._calls._lines._by_user == {}
         for name, reports in self.told.items():
             if any(isinstance(report, Ringing) for report in reports):
                 assert name in self.ringing_said or self.there, "nothing rings that does not ring"
