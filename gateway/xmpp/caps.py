@@ -96,13 +96,15 @@ class Entity:
 
 def verification(entity: Entity, algorithm: str) -> str:
     """The `ver` of XEP-0115 §5.1 with one of the algorithms that it names. Raises KeyError for another."""
-    spelled = [f"{i.category}/{i.type}/{i.lang}/{i.name}<" for i in sorted(entity.identities)]
-    spelled += [f"{feature}<" for feature in sorted(entity.features)]
+    spelled = [f"{i.category}/{i.type}/{i.lang}/{i.name}" for i in sorted(entity.identities)]
+    spelled += sorted(entity.features)
     for form in sorted(entity.forms):
-        spelled.append(f"{form.kind}<")
+        spelled.append(form.kind)
         for name, values in sorted(form.fields):
-            spelled.append(f"{name}<" + "".join(f"{value}<" for value in sorted(values)))
-    return _digest("".join(spelled), _ALGORITHMS[algorithm])
+            spelled += [name, *sorted(values)]
+    # A "<" that somebody sent stays spelled as in XML, or a feature could pass for two (§5.1, at its end).
+    text = "".join(part.replace("<", "&lt;") + "<" for part in spelled)
+    return _digest(text, _ALGORITHMS[algorithm])
 
 
 def hashes(entity: Entity) -> dict[str, str]:

@@ -98,6 +98,12 @@ def test_another_answer_proves_nothing() -> None:
     assert not caps.proves(ET.fromstring(SIMPLE), "md5", VER)
 
 
+def test_one_feature_cannot_pass_for_two() -> None:
+    """XEP-0115 §5.1: `&lt;` stays as it is."""
+    two = caps.read_info(query("<feature var='a'/><feature var='b'/>"))
+    assert not caps.proves(query("<feature var='a&lt;b'/>"), "sha-1", two.ver)
+
+
 FORM = "<x xmlns='jabber:x:data'>{}<field var='os'><value>Mac</value></field></x>"
 KIND = "<field var='FORM_TYPE' type='hidden'><value>{}</value></field>"
 
