@@ -56,6 +56,10 @@ class XmppSection(Section):
     users: Annotated[Words, Field(min_length=1)]
     grace: Annotated[float, Field(ge=0, le=3600, strict=False)] = 60.0
     inline_candidates: bool = False
+    ringing_after: Annotated[float, Field(ge=0, le=60, strict=False)] = 4.0
+    chat_dtmf: bool = False
+    chat_lines: Literal["off", "failures", "all"] = "failures"
+    language: Literal["en", "de", "fr"] = "en"
 
 
 class SipSection(Section):
@@ -87,6 +91,18 @@ class HttpSection(Section):
     listen: Text = "127.0.0.1:8080"
 
 
+class CallsSection(Section):
+    """How many calls there may be: in the whole gateway, of one user, of strangers from SIP. What a `[[limit]]` of the
+    dialplan says is beside these.
+    """
+
+    most: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    per_user: Annotated[int, Field(ge=1, le=100_000)] = 20
+    strangers: Annotated[int, Field(ge=1, le=100_000)] = 200
+    strangers_per_name: Annotated[int, Field(ge=1, le=100_000)] = 5
+    strangers_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 60
+
+
 class LogSection(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -100,6 +116,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "storage": StorageSection,
     "http": HttpSection,
     "log": LogSection,
+    "calls": CallsSection,
 }
 
 
@@ -117,6 +134,11 @@ class Config:
     users: tuple[str, ...]
     grace: float
     inline_candidates: bool
+    ringing_after: float | None
+    chat_dtmf: bool
+    chat_lines: Literal["off", "failures", "all"]
+    language: str
+    calls: CallsSection
     sip_domain: str
     sip_listen: tuple[str, ...]
     sip_advertise: str | None
@@ -145,6 +167,8 @@ class Config:
             self.secret,
             self.users,
             self.grace,
+            ringing_after=self.ringing_after,
+            chat_dtmf=self.chat_dtmf,
             inline_candidates=self.inline_candidates,
         )
 
@@ -228,6 +252,7 @@ class _Reader:
         storage = self._section("storage", StorageSection)
         http = self._section("http", HttpSection)
         log = self._section("log", LogSection)
+        calls = self._section("calls", CallsSection)
 
         domain = self._host(("xmpp", "domain"), xmpp.domain) if xmpp else ""
         users = self._users(domain, xmpp) if xmpp else ()
@@ -244,7 +269,7 @@ class _Reader:
         key_file = self._key_file(storage) if storage else None
         plan = self._plan(dialplan, users, {domain, sip_domain} - {""}, set(self._endpoints(sip, media, listen)))
 
-        if not (xmpp and sip and media and storage and http and log and plan) or any(
+        if not (xmpp and sip and media and storage and http and log and calls and plan) or any(
             not fault.warning for fault in self.faults
         ):
             raise ConfigurationError(load.in_order(self.faults))
@@ -256,6 +281,11 @@ class _Reader:
             users=users,
             grace=xmpp.grace,
             inline_candidates=xmpp.inline_candidates,
+            ringing_after=xmpp.ringing_after or None,
+            chat_dtmf=xmpp.chat_dtmf,
+            chat_lines=xmpp.chat_lines,
+            language=xmpp.language,
+            calls=calls,
             sip_domain=sip_domain,
             sip_listen=sip.listen,
             sip_advertise=sip.advertise,

@@ -30,9 +30,10 @@ from gateway.call.events import Destination, Leg
 from gateway.call.leg import Admitted, LegControl, Sink
 from gateway.call.machine import Call, State
 from gateway.call.trace import Traced, Tracer
+from gateway.call.words import Kind, Say, said, worth_saying
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Identity
-from gateway.errors import MediaError, NegotiationError
+from gateway.errors import AddressError, MediaError, NegotiationError
 from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, audible
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
@@ -63,6 +64,8 @@ class Switchboard:
         on_begin: Callable[[Direction], None] = lambda direction: None,
         on_end: Callable[[CallRecord, Cause], None] = lambda record, cause: None,
         limits: Limits | None = None,
+        say: Say = Say.FAILURES,
+        language: str = "en",
         look_up: LookUp,
         unix_now: Callable[[], float],
     ) -> None:
@@ -73,6 +76,7 @@ class Switchboard:
         self._on_begin = on_begin
         self._on_end = on_end
         self._unix_now = unix_now
+        self._say, self._language = say, language
         self.routing = Routing(
             plan, sip_domain=sip_domain, limits=limits or Limits(), look_up=look_up, now=_now, unix_now=unix_now
         )
@@ -256,6 +260,8 @@ class Switchboard:
                 self._spawn(line.tasks, self._transfer_asked(line, report))
             case ev.PartyChanged(leg, attempt, uri, name):
                 log.info("party changed", call=line.id, leg=leg.value, uri=uri, name=name)
+                if self._say is Say.ALL:
+                    self._tell_users(line, 0 if leg is Leg.CALLER else attempt, Kind.PARTY, party=name or _plain(uri))
 
     def _carry_out(self, line: Line, effect: do.Effect) -> None:
         match effect:
@@ -432,6 +438,31 @@ class Switchboard:
             loop = asyncio.get_running_loop()
             line.timer = loop.call_at(line.machine.deadline, self.tell, line.id, ev.TimedOut())
 
+    def _tell_users(
+        self, line: Line, but: int | None, kind: Kind, cause: Cause = Cause.NORMAL, text: str = "", party: str = ""
+    ) -> None:
+        """A line in the conversation of each user at an end of this call, but not of the end with this number."""
+        if self._component is None:
+            return
+        contact = line.contact or line.facts.callee
+        users = {line.facts.caller} if line.facts.direction != "inbound" and but != 0 else set()
+        asked = [number for number in line.destinations if line.via(number) == "xmpp" and number != but]
+        if line.machine.attempt:
+            asked = [number for number in asked if line.machine.holds(number)]
+        users |= {line.destinations[number].target for number in asked}
+        bodies = said(kind, cause, text, party or _shown(contact), self._language)
+        for user in sorted(users):
+            self._component.say(user, f"{contact}@{self._domain}", f"{kind.name.lower()}-{line.id}", bodies)
+
+    def _tell_of_the_end(self, line: Line, record: do.Record) -> None:
+        """Users read in the conversation what their clients do not show (words.worth_saying)."""
+        user = Leg.CALLEE if line.facts.direction == "inbound" else Leg.CALLER
+        talked = record.answered_at is not None
+        kind = worth_saying(self._say, record.cause, record.by, user, talked=talked)
+        # A stranger whom nobody's telephone rang for leaves nothing behind, or he could write to anybody.
+        if kind is not None and not (line.quiet and kind is Kind.MISSED and record.rang_at is None):
+            self._tell_users(line, None, kind, record.cause, record.text)
+
     def _end(self, line: Line, record: do.Record) -> None:
         async def close() -> None:
             counters: dict[str, LegStatistics] = {}
@@ -456,6 +487,7 @@ class Switchboard:
             self._on_end(finished, record.cause)
 
         self._spawn(self._ending, close())
+        self._tell_of_the_end(line, record)
 
     def _record(self, line: Line, record: do.Record, counters: dict[str, LegStatistics]) -> CallRecord:
         # The machine's times are the loop's; records want the calendar's.
@@ -558,6 +590,22 @@ def credentials_of(trunk: dialplan.Trunk) -> sip.Credentials | None:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _shown(local: str) -> str:
+    """A contact's local part as people write it."""
+    user, percent, host = local.rpartition("%")
+    return f"{user}@{host}" if percent else local
+
+
+def _plain(uri: str) -> str:
+    """Who a SIP URI says is there, as people write it: the number, or user@host."""
+    try:
+        parsed = SipUri.parse(uri)
+    except AddressError:
+        return ""
+    number = parsed.user is not None and parsed.user.lstrip("+").isdigit()
+    return (parsed.user or "") if number else f"{parsed.user}@{parsed.host}"
 
 
 def _towards(to: Destination) -> Towards:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from gateway.addresses import SipUri
 from gateway.call.leg import Admitted, LegControl, Sink
 from gateway.call.trace import Traced
+from gateway.call.words import Say
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import (
     InboundMatch,
@@ -79,6 +80,8 @@ class Scene:
     traced: list[Traced] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     callees: list[Asked] = field(default_factory=list)
+    lines: list[tuple[str, str, str]] = field(default_factory=list)  # user, contact, the first body
+    say_what: Say = Say.FAILURES
     names: dict[str, frozenset[str]] = field(default_factory=dict)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -92,6 +95,7 @@ class Scene:
             on_begin=self.begun.append,
             on_end=lambda record, cause: self.records.append(record),
             limits=self.limits,
+            say=self.say_what,
             look_up=self.look_up,
             unix_now=lambda: 1_000_000.0,
         )
@@ -105,6 +109,9 @@ class Scene:
         leg = Asked(made_for=made_for[:-1], sink=made_for[-1], attempt=attempt, ask_presence=ask_presence)
         self.callees.append(leg)
         return leg
+
+    def say(self, user: str, contact: str, id: str, bodies: Sequence[tuple[str, str]]) -> None:
+        self.lines.append((user, contact, bodies[0][1]))
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):

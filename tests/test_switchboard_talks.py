@@ -9,6 +9,7 @@ from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Leg
 from gateway.call.leg import Admitted
+from gateway.call.words import Say
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import LimitRule, Match, Plan, Rule
 from gateway.media import engine as media
@@ -249,3 +250,42 @@ async def test_candidates_of_a_leg_that_restarts_nothing_go_to_its_media() -> No
     admitted.sink(ev.Trickled(Leg.CALLER, 0, (candidate(),)))
     await scene.until(lambda: scene.engine.names()[-1] == ("candidates", "caller"))
     assert "restart" not in caller.names()
+
+
+async def test_a_user_reads_in_the_conversation_why_his_call_was_not_connected() -> None:
+    scene = Scene()
+    scene.from_xmpp("romeo%elsewhere.example")
+    record = await scene.ended()
+    contact = "romeo%elsewhere.example@sip.example.com"
+    assert scene.lines == [(JULIET, contact, f"The call was not connected: {record.text}")]
+
+
+async def test_users_whose_phones_rang_in_vain_read_of_a_missed_call_where_the_operator_wants_it() -> None:
+    for say, lines in ((Say.ALL, 2), (Say.FAILURES, 0)):
+        scene = Scene(say_what=say)
+        _, admitted = scene.from_sip("sip:+12025550100@sip.example.com")
+        (await scene.dialled(2)).sink(ev.Ringing(1))
+        admitted.sink(ev.HungUp(Leg.CALLER, Cause.CANCELLED))
+        await scene.ended()
+        contact = "+12025550177@sip.example.com"
+        missed = "Missed call from +12025550177"
+        assert scene.lines == [(JULIET, contact, missed), (NURSE, contact, missed)][:lines]
+
+
+async def test_a_stranger_for_whom_nothing_rang_writes_to_nobody() -> None:
+    scene = Scene(say_what=Say.ALL)
+    _, admitted = scene.from_sip("sip:nurse@sip.example.com", "198.51.100.66", "sip:x@evil.example")
+    await scene.dialled()
+    admitted.sink(ev.HungUp(Leg.CALLER, Cause.CANCELLED))
+    await scene.ended()
+    assert scene.lines == []
+
+
+async def test_after_a_transfer_the_user_reads_with_whom_he_talks() -> None:
+    scene = Scene(say_what=Say.ALL)
+    caller, _ = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
+    callee = await scene.dialled()
+    callee.sink(ev.Answered(1, phone_session(PCMU)))
+    await scene.until(lambda: "answer" in caller.names())
+    callee.sink(ev.PartyChanged(Leg.CALLEE, 1, "sip:+12025550177@192.0.2.5"))
+    assert scene.lines == [(JULIET, "+12025550123@sip.example.com", "You are talking with +12025550177 now")]

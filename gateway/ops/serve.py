@@ -20,6 +20,7 @@ import structlog
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
+from gateway.call.words import Say
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.media.embedded import EmbeddedEngine
@@ -28,6 +29,7 @@ from gateway.ops.metrics import Direction, Metrics
 from gateway.ops.trace import Recorder
 from gateway.ops.web import Health, Web
 from gateway.reach import Reach
+from gateway.routing import Limits
 from gateway.sip.application import Application
 from gateway.sip.resolver import resolve
 from gateway.sip.telephony import Account, Telephony
@@ -78,6 +80,15 @@ class Gateway:
             trace=trace,
             on_begin=self._metrics.call_began,
             on_end=self._ended,
+            limits=Limits(
+                calls=config.calls.most,
+                per_user=config.calls.per_user,
+                strangers=config.calls.strangers,
+                per_name=config.calls.strangers_per_name,
+                per_minute=config.calls.strangers_per_minute,
+            ),
+            say=Say(config.chat_lines),
+            language=config.language,
             look_up=look_up,
             unix_now=time.time,
         )
