@@ -101,7 +101,7 @@ class EmergencySection(Section):
     callback: Text | None = None
     """The number that is called back where the user has no `caller_id`, in E.164."""
     location: LocationSection | None = None
-    """Where the users are."""
+    """Where the users are. Calls of users whose own `region` is another country go without it."""
 
 
 class TrunkSection(Section):
@@ -131,6 +131,16 @@ class TrunkSection(Section):
     """Calls at a time, in both directions."""
     allow: Words = ()
     """Networks that its calls come from, beside the address in `proxy`."""
+    tls_names: Words = ()
+    """Names in the certificate with which its calls come over TLS; `[sip] ca` says whose certificates count."""
+    ca: Text | None = None
+    """A file beside this one, in PEM: who signs its own certificate; by default the system's authorities, `[sip] ca`."""
+    server_name: Text | None = None
+    """The name in its own certificate, where that is not the host of `proxy`."""
+    certificate: Text | None = None
+    """A file beside this one, in PEM: what we show it, where that is not the certificate of `[sip]`."""
+    key: Text | None = None
+    """The file with the key of `certificate`, where it is not in the same one."""
     policy: Text | None = None
     """The `[[policy]]` that numbers follow."""
     transfers: bool = True
@@ -143,7 +153,9 @@ class FormatSection(Section):
 
     format: Spelling = "e164"
     """`e164` is +442079460018, `international` 442079460018, `national` what is dialled in the policy's region: there
-    02079460018, and 00442079460018 elsewhere."""
+    02079460018, and 00442079460018 elsewhere. Where each carrier has an exit code of its own, as in Brazil, calls to
+    other countries are refused: give them a rule whose policy has `international` and the carrier's code for a
+    `prefix`."""
     prefix: str = ""
     """What stands before it."""
     exceptions: Annotated[dict[str, Spelling], Field(strict=False, default_factory=dict)]
@@ -206,7 +218,8 @@ class MatchSection(Section):
     """Regions (`"US"`) or calling codes (`"+44"`)."""
     type: Words = ()
     """`fixed_line`, `mobile` (each also what is known only as one of the two), `toll_free`, `premium_rate`,
-    `shared_cost`, `voip`, `personal_number`, `pager`, `uan`, `voicemail`, `satellite`, `unknown`."""
+    `shared_cost`, `voip`, `personal_number`, `pager`, `uan`, `voicemail`, `satellite`, `unknown`. Of short codes, where
+    their price is known: `toll_free` and `premium_rate`."""
     number: Words = ()
     """Numbers as +E.164 or short codes, with `*` for any digits."""
     host: Words = ()
