@@ -31,13 +31,15 @@ from gateway.xmpp.disco import SETS, Sets
 from gateway.xmpp.presence import Bounded, Presences
 from gateway.xmpp.services import Services
 from gateway.xmpp.stanzas import bare, domain, local
-from gateway.xmpp.subscriptions import Changed
+from gateway.xmpp.subscriptions import MOST_PER_USER, Changed
 
 __all__ = ["IncomingCall", "OnCall", "Router"]
 
 log = structlog.get_logger()
 
-BURST = 500.0  # stanzas of one user at once …
+BURST = 500.0  # stanzas of one stranger at once, …
+# … of a user of ours: of a device that logs in his server tells every contact, and asks it whether it is there, …
+BURST_OF_USERS = 2.0 * MOST_PER_USER + BURST
 RATE = 50.0  # … and per second, all the time
 RATED_USERS = 5_000
 
@@ -191,8 +193,9 @@ class Router:
 
     def _allowed(self, user: str, now: float) -> bool:
         """A token bucket for each user; those of users who were quiet for longest are forgotten first."""
-        bucket = self._buckets.get(user) or _Bucket(BURST, now)
-        bucket.left = min(BURST, bucket.left + (now - bucket.at) * RATE)
+        burst = BURST_OF_USERS if self.presences.ours(user) else BURST
+        bucket = self._buckets.get(user) or _Bucket(burst, now)
+        bucket.left = min(burst, bucket.left + (now - bucket.at) * RATE)
         bucket.at = now
         self._buckets[user] = bucket
         if bucket.left < 1:

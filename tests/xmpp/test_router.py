@@ -9,6 +9,7 @@ import pytest
 
 from gateway.call.causes import Cause
 from gateway.xmpp import router, stanzas
+from gateway.xmpp.subscriptions import MOST_PER_USER
 
 JULIET = "juliet@shakespeare.lit/balcony"
 USER = "juliet@shakespeare.lit"
@@ -142,8 +143,23 @@ def test_the_presence_that_was_asked_for_ends_after_ten_minutes(world: World) ->
 # --- bounds
 
 
+def test_a_device_with_a_long_contact_list_logs_in(world: World) -> None:
+    contacts = [f"+1202555{number:04}@sip.example.com" for number in range(MOST_PER_USER)]
+    for contact in contacts:
+        world.presence(to=contact)
+        world.presence(to=contact, kind="probe")
+    assert world.ignored == []
+    assert {sent.get("from", "").removesuffix("/sip") for sent in world.sent} == set(contacts)
+
+
+def test_a_stranger_is_heard_less(world: World) -> None:
+    for number in range(int(router.BURST) + 1):
+        world.presence(user="tybalt@verona.lit/x", to=f"+1202555{number:04}@sip.example.com", kind="probe")
+    assert world.ignored == ["too many"]
+
+
 def test_a_user_who_sends_too_much_is_not_heard_for_a_while(world: World) -> None:
-    for _ in range(int(router.BURST)):
+    for _ in range(int(router.BURST_OF_USERS)):
         assert world.says(iq(PING))[0].get("type") == "result"
     (error,) = world.says(iq(PING))
     assert stanzas.condition(error).name == "resource-constraint"
