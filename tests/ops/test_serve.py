@@ -135,7 +135,7 @@ async def test_an_address_is_its_own_look_up() -> None:
 def test_what_somebody_names_passes_the_policy_and_is_no_trunk(tmp_path: Path) -> None:
     made = gateway(tmp_path, 1)
     trunk = Trunk("carrier", SipUri.parse("sip:203.0.113.5"), allow=(ipaddress.ip_network("8.8.4.0/24"),))
-    made._board._plan = replace(made._board._plan, trunks={"carrier": trunk})
+    made._board.routing.plan = replace(made._board.routing.plan, trunks={"carrier": trunk})
     permit = made._telephony.app.permit
     assert permit("8.8.8.8")
     for address in (
