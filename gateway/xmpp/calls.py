@@ -382,6 +382,7 @@ class Calls:
     def _begin(self, line: Line) -> None:
         self._lines.begin(line)
         self._presences.call_began(line.leg.user, line.leg.contact)
+        self._rearm()
 
     def _overrule(self, crossed: Line | None) -> None:
         """A call of the contact's, which crossed one of the user's, lost (XEP-0353 §4.1)."""

@@ -54,6 +54,7 @@ class World:
         self.on_call: Callable[[IncomingCall, LegControl], None] = lambda incoming, leg: None
         self.unmappable = {"a%%b", "+1", "nobody"}
         self.sids = 0
+        self.armed: float | None = None  # the one timer, as the component has it
         self.ignored: list[str] = []  # what was counted as ignored
         self.router = Router(
             "sip.example.com",
@@ -64,7 +65,7 @@ class World:
             tell=lambda sink, report: sink(report),
             trace=self.traces.append,
             clock=lambda: self.now,
-            rearm=lambda: None,
+            rearm=self._rearm,
             new_sid=self._sid,
             grace=60.0,
             version="1.0",
@@ -73,6 +74,9 @@ class World:
             chat_dtmf=True,
         )
         self.router.link_up()
+
+    def _rearm(self) -> None:
+        self.armed = self.router.deadline
 
     def _admit(self, incoming: IncomingCall, leg: LegControl) -> Admitted:
         self.calls.append((incoming, leg))
@@ -104,9 +108,10 @@ class World:
     def passes(self, seconds: float) -> list[ET.Element]:
         """Time goes by, deadline by deadline; what we sent meanwhile."""
         before, end = len(self.sent), self.now + seconds
-        while (due := self.router.deadline) is not None and due <= end:
-            self.now = max(self.now, due)
+        while self.armed is not None and self.armed <= end:
+            self.now = max(self.now, self.armed)
             self.router.tick()
+            self._rearm()
         self.now = end
         return self.sent[before:]
 
