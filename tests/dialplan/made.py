@@ -57,7 +57,7 @@ PLANS = st.builds(
     RULES,
     st.sampled_from(["US", "GB", None]),
 )
-EMERGENCIES = ("911", "112", "+1911", "9-1-1", "*67911", "+44999")
+EMERGENCIES = ("911", "112", "+1911", "9-1-1", "911#", "*67911", "*82911", "*31#911", "#31#112#", "+44999")
 CALLS = st.builds(
     lambda caller, local, host, at: Request(caller, local + host, at=at),
     st.sampled_from(["juliet@shakespeare.lit", "nurse@shakespeare.lit", "romeo@verona.example", "x@elsewhere.example"]),
