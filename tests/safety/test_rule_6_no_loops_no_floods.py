@@ -186,7 +186,7 @@ async def test_calls_that_are_refused_leave_nothing_behind() -> None:
         await stage.phone.is_heard()
         board, router = stage.switchboard, stage.component._router
         assert (board.live, len(board.routing.book), router.calls) == (0, 0, 0)
-        assert (router._calls._keys, router._calls._by_user, board._ending) == ({}, {}, set())
+        assert (router._calls._lines._keys, router._calls._lines._by_user, board._ending) == ({}, {}, set())
 
 
 async def test_a_contact_is_shown_to_a_device_once_however_often_it_speaks() -> None:
