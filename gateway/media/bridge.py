@@ -15,11 +15,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.errors import MediaError
+from gateway.media.reorder import Window
 from gateway.media.rtp import HEADER, Arrivals, Outgoing, Packet, Relay, convert_duration, payload
 from gateway.media.transcode import RATE, Transcoder, can
 from gateway.session.model import Codec, Stream
 
 Send = Callable[[], None]
+_Frame = tuple[int, int, int, bytes]  # sequence, timestamp, SSRC, payload
 Dropped = str | None  # the reason, or None for a packet that went on
 
 
@@ -60,6 +62,7 @@ class Transcoded:
         self._out, self._send, self._source, self._sink = out, send, source, sink
         self._transcoder = Transcoder(source, sink, ptime)
         self._arrivals = Arrivals()
+        self._window: Window[_Frame] | None = None  # from when packets first overtook each other
         self._last = 0  # timestamp in
         self._elapsed = 0  # since the source began, in its clock; unlike the timestamp it never wraps
         self._start = 0  # timestamp out that belongs to it
@@ -69,37 +72,52 @@ class Transcoded:
         span = payload(packet)
         if span is None or span[0] == span[1]:
             return "malformed"
-        data = bytes(packet.view[span[0] : span[1]])
-        lost = self._follow(packet, now)
-        if lost < 0:
-            return "late"
-        try:
-            frames = list(self._transcoder.feed(self._elapsed * RATE // self._source.clock_rate, data, lost))
-        except MediaError:
-            return "undecodable"
-        for at, frame in frames:
-            self._write(packet, self._sink.pt, at * self._sink.clock_rate // RATE, frame, now, marker=self._fresh)
-            self._fresh = False
-        return None
+        _, _, seq, timestamp, ssrc = HEADER.unpack_from(packet.data)
+        frame = (seq, timestamp, ssrc, bytes(packet.view[span[0] : span[1]]))
+        if self._window is None:
+            return self._decode(frame, packet, now)
+        # Of those that go on now the last is most likely this one; a reason is one packet's, and one is counted.
+        reasons = [self._decode(each, packet, now) for each in self._window.push(seq, frame)]
+        return next(filter(None, reasons), None)
 
     def event(self, packet: Packet, now: float, clock: int, to: Codec | None) -> Dropped:
         span = payload(packet)
         if span is None or span[1] - span[0] < 4:
             return "malformed"
         marker = packet.data[1] & 0x80 != 0
-        if self._follow(packet, now) < 0:
+        convert_duration(packet, span[0], clock, to.clock_rate if to is not None else clock)
+        body = bytes(packet.view[span[0] : span[0] + 4])
+        _, _, seq, timestamp, ssrc = HEADER.unpack_from(packet.data)
+        if self._window is not None:
+            for each in self._window.flush():
+                self._decode(each, packet, now)
+            self._window.expected = (seq + 1) & 0xFFFF
+        if self._follow(seq, timestamp, ssrc, now) < 0:
             return "late"
         if to is None:
             return "event"
-        convert_duration(packet, span[0], clock, to.clock_rate)
-        body = bytes(packet.view[span[0] : span[0] + 4])
         at = self._elapsed * self._sink.clock_rate // self._source.clock_rate
         self._write(packet, to.pt, at, body, now, marker=marker)
         return None
 
-    def _follow(self, packet: Packet, now: float) -> int:
+    def _decode(self, frame: _Frame, packet: Packet, now: float) -> Dropped:
+        seq, timestamp, ssrc, data = frame
+        lost = self._follow(seq, timestamp, ssrc, now)
+        if lost < 0:
+            if self._window is None:
+                self._window = Window(self._arrivals.highest + 1)
+            return "late"
+        try:
+            frames = list(self._transcoder.feed(self._elapsed * RATE // self._source.clock_rate, data, lost))
+        except MediaError:
+            return "undecodable"
+        for at, coded in frames:
+            self._write(packet, self._sink.pt, at * self._sink.clock_rate // RATE, coded, now, marker=self._fresh)
+            self._fresh = False
+        return None
+
+    def _follow(self, seq: int, timestamp: int, ssrc: int, now: float) -> int:
         """Move with the source's time; how many packets are missing, -1 for one that comes too late."""
-        _, _, seq, timestamp, ssrc = HEADER.unpack_from(packet.data)
         lost = self._arrivals.lost(seq, ssrc)
         if lost is None or self._out.source is not self:
             _, self._start = self._out.begin(self, now)

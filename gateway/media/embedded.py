@@ -23,7 +23,7 @@ import structlog
 from gateway.call.causes import Cause
 from gateway.errors import MediaError, NgError
 from gateway.media.engine import Connected, Digit, LegKind, LegStatistics, Lost, MediaEngine, MediaEvent
-from gateway.media.leg import Patience
+from gateway.media.leg import BANDWIDTH, Patience
 from gateway.media.ng import Endpoint, NgClient, message
 from gateway.media.ports import binds
 from gateway.media.wire import pack, unpack
@@ -57,6 +57,7 @@ class MediaSettings:
     allow: tuple[str, ...] = ()  # otherwise refused ranges that named candidates and SDP addresses may lie in
     patience: Patience = field(default_factory=Patience)
     hold: str = ""  # a WAV or Opus file for those who wait; none: music of our own
+    bandwidth: int = BANDWIDTH  # bit/s that each end of a call may send
     region: str = ""  # whose ringing and busy tones are played (ISO 3166)
     json_log: bool = False  # whether the workers, too, write their lines as JSON
 
@@ -93,6 +94,7 @@ class EmbeddedEngine(MediaEngine):
                     settings.allow,
                     settings.patience,
                     settings.hold,
+                    settings.bandwidth,
                     settings.region,
                     settings.json_log,
                 ),
@@ -113,14 +115,27 @@ class EmbeddedEngine(MediaEngine):
         await asyncio.gather(*(slot.stop() for slot in slots))
 
     async def allocate(
-        self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
     ) -> Transport:
         slot = self._homes.get(call) or await self._least_loaded()
         slot = self._homes.setdefault(call, slot)  # another leg of the call may have waited for a worker too
         slot.calls.setdefault(call, set()).add(leg)
         try:
             answer = await slot.ask(
-                "allocate", call=call, leg=leg, kind=kind.value, controlling=int(controlling), setup=setup.value
+                "allocate",
+                call=call,
+                leg=leg,
+                kind=kind.value,
+                controlling=int(controlling),
+                setup=setup.value,
+                sdes=int(sdes),
             )
         except MediaError:
             self._forget(call, leg)

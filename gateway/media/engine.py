@@ -92,9 +92,17 @@ class MediaEngine(Protocol):
         """End every call's media and all workers."""
 
     async def allocate(
-        self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
     ) -> Transport:
-        """Our end of this leg. `controlling` is the ICE role: true for whoever offers (RFC 8445 §6.1.1).
+        """Our end of this leg. `controlling` is the ICE role: true for whoever offers (RFC 8445 §6.1.1). `sdes` asks
+        for SRTP keys on an RTP leg (RFC 4568): one for each suite we can do.
 
         Asked again for the same leg it answers the same.
         """
@@ -110,6 +118,8 @@ class MediaEngine(Protocol):
         setup: Setup = Setup.ACTIVE,
     ) -> None:
         """The far end is known: start ICE and DTLS (`setup` is our own, active or passive), or send and latch.
+
+        On an RTP leg `remote.crypto` is empty, or the one key that was agreed: ours is that of the same suite.
 
         Returns at once; Connected or Lost follows. Called again for a re-offer: the latch is re-armed. Peers hear each
         other and nobody else: the last pairing that was asked for holds, and without `peer` it stays as it is.

@@ -33,6 +33,8 @@ from gateway.session.model import Direction, Stream
 
 SENDS = (Direction.SENDRECV, Direction.SENDONLY)
 HEARS = (Direction.SENDRECV, Direction.RECVONLY)
+BANDWIDTH = 1_000_000  # bit/s
+BURST = 2.0  # s of it that may come at once
 GAP = 0.06  # s without a packet, after which comfort noise is sent
 
 Tell = Callable[[MediaEvent], None]
@@ -57,6 +59,7 @@ class Leg:
         self.stream: Stream | None = None
         self.peer: Leg | None = None
         self.path: Path | None = None  # from here to the peer
+        self._way: tuple[object, ...] = ()  # what it was laid for
         randomness = random.SystemRandom()  # RFC 3550 §5.1: unpredictable, against known plaintext
         self.out = Outgoing(
             randomness.getrandbits(32), randomness.getrandbits(15), randomness.getrandbits(32)
@@ -71,6 +74,9 @@ class Leg:
         self._events: dict[int, int] = {}  # payload type: clock
         self.control = Control(self.out, secrets.token_urlsafe(12))  # RFC 7022 §4.2: a CNAME that tells nothing
         self._report_at: float | None = None
+        self._allowance = self._burst = 0.0  # octets that may have come until now; that may come at once
+        self.limit(BANDWIDTH)
+        self._ticked = asyncio.get_running_loop().time()
         self.speaker = Speaker(self)
         self._pacer = pacer
         self._noise: Encoded
@@ -78,6 +84,10 @@ class Leg:
         self._noise_at = self._noise_start = 0  # the next frame; the timestamp of the first
         self._now = asyncio.get_running_loop().time
         self.sends = self.hears = False
+
+    def limit(self, bandwidth: int) -> None:
+        """What this leg's end may send, in bit/s; more is dropped, but for bursts of some seconds."""
+        self._burst = self._allowance = bandwidth / 8 * BURST
 
     # to be done by the transport
 
@@ -97,6 +107,9 @@ class Leg:
 
     def tick(self, now: float) -> None:
         """Once in a while: what is noticed by nothing happening."""
+        earned = self._burst / BURST * (now - self._ticked)
+        self._allowance = min(max(self._allowance, self.received_octets) + earned, self.received_octets + self._burst)
+        self._ticked = now
         self._press(self._digits.idle(now))
         if self.connected.is_set() and not self.over:
             if self._report_at is not None and now >= self._report_at:
@@ -132,12 +145,21 @@ class Leg:
     def wire(self) -> None:
         """Lay the paths between this leg and its peer anew, as far as both streams are known."""
         peer = self.peer
-        if peer is not None and self.stream is not None and peer.stream is not None:
-            self.path = Path(self.stream, peer.stream, peer.out, peer.send)
-            peer.path = Path(peer.stream, self.stream, self.out, self.send)
+        if peer is not None:
+            self._lay(peer)
+            peer._lay(self)
         self._watch()
         if peer is not None:
             peer._watch()
+
+    def _lay(self, peer: Leg) -> None:
+        """The path to the peer, if it is another one than is there: a refresh or a hold must not interrupt it."""
+        stream, towards = self.stream, peer.stream
+        if stream is None or towards is None:
+            return
+        way = (peer, stream.receive, stream.receive_dtmf, towards.send, towards.send_dtmf, towards.ptime)
+        if self.path is None or way != self._way:
+            self.path, self._way = Path(stream, towards, peer.out, peer.send), way
 
     def part(self) -> None:
         self.peer = self.path = None
@@ -150,6 +172,9 @@ class Leg:
         packet = self.packet
         self.received_packets += 1
         self.received_octets += packet.length
+        if self.received_octets > self._allowance:
+            self.dropped["flood"] += 1
+            return
         _, second, seq, timestamp, ssrc = HEADER.unpack_from(packet.data)
         clock = self._events.get(second & 0x7F)
         self.control.reception.arrived(seq, timestamp, ssrc, now, clock is None)

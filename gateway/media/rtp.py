@@ -146,21 +146,21 @@ class Relay:
 class Arrivals:
     """The order of one incoming stream, for those who have to decode it."""
 
-    __slots__ = ("_highest", "_ssrc")
+    __slots__ = ("_ssrc", "highest")
 
     def __init__(self) -> None:
         self._ssrc: int | None = None
-        self._highest = 0
+        self.highest = 0
 
     def lost(self, seq: int, ssrc: int) -> int | None:
         """How many packets are missing before this one; -1: late or double; None: the first of a new source."""
-        ahead = (seq - self._highest) & 0xFFFF
+        ahead = (seq - self.highest) & 0xFFFF
         if ssrc != self._ssrc or MAX_DROPOUT < ahead < 0x10000 - MAX_DROPOUT:
-            self._ssrc, self._highest = ssrc, seq
+            self._ssrc, self.highest = ssrc, seq
             return None
         if ahead == 0 or ahead >= 0x8000:
             return -1
-        self._highest = seq
+        self.highest = seq
         return ahead - 1
 
 

@@ -10,25 +10,29 @@ NAT the SDP names another address than packets come from. But it may be a strang
 source is on trial for some seconds, in which the first packet from the address that was named takes its place. An end
 that is known and says where it was before (a refresh, a hold) is waited for as long, and nobody is heard instead.
 Latched, the socket is connected to its source, and the kernel keeps everyone else's packets out (RTP bleed: nobody can
-inject sound, or have it sent to himself).
+inject sound, or have it sent to himself). With SRTP (sdes.py) only an authentic packet latches.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from collections.abc import Callable
 
 from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
 
 from gateway.call.causes import Cause
+from gateway.errors import MediaError
+from gateway.media import sdes as sdes_keys
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.pace import Pacer
 from gateway.media.ports import Bind, Ports, plain
 from gateway.media.rtp import ROOM, Packet, is_rtp
+from gateway.media.srtp import Keys, Srtp
 from gateway.reach import Reach
-from gateway.session.model import Direction, Stream, Transport
+from gateway.session.model import Crypto, Direction, Stream, Transport
 
 _ffi = FFI()
 _ffi.cdef("int connect(int fd, const void *address, unsigned int length);")
@@ -51,6 +55,7 @@ class RtpLeg(Leg):
         bind: Bind,
         reach: Reach,
         patience: Patience,
+        sdes: bool = False,
         pacer: Pacer | None = None,
     ) -> None:
         super().__init__(call, name, packet, tell, pacer)
@@ -58,6 +63,9 @@ class RtpLeg(Leg):
         self._loop = asyncio.get_running_loop()
         self._port, self._sockets = ports.bind([(bind.address, 0), (bind.address, 1)])
         self._rtp, self._rtcp = self._sockets
+        self._own = sdes_keys.ours(secrets.token_bytes) if sdes else ()
+        self._srtp: Srtp | None = None  # where the far end named a key
+        self._theirs: Crypto | None = None
         self._closed = False
         self._named: Address | None = None  # by SDP, if permitted
         self._latched: Address | None = None
@@ -77,10 +85,14 @@ class RtpLeg(Leg):
 
     @property
     def transport(self) -> Transport:
-        return Transport(self._bind.announced, self._port, self._port + 1)
+        return Transport(self._bind.announced, self._port, self._port + 1, crypto=self._own)
 
     def connect(self, remote: Transport, stream: Stream) -> None:
-        """Offer and answer are done, for the first time or again: send to what was named, and latch anew."""
+        """Offer and answer are done, for the first time or again: send to what was named, and latch anew.
+
+        Of keys the far end has the one that was agreed; ours is that of the same suite. Raises MediaError.
+        """
+        self._secure(remote.crypto)
         self.agree(stream)
         previous, before = self._named, self._found
         self._named = None
@@ -108,8 +120,27 @@ class RtpLeg(Leg):
         now = self._loop.time()
         self._deadline = now + (self._patience.silence if self.connected.is_set() else self._patience.first)
 
+    def _secure(self, named: tuple[Crypto, ...]) -> None:
+        theirs = named[0] if named else None
+        if theirs is None:
+            self._srtp = None
+        elif self._theirs is None or self._srtp is None or theirs.suite != self._theirs.suite:
+            receiving = sdes_keys.master(theirs)
+            own = next((crypto for crypto in self._own if crypto.suite == theirs.suite), None)
+            if own is None:
+                raise MediaError(f"we named no SRTP key for {theirs.suite}")
+            profile = sdes_keys.SUITES[theirs.suite]
+            self._srtp = Srtp(Keys(profile, sdes_keys.master(own), receiving), self.packet)
+        elif theirs.key != self._theirs.key:
+            self._srtp.expect(sdes_keys.master(theirs))
+        self._theirs = theirs
+
     def send(self) -> None:
         packet = self.packet
+        octets = packet.length
+        if self._srtp is not None and not self._srtp.protect():
+            self.dropped["repeated"] += 1
+            return
         try:
             if self._latched is not None:
                 self._rtp.send(packet.view[: packet.length])
@@ -121,11 +152,11 @@ class RtpLeg(Leg):
         except OSError:
             self.dropped["unsent"] += 1  # a full queue, or an ICMP error of an earlier packet
             return
-        self.sent(packet.length)
+        self.sent(octets)
 
     def send_control(self) -> None:
         latched, packet = self._latched, self.packet
-        if latched is None:
+        if latched is None or (self._srtp is not None and not self._srtp.protect_rtcp()):
             return
         with contextlib.suppress(OSError):  # the next report says more
             if self.stream is not None and self.stream.rtcp_mux:
@@ -192,7 +223,10 @@ class RtpLeg(Leg):
             self._latch(address)
 
     def _is_agreed(self) -> bool:
-        return is_rtp(self.packet) and self.packet.data[1] & 0x7F in self._payloads
+        """RTP of an agreed payload type, and authentic where there are keys."""
+        if not is_rtp(self.packet) or self.packet.data[1] & 0x7F not in self._payloads:
+            return False
+        return self._srtp is None or self._srtp.unprotect()
 
     def _latch(self, address: Address) -> None:
         """This source, whose packet was just read, and no other until the next offer and answer."""
@@ -213,24 +247,26 @@ class RtpLeg(Leg):
             address = self._receive()
             if address is None:
                 return
-            if address == latched and is_rtp(self.packet):
+            if address == latched and is_rtp(self.packet) and (self._srtp is None or self._srtp.unprotect()):
                 self._take()
             else:
                 self.dropped["stranger"] += 1
 
     def _latch_reader(self) -> Callable[[], None]:
         receive, packet, take, other = self._rtp.recv_into, self.packet, self._take, self._muxed
-        data = packet.data
+        data, srtp = packet.data, self._srtp
 
         def readable() -> None:
             try:
                 packet.length = receive(data, ROOM)
             except OSError:
                 return
-            if is_rtp(packet):
+            if not is_rtp(packet):
+                other()
+            elif srtp is None or srtp.unprotect():
                 take()
             else:
-                other()
+                self.dropped["unauthentic"] += 1
 
         return readable
 
@@ -241,10 +277,12 @@ class RtpLeg(Leg):
 
     def _muxed(self) -> None:
         """No RTP on the latched socket: RTCP, where that was agreed (RFC 5761)."""
-        if self.stream is not None and self.stream.rtcp_mux:
+        if self.stream is None or not self.stream.rtcp_mux:
+            self.dropped["malformed"] += 1
+        elif self._srtp is None or self._srtp.unprotect_rtcp():
             self.heard_control(self._loop.time())
         else:
-            self.dropped["malformed"] += 1
+            self.dropped["unauthentic"] += 1
 
     def _control(self) -> None:
         try:
@@ -252,7 +290,8 @@ class RtpLeg(Leg):
         except OSError:
             return
         source = self._latched or self._tried
-        if source is not None and address[0] == source[0] and self._found_rtcp in (None, address[:2]):
+        known = source is not None and address[0] == source[0] and self._found_rtcp in (None, address[:2])
+        if known and (self._srtp is None or self._srtp.unprotect_rtcp()):
             self._found_rtcp = address[:2]
             now = self._loop.time()
             self._deadline = now + self._patience.silence

@@ -54,17 +54,26 @@ class Srtp:
     """Both directions of one leg. Each method works on the packet in place and says whether it may go on."""
 
     def __init__(self, keys: Keys, packet: Packet, *, in_place: bool = True) -> None:
-        receive = Policy(keys.receiving, Policy.SSRC_ANY_INBOUND, srtp_profile=keys.profile.policy)
-        send = Policy(keys.sending, Policy.SSRC_ANY_OUTBOUND, srtp_profile=keys.profile.policy)
+        self._policy, self._packet, self._in_place = keys.profile.policy, packet, in_place
+        send = Policy(keys.sending, Policy.SSRC_ANY_OUTBOUND, srtp_profile=self._policy)
         # Sending never repeats an index: with the same number for two packets a stream cipher gives both away.
-        receive.window_size = send.window_size = WINDOW
-        self._receive, self._send = Session(receive), Session(send)
-        direct = in_place and lib is not None and hasattr(self._receive, "_srtp")
-        make = self._direct if direct else self._copying
-        self.unprotect = make(packet, self._receive, "unprotect")
-        self.unprotect_rtcp = make(packet, self._receive, "unprotect_rtcp")
-        self.protect = make(packet, self._send, "protect")
-        self.protect_rtcp = make(packet, self._send, "protect_rtcp")
+        send.window_size = WINDOW
+        self._send = Session(send)
+        self.protect = self._made(self._send, "protect")
+        self.protect_rtcp = self._made(self._send, "protect_rtcp")
+        self.expect(keys.receiving)
+
+    def expect(self, receiving: bytes) -> None:
+        """From now on the far end sends with this key; what we send goes on as it was."""
+        receive = Policy(receiving, Policy.SSRC_ANY_INBOUND, srtp_profile=self._policy)
+        receive.window_size = WINDOW
+        self._receive = Session(receive)
+        self.unprotect = self._made(self._receive, "unprotect")
+        self.unprotect_rtcp = self._made(self._receive, "unprotect_rtcp")
+
+    def _made(self, session: Session, name: str) -> Callable[[], bool]:
+        direct = self._in_place and lib is not None and hasattr(session, "_srtp")
+        return (self._direct if direct else self._copying)(self._packet, session, name)
 
     @staticmethod
     def _direct(packet: Packet, session: Session, name: str) -> Callable[[], bool]:

@@ -116,7 +116,10 @@ class Transcoder:
         missing = 0 if self._expected is None else timestamp - self._expected
         pcm = b""
         if lost and 0 < missing <= MAX_CONCEALED:
-            pcm = self._decoder.conceal(missing, data if lost == 1 else None)
+            # The packet at hand may hold the one before it a second time (Opus in-band FEC); those before are made up.
+            before = missing - missing // lost
+            pcm = self._decoder.conceal(before) if before else b""
+            pcm += self._decoder.conceal(missing - before, data)
         elif missing:
             self._framed.reset()
         start = timestamp - len(pcm) // 2 - self._framed.waiting

@@ -28,7 +28,7 @@ import structlog
 from gateway.errors import MediaError, NgError
 from gateway.media.dtls import Certificate
 from gateway.media.engine import LegKind, LegStatistics, Lost, MediaEvent
-from gateway.media.leg import Leg, Patience
+from gateway.media.leg import BANDWIDTH, Leg, Patience
 from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
 from gateway.media.pace import Pacer
 from gateway.media.ports import Ports, binds
@@ -59,6 +59,7 @@ class WorkerSettings:
     allow: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
     hold: str = ""  # a WAV or Opus file for those who wait; none: music of our own
+    bandwidth: int = BANDWIDTH  # bit/s that each end may send
     region: str = ""  # whose ringing and busy tones are played (ISO 3166)
     json_log: bool = False
 
@@ -87,7 +88,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings, tell: Callable[[MediaEvent], None]) -> None:
         """Raises MediaError for settings that cannot work."""
         self._tell = tell
-        self._patience = settings.patience
+        self._patience, self._bandwidth = settings.patience, settings.bandwidth
         self._binds = binds(settings.address, settings.advertise)
         try:
             self._reach = Reach(settings.allow)
@@ -131,7 +132,14 @@ class Worker:
     # the seam's methods
 
     async def allocate(
-        self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
     ) -> Transport:
         known = self._calls.setdefault(call, Call())
         found = known.legs.get(leg)
@@ -139,11 +147,12 @@ class Worker:
             if len(known.legs) >= MAX_LEGS:
                 raise MediaError("too many legs in one call")
             try:
-                found = self._new(call, leg, kind, controlling, setup)
+                found = self._new(call, leg, kind, controlling, setup, sdes)
             finally:
                 if found is None and not known.legs:
                     del self._calls[call]
             known.legs[leg] = found
+            found.limit(self._bandwidth)
         if not isinstance(found, RtpLeg if kind is LegKind.RTP else WebRtcLeg):
             raise MediaError(f"leg {leg} is of the other kind")
         return found.transport
@@ -188,7 +197,9 @@ class Worker:
         known = self._calls.get(call)
         return {name: leg.statistics() for name, leg in known.legs.items()} if known is not None else {}
 
-    def _new(self, call: str, name: str, kind: LegKind, controlling: bool, setup: Setup) -> RtpLeg | WebRtcLeg:
+    def _new(
+        self, call: str, name: str, kind: LegKind, controlling: bool, setup: Setup, sdes: bool
+    ) -> RtpLeg | WebRtcLeg:
         if kind is LegKind.RTP:
             return RtpLeg(
                 call,
@@ -199,6 +210,7 @@ class Worker:
                 bind=self._binds[0],
                 reach=self._reach,
                 patience=self._patience,
+                sdes=sdes,
                 pacer=self._pacer,
             )
         return WebRtcLeg(
@@ -243,6 +255,7 @@ class Worker:
             unpack(LegKind, message.get("kind")),
             controlling=bool(message.get("controlling", 0)),
             setup=unpack(Setup, message.get("setup", "actpass")),
+            sdes=bool(message.get("sdes", 0)),
         )
         return ok(transport=pack(transport))
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.media.bridge import Path
+from gateway.media.g711 import decode_alaw, encode_ulaw
+from gateway.media.opus import Encoder as OpusEncoder
 from gateway.media.rtp import HEADER, Outgoing, Packet
 from gateway.session.model import Codec, Stream
 from tests.media.ends import EVENT_8, EVENT_48, OPUS, PCMA, PCMU, Opus, alaw, packet, sine, stream
@@ -150,3 +152,37 @@ def test_a_timestamp_that_wraps_is_only_the_next_one() -> None:
     far.give(8, 5, 2**32 - 160, bytes(160))
     far.give(8, 6, 0, bytes(160))
     assert [timestamp for _, _, timestamp, _ in far.sent] == [50_000, 50_160]
+
+
+def test_once_packets_overtook_each_other_they_are_put_in_order() -> None:
+    far = Far(stream(PCMA), stream(PCMU))
+    frames = [alaw(sine(300 + 100 * number, 160)) for number in range(9)]
+    reasons = [far.give(8, number, 160 * number, frames[number]) for number in (0, 2, 1, 4, 3, 5, 8, 7, 6)]
+    assert reasons == [None, None, "late", None, None, None, None, None, None]
+    assert [timestamp - 50_000 for _, _, timestamp, _ in far.sent] == [160 * number for number in range(9)]
+    assert [seq for _, seq, _, _ in far.sent] == list(range(1_001, 1_010))
+    bodies = [body for *_, body in far.sent]
+    assert [bodies[number] for number in range(2, 9)] == [encode_ulaw(decode_alaw(frame)) for frame in frames[2:]]
+
+
+def test_a_digit_does_not_wait_for_a_voice_that_is_missing() -> None:
+    far = Far(stream(PCMA, EVENT_8), stream(PCMU, EVENT_8))
+    for number in (0, 2, 1, 3, 5):
+        far.give(8, number, 160 * number, bytes(160))
+    assert far.give(101, 6, 960, event(5, 160)) is None
+    assert far.give(8, 7, 1_120, bytes(160)) is None
+    assert [second & 0x7F for second, *_ in far.sent[-4:]] == [0, 0, 101, 0]
+
+
+def test_what_opus_lost_is_taken_from_the_packet_after_it() -> None:
+    encoder = OpusEncoder()
+    speech = [sine(400, 160, 160 * number).tobytes() for number in range(60)]
+    packets = [encoder.encode(pcm) for pcm in speech]
+    far = Far(stream(OPUS), stream(PCMA))
+    whole = Far(stream(OPUS), stream(PCMA))
+    for number, one in enumerate(packets):
+        whole.give(111, number, 960 * number, one)
+        if number not in (30, 40, 41):
+            far.give(111, number, 960 * number, one)
+    assert [timestamp for _, _, timestamp, _ in far.sent] == [timestamp for _, _, timestamp, _ in whole.sent]
+    assert {len(body) for *_, body in far.sent} == {160}

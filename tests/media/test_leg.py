@@ -16,7 +16,7 @@ from gateway.media.leg import Leg
 from gateway.media.prompts import Sound
 from gateway.media.rtp import HEADER, Packet
 from gateway.session.model import Codec, Direction, Stream
-from tests.media.ends import EVENT_8, OPUS, PCMA, PCMU, packet, stream
+from tests.media.ends import EVENT_8, OPUS, PCMA, PCMU, Opus, packet, sine, stream
 
 AMR = Codec(96, "AMR", 8_000)
 
@@ -317,6 +317,55 @@ async def test_each_direction_means_what_it_says(direction: Direction, plays: bo
     a.dial("1", 60)
     await spoken(a)
     assert bool(a.got) is plays
+
+
+async def test_a_refresh_and_a_hold_do_not_interrupt_the_stream() -> None:
+    a, b = pair(stream(PCMA), stream(PCMA))
+    for number in range(6):
+        a.agree(stream(PCMA))
+        b.agree(stream(PCMA, direction=Direction.INACTIVE))
+        b.agree(stream(PCMA))
+        a.hear(8, number, 160 * number, b"x", now=number * 0.0213)  # arrives unevenly
+    steps = [later[2] - earlier[2] for earlier, later in itertools.pairwise(b.got)]
+    assert steps == [160] * 5
+    a.hear(8, 3, 480, b"late", now=1.0)
+    assert b.got[-1][2] == b.got[3][2]
+
+
+async def test_a_leg_that_gets_another_peer_goes_on_as_one_stream() -> None:
+    a, b = pair(stream(PCMA), stream(PCMA))
+    c = Told("c", a.packet, stream(OPUS))
+    for number in range(3):
+        b.hear(8, 700 + number, 99_000 + 160 * number, b"from b", now=number * 0.02)
+    encoder = Opus()
+    c.bridge(a)
+    said = [packet for at in range(0, 4_800, 960) for packet in encoder(sine(500, 960, at, 48_000))]
+    for number, body in enumerate(said):
+        c.hear(111, 20 + number, 5 + 960 * number, body, now=1.0 + number * 0.02)
+    first = a.got[0]
+    assert [seq - first[1] for _, seq, _, _ in a.got] == list(range(3 + len(said)))
+    steps = [later[2] - earlier[2] for earlier, later in itertools.pairwise(a.got)]
+    assert steps == [160, 160, round(0.96 * 8_000), *[160] * (len(said) - 1)]
+    assert {pt for pt, *_ in a.got} == {8}
+
+
+async def test_who_sends_more_than_is_allowed_is_cut_to_it() -> None:
+    a, b = pair(stream(PCMA), stream(PCMA))
+    a.limit(64_000)
+    start = a._ticked
+    for number in range(300):
+        a.hear(8, number, 160 * number, bytes(160))
+    burst = len(b.got)
+    assert burst == 16_000 // 172
+    assert a.dropped["flood"] == 300 - burst
+    a.tick(start + 1.0)
+    for number in range(300, 600):
+        a.hear(8, number, 160 * number, bytes(160))
+    assert len(b.got) - burst == pytest.approx(8_000 // 172, abs=1)
+    a.tick(start + 1_000.0)
+    for number in range(600, 900):
+        a.hear(8, number, 160 * number, bytes(160))
+    assert len(b.got) - 2 * burst == pytest.approx(8_000 // 172, abs=2)
 
 
 async def test_a_codec_that_changes_takes_its_clock_along() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -8,14 +9,17 @@ from dataclasses import replace
 import pytest
 
 from gateway.call.causes import Cause
+from gateway.errors import MediaError
 from gateway.media.engine import Connected, Lost
 from gateway.media.leg import Patience
 from gateway.media.ports import Bind, Ports
 from gateway.media.rtcp import Block, Report, read, write
 from gateway.media.rtp import Packet
 from gateway.media.rtpleg import RtpLeg
+from gateway.media.sdes import SUITES, master, ours
+from gateway.media.srtp import Keys, Srtp
 from gateway.reach import Reach
-from gateway.session.model import Direction, Transport
+from gateway.session.model import Crypto, Direction, Transport
 from tests.media.ends import PCMA, PCMU, Events, Phone, packet, stream
 
 MakeLeg = Callable[..., RtpLeg]
@@ -27,7 +31,7 @@ async def make_leg(ports: tuple[int, int]) -> AsyncIterator[MakeLeg]:
     legs: list[RtpLeg] = []
     pool = Ports(*ports)
 
-    def make(allow: tuple[str, ...] = LOOPBACK, phone: Phone | None = None) -> RtpLeg:
+    def make(allow: tuple[str, ...] = LOOPBACK, phone: Phone | None = None, *, sdes: bool = False) -> RtpLeg:
         leg = RtpLeg(
             "call",
             "leg",
@@ -37,6 +41,7 @@ async def make_leg(ports: tuple[int, int]) -> AsyncIterator[MakeLeg]:
             bind=Bind("127.0.0.1", "127.0.0.1"),
             reach=Reach(allow),
             patience=Patience(),
+            sdes=sdes,
         )
         legs.append(leg)
         if phone is not None:
@@ -357,6 +362,90 @@ async def test_nobody_is_reported_to_before_he_was_heard(make_leg: MakeLeg, phon
     leg._report(0.0)
     await settled()
     assert phone.heard.empty()
+
+
+class SecurePhone:
+    """A phone whose keys are in the signalling (RFC 4568)."""
+
+    def __init__(self, phone: Phone, leg: RtpLeg, suite: str) -> None:
+        self.phone = phone
+        self.crypto = next(one for one in ours(secrets.token_bytes) if one.suite == suite)
+        (its,) = (one for one in leg.transport.crypto if one.suite == suite)
+        self.packet = Packet()
+        self.srtp = Srtp(Keys(SUITES[suite], master(self.crypto), master(its)), self.packet)
+        self.seq = 0
+
+    @property
+    def transport(self) -> Transport:
+        return replace(self.phone.transport, crypto=(self.crypto,))
+
+    def say(self, body: bytes) -> None:
+        self.seq += 1
+        self.packet.fill(packet(8, self.seq, 160 * self.seq, 7, body))
+        assert self.srtp.protect()
+        self.phone.send(bytes(self.packet))
+
+    async def hear(self) -> bytes:
+        self.packet.fill(await self.phone.hear())
+        assert self.srtp.unprotect()
+        return bytes(self.packet)[12:]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+async def test_with_keys_only_what_is_authentic_latches_and_is_heard(
+    make_leg: MakeLeg, phone: Phone, stranger: Phone, suite: str
+) -> None:
+    leg = make_leg(phone=phone, sdes=True)
+    loop_back(leg)
+    secure = SecurePhone(phone, leg, suite)
+    leg.connect(secure.transport, stream(PCMA, rtcp_mux=True))
+    stranger.far = phone.far
+    stranger.say(PCMA, b"in the clear", 160)
+    phone.say(PCMA, b"in the clear", 160)
+    await settled()
+    assert events(leg).all == []
+    secure.say(b"secret")
+    assert await secure.hear() == b"secret"
+    phone.say(PCMA, b"in the clear", 160)
+    await settled()
+    assert dict(leg.statistics().dropped) == {"stranger": 2, "unauthentic": 1}
+    leg._report(asyncio.get_running_loop().time())
+    secure.packet.fill(await phone.hear())
+    assert secure.srtp.unprotect_rtcp()
+    assert read(bytes(secure.packet)) is not None
+    secure.packet.fill(write(Report(7, None, (Block(leg.out.ssrc, 0.5, 3, 1, 80, 0, 0.0),)), "phone"))
+    secure.srtp.protect_rtcp()
+    phone.send(bytes(secure.packet))
+    phone.send(b"\x80\xc9" + bytes(40))
+    await settled()
+    assert leg.statistics().far_lost == 3
+    assert leg.dropped["unauthentic"] == 2
+
+
+async def test_a_refresh_keeps_the_keys_and_a_new_key_is_followed(make_leg: MakeLeg, phone: Phone) -> None:
+    leg = make_leg(phone=phone, sdes=True)
+    loop_back(leg)
+    suite = "AES_CM_128_HMAC_SHA1_80"
+    secure = SecurePhone(phone, leg, suite)
+    for number in range(3):
+        leg.connect(secure.transport, stream(PCMA))
+        secure.say(b"%d" % number)
+        assert await secure.hear() == b"%d" % number
+    again = SecurePhone(phone, leg, suite)
+    again.seq = 100
+    leg.connect(again.transport, stream(PCMA))
+    again.say(b"new key")
+    assert await again.hear() == b"new key"
+
+
+async def test_keys_that_do_not_fit_ours_are_refused(make_leg: MakeLeg, phone: Phone) -> None:
+    leg = make_leg(phone=phone)
+    assert leg.transport.crypto == ()
+    secret = make_leg(sdes=True)
+    with pytest.raises(MediaError, match="named no SRTP key"):
+        leg.connect(replace(phone.transport, crypto=secret.transport.crypto[:1]), stream(PCMA))
+    with pytest.raises(MediaError, match="not supported"):
+        secret.connect(replace(phone.transport, crypto=(Crypto(1, "NONE", "inline:"),)), stream(PCMA))
 
 
 async def test_a_closed_legs_port_stays_taken_for_a_while(make_leg: MakeLeg) -> None:
