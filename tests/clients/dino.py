@@ -292,7 +292,8 @@ class Dino(UserAgent):
                 self._taken(session, element)
                 self.acknowledge(iq)
                 session.active = True
-                self.meet(element)
+                if all(w.get("ufrag") and w.get("pwd") for w in element.iter(f"{{{ICE_UDP}}}transport")):
+                    self.meet(element)  # plugins/ice/src/transport_parameters.vala:241
             case "session-info":
                 self._informed(element, iq)
             case "session-terminate":

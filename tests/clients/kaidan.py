@@ -272,7 +272,10 @@ class Kaidan(UserAgent):
         if call.remote is None:
             return
         components = {c.get("component") for c in call.remote.iter(f"{{{ICE_UDP}}}candidate")}
-        if components < {"1", "2"}:
+        wires = [*call.remote.iter(f"{{{ICE_UDP}}}transport")]
+        if any(first(wire, DTLS, "fingerprint") is None for wire in wires):
+            self.complain("DTLS never begins: silence")  # QCall:258
+        if components < {"1", "2"} or not all(wire.get("ufrag") and wire.get("pwd") for wire in wires):
             self.later(ICE_WITHIN, self._timed_out, "ice")
         else:
             self.meet(call.remote)

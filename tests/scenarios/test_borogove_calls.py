@@ -96,6 +96,19 @@ async def test_a_camera_turned_on_in_the_call_does_not_end_it(home: Home, scene:
     await scene.over()
 
 
+async def test_a_call_whose_media_finds_no_way_ends_for_both(home: Home, scene: Scene) -> None:
+    """The browser gives up, and says so twice: the session ends, then the proposal does."""
+    borogove = Borogove(home)
+    borogove._candidates = list  # type: ignore[method-assign,assignment]  # it has no network
+    borogove.call(CONTACT)
+    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
+    await borogove.until("ended")
+    await scene.phone.hears("BYE")
+    assert (await scene.over()).cause == "media-failed"
+    await asyncio.sleep(1)
+    assert not [label for label in borogove.heard if label.startswith("message error")]
+
+
 # Being called
 
 

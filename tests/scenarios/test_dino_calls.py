@@ -249,6 +249,35 @@ async def test_a_dino_that_nobody_looks_at_stops_ringing_when_the_gateway_says_s
     assert (await scene.over()).cause == "no-answer"
 
 
+async def test_a_dino_that_was_away_finds_a_missed_call_and_does_not_ring_on(home: Home, scene: Scene) -> None:
+    """What the server kept comes late, the end of the call with its beginning; Dino looks at no delay."""
+    home.stores = True
+    dino = Dino(home)
+    dino.goes_offline()
+    scene.phone.calls(OUR_NUMBER)
+    await asyncio.sleep(70)
+    await scene.over()
+    dino.comes_back()
+    await dino.until("ended: missed")
+    await asyncio.sleep(1)
+    assert dino.sees == ["incoming", "ended: missed"]
+
+
+async def test_a_dino_that_comes_back_while_it_is_called_answers(home: Home, scene: Scene) -> None:
+    home.stores = True
+    dino = Dino(home)
+    dino.goes_offline()
+    scene.phone.calls(OUR_NUMBER)
+    await asyncio.sleep(10)
+    dino.comes_back()
+    await dino.until("incoming")
+    dino.answer()
+    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
+    await dino.until("connected")
+    dino.hang_up()
+    await scene.over()
+
+
 async def test_the_other_dino_stops_ringing_when_one_answers(scene: Scene, home: Home) -> None:
     balcony, chamber = Dino(home, "balcony"), Dino(home, "chamber")
     scene.phone.calls(OUR_NUMBER)
