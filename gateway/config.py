@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import ssl
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,11 +36,13 @@ from gateway.errors import AddressError, ConfigurationError, Fault
 
 if TYPE_CHECKING:
     from gateway.media.embedded import MediaSettings
+    from gateway.sip.overload import Door
     from gateway.sip.telephony import SipSettings
+    from gateway.sip.tls import TlsSettings
     from gateway.xmpp.component import XmppSettings
 
 PREFIX = "GATEWAY_"
-TRANSPORTS = ("udp", "tcp")
+TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 DEFAULT_PORT = 5060
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -66,6 +69,10 @@ class SipSection(Section):
     domain: Text | None = None
     listen: Annotated[Words, Field(min_length=1)] = ("udp:0.0.0.0:5060", "tcp:0.0.0.0:5060")
     advertise: Text | None = None
+    certificate: Text | None = None
+    key: Text | None = None
+    ca: Text | None = None
+    strangers: Literal["silent", "refuse"] = "silent"
 
 
 class MediaSection(Section):
@@ -142,6 +149,10 @@ class Config:
     sip_domain: str
     sip_listen: tuple[str, ...]
     sip_advertise: str | None
+    sip_certificate: Path | None
+    sip_key: Path | None
+    sip_ca: Path | None
+    sip_strangers: Literal["silent", "refuse"]
     media_address: str
     media_advertise: str | None
     media_ports: tuple[int, int]
@@ -177,6 +188,27 @@ class Config:
         from gateway.sip.telephony import SipSettings  # noqa: PLC0415
 
         return SipSettings(self.sip_domain, self.sip_listen, self.sip_advertise)
+
+    @property
+    def tls(self) -> TlsSettings:
+        """Our certificate, and by what each trunk is known to be itself."""
+        from gateway.sip.tls import TlsPeer, TlsSettings  # noqa: PLC0415
+
+        def path(name: str | None) -> Path | None:
+            return Path(name) if name is not None else None
+
+        peers = {
+            trunk.proxy.host: TlsPeer(path(trunk.ca), trunk.server_name, path(trunk.certificate), path(trunk.key))
+            for trunk in self.plan.trunks.values()
+        }
+        return TlsSettings(self.sip_certificate, self.sip_key, self.sip_ca, peers)
+
+    @property
+    def door(self) -> Door:
+        """Who is heard of those who are no trunk."""
+        from gateway.sip.overload import Door  # noqa: PLC0415
+
+        return Door(strangers=self.sip_strangers)
 
     @property
     def media(self) -> MediaSettings:
@@ -262,6 +294,7 @@ class _Reader:
         listen = tuple(self._listen(sip)) if sip else ()
         if sip and sip.advertise:
             self._ip(("sip", "advertise"), sip.advertise)
+        certificates = self._certificates(sip) if sip else {}
         if media:
             self._check_media(media, listen)
         if http:
@@ -289,6 +322,10 @@ class _Reader:
             sip_domain=sip_domain,
             sip_listen=sip.listen,
             sip_advertise=sip.advertise,
+            sip_certificate=certificates.get("certificate"),
+            sip_key=certificates.get("key"),
+            sip_ca=certificates.get("ca"),
+            sip_strangers=sip.strangers,
             media_address=media.address,
             media_advertise=media.advertise,
             media_ports=media.ports,
@@ -364,6 +401,25 @@ class _Reader:
             if host:
                 self._ip(place, host)
                 yield host, port
+
+    def _certificates(self, section: SipSection) -> dict[str, Path]:
+        """The files of [sip], which have to be there and to go together."""
+        names = {"certificate": section.certificate, "key": section.key, "ca": section.ca}
+        files = {key: self.base / name for key, name in names.items() if name is not None}
+        missing = [key for key, path in files.items() if not path.is_file()]
+        for key in missing:
+            self.fault(("sip", key), f"{names[key]} is not there")
+        for number, text in enumerate(section.listen):
+            if text.partition(":")[0] in ("tls", "wss") and section.certificate is None:
+                self.fault(("sip", "listen", number), f"{text!r} needs the certificate of [sip]")
+        if section.key is not None and section.certificate is None:
+            self.fault(("sip", "key"), "a key without its certificate")
+        if "certificate" in files and not missing:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files["certificate"], files.get("key"))
+            except (OSError, ssl.SSLError) as error:
+                self.fault(("sip", "certificate"), f"{section.certificate} cannot be used: {error}")
+        return files
 
     def _check_media(self, section: MediaSection, listen: tuple[tuple[str, int], ...]) -> None:
         if section.engine == "rtpengine":

@@ -12,6 +12,8 @@ import pytest
 from gateway import config
 from gateway.config import Config
 from gateway.errors import ConfigurationError
+from gateway.sip.tls import Tls, TlsPeer
+from tests.sip.authority import Authority
 
 MINIMAL = """\
 [xmpp]
@@ -111,6 +113,53 @@ def test_a_complete_configuration_reaches_each_room(tmp_path: Path) -> None:
     assert found.storage_url == "postgresql://gateway:s3cret@db.example/gateway"
     assert found.key_file == tmp_path.resolve() / "gateway.key"
     assert (found.http_listen, found.log_level, found.log_format) == ("127.0.0.1:8081", "debug", "json")
+
+
+TLS = """
+[sip]
+listen = ["udp:0.0.0.0:5060", "tls:0.0.0.0:5061", "wss:[::]:5443"]
+certificate = "sip.crt"
+key = "sip.key"
+ca = "ca.pem"
+strangers = "refuse"
+"""
+TRUNK = """\
+[[trunk]]
+name = "carrier"
+proxy = "sips:sbc.carrier.example"
+server_name = "carrier.example"
+ca = "../ca.pem"
+"""
+
+
+def test_certificates_reach_the_sip_room(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("sip:sip.example.com")
+    certificate.rename(tmp_path / "sip.crt")
+    key.rename(tmp_path / "sip.key")
+    found = config.read(written(tmp_path, MINIMAL + TLS, trunk=TRUNK, echo=ECHO), {})
+    Tls(found.tls).server()
+    assert found.tls.ca == tmp_path / "ca.pem"
+    assert found.tls.peers["sbc.carrier.example"] == TlsPeer(tmp_path / "ca.pem", "carrier.example")
+    assert found.door.strangers == "refuse"
+
+
+def test_certificates_that_cannot_be_used_are_faults(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        config.read(written(tmp_path, MINIMAL + TLS), {})
+    faults = "\n".join(map(str, raised.value.faults))
+    for name in ("sip.crt", "sip.key", "ca.pem"):
+        assert f"{name} is not there" in faults
+        (tmp_path / name).write_text("nonsense")
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        config.read(tmp_path / "gateway.toml", {})
+    text = MINIMAL + '[sip]\nlisten = ["tls:0.0.0.0:5061"]\nkey = "sip.key"\n'
+    (tmp_path / "gateway.toml").write_text(text)
+    with pytest.raises(ConfigurationError) as raised:
+        config.read(tmp_path / "gateway.toml", {})
+    faults = "\n".join(map(str, raised.value.faults))
+    assert "'tls:0.0.0.0:5061' needs the certificate of [sip]" in faults
+    assert "a key without its certificate" in faults
 
 
 def test_the_dialplan_knows_what_is_ours(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from gateway.errors import AddressError, ConfigurationError, Fault
 __all__ = ["CODECS", "RESERVED", "in_order", "load", "near", "read_secret"]
 
 CODECS = ("PCMA", "PCMU", "G722", "opus")
+TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 RESERVED = frozenset({"direct", "echo", "xmpp"})  # what a via can be beside a trunk
 
 
@@ -283,10 +284,16 @@ class _Loader:
         for number, codec in enumerate(section.codecs):
             if codec not in CODECS:
                 self.tables.fault(table, ("codecs", number), f"{codec!r} is no codec{near(codec.upper(), CODECS)}")
-        if proxy and (proxy.scheme == "sips" or (proxy.parameter("transport") or "udp").lower() not in {"udp", "tcp"}):
-            self.tables.fault(
-                table, ("proxy",), "this version speaks UDP and TCP: calls through it will fail", warning=True
-            )
+        if proxy and (proxy.parameter("transport") or "udp").lower() not in TRANSPORTS:
+            near_it = near((proxy.parameter("transport") or "").lower(), TRANSPORTS)
+            self.tables.fault(table, ("proxy",), f"proxy: {proxy.parameter('transport')!r} is no transport{near_it}")
+        if section.key is not None and section.certificate is None:
+            self.tables.fault(table, ("key",), "a key without its certificate")
+        files = {
+            key: self._file(table, key, name)
+            for key in ("ca", "certificate", "key")
+            if (name := getattr(section, key)) is not None
+        }
         if section.srtp == "required":
             message = "media towards SIP is not encrypted by this version: calls through it will fail"
             self.tables.fault(table, ("srtp",), message, warning=True)
@@ -305,8 +312,16 @@ class _Loader:
         return plan.Trunk(
             section.name, proxy, section.username, password, section.register_, section.from_, section.codecs,
             section.dtmf, section.srtp, section.transcode, section.max_calls, tuple(allow),
-            section.policy, section.transfers,
+            section.policy, section.transfers, tuple(name.lower() for name in section.tls_names), files.get("ca"),
+            section.server_name.lower() if section.server_name else None, files.get("certificate"), files.get("key"),
         )  # fmt: skip
+
+    def _file(self, table: Table, key: str, name: str) -> str:
+        """The full path of a file that has to be there."""
+        path = (self.folders[table.document.file] / name).resolve()
+        if not path.is_file():
+            self.tables.fault(table, (key,), f"{key}: there is no file {name}")
+        return str(path)
 
     def _password(self, table: Table, name: str) -> str | None:
         password, problem, warning = read_secret(self.folders[table.document.file] / name)

@@ -59,6 +59,11 @@ class Trunk:
     allow: tuple[Network, ...] = ()
     policy: str | None = None
     transfers: bool = True
+    tls_names: tuple[str, ...] = ()  # names in the certificates with which its calls come
+    ca: str | None = None  # files in PEM, by their full paths
+    server_name: str | None = None  # in its own certificate
+    certificate: str | None = None
+    key: str | None = None
 
     @property
     def own_number(self) -> str | None:

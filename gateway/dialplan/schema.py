@@ -134,11 +134,11 @@ class TrunkSection(Section):
     tls_names: Words = ()
     """Names in the certificate with which its calls come over TLS; `[sip] ca` says whose certificates count."""
     ca: Text | None = None
-    """A file beside this one, in PEM: who signs its own certificate; by default the system's authorities, `[sip] ca`."""
+    """A PEM file beside this one: who signs its own certificate; by default the system's authorities or `[sip] ca`."""
     server_name: Text | None = None
     """The name in its own certificate, where that is not the host of `proxy`."""
     certificate: Text | None = None
-    """A file beside this one, in PEM: what we show it, where that is not the certificate of `[sip]`."""
+    """A PEM file beside this one: what we show it, where that is not the certificate of `[sip]`."""
     key: Text | None = None
     """The file with the key of `certificate`, where it is not in the same one."""
     policy: Text | None = None

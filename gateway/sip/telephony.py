@@ -31,6 +31,7 @@ from gateway.sip.headers import NameAddr, host_port
 from gateway.sip.identity import asserted, diverted, is_hidden
 from gateway.sip.layer import Address, Flow
 from gateway.sip.leg import CAPABILITIES, SipLeg, known_party, refusal_of
+from gateway.sip.locate import PORTS
 from gateway.sip.message import Message, Request
 from gateway.sip.reasons import warning
 from gateway.sip.registration import Account, Registration
@@ -241,6 +242,6 @@ def listening(text: str) -> tuple[str, Address]:
     """ "udp:0.0.0.0:5060" as protocol and address. Raises SipError."""
     protocol, _, rest = text.partition(":")
     host, port = host_port(rest)
-    if protocol.lower() not in ("udp", "tcp") or ip_of(host) is None or (port is None and not rest.endswith(":0")):
+    if protocol.upper() not in PORTS or ip_of(host) is None or (port is None and not rest.endswith(":0")):
         raise SipError(f"not an address to listen on: {text!r}")
     return protocol.upper(), (host, port or 0)

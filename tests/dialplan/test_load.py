@@ -130,6 +130,30 @@ def test_a_trunk_is_read_with_its_password_which_is_never_shown(tmp_path: Path) 
     assert "s3cret" not in repr(plan)
 
 
+def test_a_trunk_over_tls_is_read_with_the_names_and_files_that_prove_it(tmp_path: Path) -> None:
+    password(tmp_path)
+    for name in ("ca.pem", "ours.crt", "ours.key"):
+        (tmp_path / name).touch()
+    files = 'ca = "ca.pem"\ncertificate = "ours.crt"\nkey = "ours.key"\n'
+    names = 'server_name = "SBC.example"\ntls_names = ["Carrier.example"]\n'
+    plan, warnings = loaded(tmp_path, a=TRUNK.replace("transport=tcp", "transport=TLS") + files + names)
+    trunk = plan.trunks["carrier"]
+    assert not warnings
+    assert (trunk.server_name, trunk.tls_names) == ("sbc.example", ("carrier.example",))
+    assert [trunk.ca, trunk.certificate, trunk.key] == [
+        str(tmp_path / name) for name in ("ca.pem", "ours.crt", "ours.key")
+    ]
+
+
+def test_what_a_trunk_over_tls_lacks_is_told(tmp_path: Path) -> None:
+    password(tmp_path)
+    with pytest.raises(ConfigurationError) as raised:
+        loaded(tmp_path, a=TRUNK.replace("transport=tcp", "transport=tsl") + 'ca = "ca.pem"\nkey = "our.key"\n')
+    faults = "\n".join(map(str, raised.value.faults))
+    for what in ("'tsl' is no transport", "there is no file ca.pem", "there is no file our.key", "a key without its"):
+        assert what in faults
+
+
 def test_a_password_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:
     password(tmp_path)
     (tmp_path / "carrier.password").chmod(0o644)
