@@ -329,6 +329,8 @@ def _target(plan: Plan, rule: Rule, via: str, callee: _Callee) -> SipUri | _No |
                 return _No(f"carriers in {place} have exit codes of their own, so {number} has no national spelling")
             user = spelling + extension
         return _at_trunk(trunk, user)
+    if callee.uri is None and not any(map(str.isalpha, callee.name)):
+        return _No(f"{callee.name} is neither a number nor a name")  # 911, has a pause behind it, and no letter
     return callee.uri or _at_trunk(trunk, callee.name)
 
 

@@ -217,6 +217,13 @@ def test_a_number_that_cannot_be_read_is_refused_with_its_reason() -> None:
     assert "area code" in refused("5550123").reason
 
 
+@pytest.mark.parametrize("local", ["911,", "*", "911,,1", "1,202,555,0123"])
+def test_no_trunk_is_asked_for_what_is_neither_a_number_nor_a_name(local: str) -> None:
+    outcome = refused(local, with_rules(Rule("all", Match(), via=("carrier",))))
+    assert "neither a number nor a name" in outcome.reason
+    assert routed("reception", with_rules(Rule("all", Match(), via=("carrier",)))).via == ("carrier",)
+
+
 def test_direct_needs_a_host() -> None:
     outcome = refused("reception", with_rules(Rule("all", Match(), via=("direct",))))
     assert (outcome.rule, "no host" in outcome.reason) == ("all", True)
