@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import enum
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.call.causes import Cause, from_jingle
 from gateway.call.events import Dialled, Event, Held, Leg, Notice, Trickled
@@ -33,7 +33,7 @@ from gateway.session.model import Session
 from gateway.xmpp import stanzas
 from gateway.xmpp.stanzas import JINGLE
 
-MOST_CANDIDATES = 300  # of one session's end, over its life
+MOST_CANDIDATES = 300  # of a device, until it restarts ICE
 MOST_REQUESTS_OPEN = 64  # of ours that the device has not answered; some never do
 MOST_DOUBLES = 8
 DEPARTED_PING = 5.0  # seconds after unavailable presence until the device is asked whether it is still there
@@ -125,7 +125,8 @@ class JingleSession:
         self._asked: dict[str, str] = {}  # ids of our requests, and their action
         self._number = 0
         self._initiated = False  # by us
-        self._candidates = 0
+        self._candidates = 0  # since its credentials are what they are
+        self._ufrag = ""
         self._holds = False  # we said last that the device is on hold
         self._held = False  # it said last that we are
         self._audio = ""  # the name of the content that is the call
@@ -173,13 +174,22 @@ class JingleSession:
         return [self._ask(element)]
 
     def restart(self, ours: Session) -> list[Output]:
-        """The device restarted ICE, and these are our credentials now (XEP-0176 §5.9)."""
-        media = ours.audio
-        if self.state is State.ENDED or media is None or media.transport.ice is None:
-            return []
+        """The device restarted ICE, and these are our credentials and candidates now (XEP-0176 §5.9), in one request.
+
+        COMPAT: Conversations takes it for the answer to its restart when it names a candidate
+        (JingleRtpConnection.checkForIceRestart). stanza.js 12 reads all contents by their order and none of them if one
+        says gathering-complete (ICESession.onTransportInfo); of those in one BUNDLE the first has the candidates.
+        """
         element = stanzas.jingle("transport-info", self.sid)
-        element.append(spelling.transport_info(media, media.transport.ice))
-        return [self._ask(element)]
+        named: set[str] = set()
+        for media in ours.media:
+            ice = media.transport.ice
+            if media.rejected or ice is None:
+                continue
+            candidates = () if ice.ufrag in named else ice.candidates
+            named.add(ice.ufrag)
+            element.append(spelling.transport_info(media, replace(ice, candidates=candidates, complete=False)))
+        return [self._ask(element)] if len(element) and self.state is not State.ENDED else []
 
     def terminate(self, reason: str, text: str = "") -> list[Output]:
         if self.state is State.ENDED:
@@ -301,6 +311,8 @@ class JingleSession:
 
     def _trickled(self, request: ET.Element, element: ET.Element) -> list[Output]:
         found = spelling.parse_transport_info(element, self._names)
+        if found.ice is not None and found.ice.ufrag != self._ufrag:
+            self._ufrag, self._candidates = found.ice.ufrag, 0
         room = max(0, MOST_CANDIDATES - self._candidates)
         candidates = found.candidates[:room]
         self._candidates += len(candidates)

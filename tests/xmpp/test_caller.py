@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -330,3 +331,46 @@ def test_who_ends_it_well_before_the_answer_has_given_up(world: World) -> None:
     world.initiate()
     world.jingle("session-terminate", "<reason><success/></reason>")
     assert world.told() == [HungUp(Leg.CALLER, Cause.CANCELLED)]
+
+
+# --- early media: he is asked, and answered, before the far side took the call
+
+
+ACTS = ("alert", "ask", "join", "answer", "alert")
+
+
+@pytest.mark.parametrize("order", sorted(set(permutations(ACTS))))
+def test_what_the_call_does_may_come_in_any_order(world: World, our_offer: Session, order: tuple[str, ...]) -> None:
+    """He rings and is asked at most once, joins once; an answer before he joined is none."""
+    world.propose()
+    world.take()
+    said: list[str] = []
+    for act in order:
+        match act:
+            case "join":
+                world.initiate()
+            case "answer":
+                world.leg.answer(our_offer)
+            case "ask":
+                world.leg.ask()
+            case _:
+                world.leg.alert()
+        said += [stanzas.describe(stanza)[0] for stanza in world.take() if stanza.get("type") != "result"]
+    join, answer, ask = map(order.index, ("join", "answer", "ask"))
+    assert said.count("session-accept") == (join < answer)
+    assert said.count("JMI ringing") + said.count("session-info") <= 1
+    assert [type(report) for report in world.told()] == [CallerJoined] * (not join < answer < ask)
+    world.leg.hang_up(Cause.BUSY, "486 Busy Here")
+    (terminate, finish) = world.take()
+    assert stanzas.describe(terminate) == ("session-terminate", "busy, 486 Busy Here")
+    assert stanzas.describe(finish) == ("JMI finish", "busy 486 Busy Here")
+    assert world.router.calls == 0
+
+
+def test_an_early_answer_and_a_late_refusal_end_the_session_with_the_reason(world: World, our_offer: Session) -> None:
+    world.initiate()
+    world.leg.answer(our_offer)
+    world.leg.alert()
+    assert [stanzas.describe(stanza)[0] for stanza in world.take()][-1] == "session-accept"
+    world.leg.hang_up(Cause.DECLINED, "603 Decline")
+    assert [stanzas.describe(stanza) for stanza in world.take()] == [("session-terminate", "decline, 603 Decline")]

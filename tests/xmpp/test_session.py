@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -420,6 +421,29 @@ def test_an_ice_restart_is_answered_with_credentials_and_candidates_in_one(our_o
     assert names == ["fingerprint", "candidate"]
     session.terminate("success")
     assert session.restart(our_offer) == []
+
+
+def test_a_restart_has_all_contents_in_their_order_and_the_candidates_once(our_offer: Session) -> None:
+    """stanza.js reads them by their order, and nothing at all next to a gathering-complete."""
+    (audio,) = our_offer.media
+    assert audio.transport.ice is not None
+    transport = replace(audio.transport, ice=replace(audio.transport.ice, complete=True))
+    audio, video = replace(audio, transport=transport), replace(audio, name="video", kind="video", transport=transport)
+    gone = replace(video, name="gone", rejected=True)
+    element = jingle(talks(our_offer).restart(Session((audio, gone, video), bundle=("voice", "video"))))
+    assert [content.get("name") for content in element] == ["voice", "video"]
+    assert [len(list(content.iter(f"{{{ICE}}}candidate"))) for content in element] == [1, 0]
+    assert list(element.iter(f"{{{ICE}}}gathering-complete")) == []
+    assert talks(our_offer).restart(Session((gone,))) == []
+
+
+def test_a_device_that_restarts_ice_may_name_as_many_candidates_again(our_offer: Session) -> None:
+    session = talks(our_offer)
+    for start in range(1000, 1000 + MOST_CANDIDATES, 50):
+        says(session, "transport-info", candidates(*range(start, start + 50), head=""))
+    assert ignores(session, "transport-info", candidates(3000, head="")) == ["too many candidates"]
+    restarted = candidates(3000, head="ufrag='new1' pwd='newnewnewnewnewnewnewn'")
+    assert ignores(session, "transport-info", restarted) == []
 
 
 @pytest.mark.parametrize(
