@@ -417,7 +417,7 @@ class Scene:
     ) -> None:
         left = [
             *(f"call {call}" for call in self.switchboard._lines),
-            *(f"XMPP leg {line.leg.sid}" for line in self.component._router._calls._lines.values()),
+            *(f"XMPP leg {line.leg.sid}" for line in self.component._router._calls._lines),
         ]
         await self.switchboard.drain()
         await self.telephony.stop()
