@@ -71,6 +71,7 @@ EDGES = (
     "sip/leg.py",
     "sip/outbound.py",
     "sip/peer.py",
+    "sip/pings.py",
     "sip/resolver.py",
     "sip/streams.py",
     "sip/tls.py",
