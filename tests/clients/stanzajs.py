@@ -119,6 +119,13 @@ class StanzaJs(UserAgent):
         self._say("transport-info", *wires)
         self._trickle()
 
+    def reloads(self) -> None:
+        """The page: all sessions are forgotten, and the same resource comes back."""
+        self.goes_offline()
+        self.stop_all()
+        self.state = ""
+        self.comes_back()
+
     # --- Jingle: Manager:220-395
 
     def on_jingle(self, action: str, element: ET.Element, iq: ET.Element) -> None:

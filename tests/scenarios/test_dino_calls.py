@@ -112,6 +112,22 @@ async def test_a_dino_user_gives_up_while_it_rings(scene: Scene, home: Home) -> 
     assert (await scene.over()).cause == "cancelled"
 
 
+async def test_a_dino_user_gives_up_just_when_the_phone_is_answered(home: Home, scene: Scene) -> None:
+    """The proceed has come, the session is offered, its answer is on the way."""
+    dino = Dino(home)
+    await dino.hears("presence")
+    dino.call(CONTACT)
+    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
+    await dino.hears("message proceed")
+    assert dino._task is not None
+    await dino._task
+    dino.hang_up()
+    await scene.phone.hears("BYE")
+    assert (await scene.over()).by == "caller"
+    await asyncio.sleep(5)
+    assert dino.sees == ["calling", "ended"]
+
+
 async def test_a_phone_that_hangs_up_is_seen_to(scene: Scene, home: Home) -> None:
     dino = Dino(home)
     await dino.hears("presence")
@@ -187,6 +203,27 @@ async def test_a_phone_holds_a_dino_and_comes_back(home: Home, scene: Scene) -> 
     assert dino.complaints == []
     dino.hang_up()
     assert (await scene.over()).by == "caller"
+
+
+async def test_a_call_outlives_the_gateway_s_link_to_the_server(home: Home, scene: Scene) -> None:
+    dino = Dino(home)
+    await talking(scene, dino)
+    scene.link_breaks()
+    await asyncio.sleep(20)
+    scene.link_is_back()
+    await asyncio.sleep(60)
+    assert dino.state == "talking"
+    dino.hang_up()
+    assert (await scene.over()).by == "caller"
+
+
+async def test_a_gateway_that_stops_says_so(home: Home, scene: Scene) -> None:
+    dino = Dino(home)
+    await talking(scene, dino)
+    await scene.switchboard.drain()
+    await dino.hears("iq session-terminate")
+    assert dino.sees[-1].startswith("ended: the")
+    assert (await scene.over()).cause == "shutdown"
 
 
 # Being called

@@ -208,6 +208,15 @@ async def test_a_tab_that_is_closed_ends_its_call(home: Home, scene: Scene) -> N
     assert (await scene.over()).by == "caller"
 
 
+async def test_a_page_that_was_reloaded_has_forgotten_its_call(home: Home, scene: Scene) -> None:
+    web = StanzaJs(home)
+    await talking(scene, web)
+    web.reloads()
+    await asyncio.sleep(10)
+    await scene.phone.hears("BYE")
+    assert (await scene.over()).by == "caller"
+
+
 # Being called
 
 
