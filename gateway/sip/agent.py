@@ -61,9 +61,8 @@ class Agent:
         self._usages: dict[Key, Usage] = {}
         self._keys: dict[int, set[Key]] = {}  # id(usage) -> its keys
         self._exchanges: dict[int, Exchange] = {}  # id(transaction) -> exchange
-        self._invited: dict[int, ServerSession] = {}  # id(transaction) -> the session that its INVITE made
-        self._ringing: dict[int, str] = {}  # id(transaction) -> the source of an INVITE without a final response
-        self._early: Counter[str] = Counter()  # how many those are, by source
+        self._invited: dict[int, ServerSession] = {}  # id(transaction) -> an INVITE that is not answered
+        self._early: Counter[str] = Counter()  # how many of those there are, by source
         self._out: list[Output] = []
         self.gate = Gate()
         self.standing: StandingOf | None = None  # without a policy everybody is heard
@@ -270,8 +269,7 @@ class Agent:
             usage.take(transaction, now)
             if isinstance(usage, ServerSession):
                 self._invited[id(transaction)] = usage
-                self._ringing[id(transaction)] = source = transaction.flow.remote[0]
-                self._early[source] += 1
+                self._early[transaction.flow.remote[0]] += 1
             if request.method == "REGISTER":
                 self.know((request.call_id, "", request.from_.tag or ""), usage)
 
@@ -312,7 +310,8 @@ class Agent:
         self._out.append(Transmit(flow, message))
 
     def respond(self, transaction: ServerTransaction, response: Response, now: float) -> None:
-        if response.status >= 200 and (source := self._ringing.pop(id(transaction), None)) is not None:
+        if response.status >= 200 and self._invited.pop(id(transaction), None) is not None:
+            source = transaction.flow.remote[0]
             self._early[source] -= 1
             if self._early[source] <= 0:
                 del self._early[source]
@@ -337,8 +336,6 @@ class Agent:
         for key in self._keys.pop(id(usage), ()):
             if self._usages.get(key) is usage:
                 del self._usages[key]
-        if isinstance(usage, ServerSession):
-            self._invited.pop(id(usage.transaction), None)
 
     def arm(self, usage: Usage) -> None:
         self._alarm.arm(usage)

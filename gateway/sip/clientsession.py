@@ -50,6 +50,12 @@ class ClientSession(Session):
             self._lost(now, "no answer to their offer")
         super().fire(now)
 
+    def _tidy(self) -> None:
+        super()._tidy()
+        self._invite = None
+        self._early = {tag: dialog for tag, dialog in self._early.items() if dialog is self.dialog}
+        self._ordered.clear()
+
     def invite(self, request: Request, next_hop: str, *, hint: Flow | None = None) -> Exchange:
         self.core.know((self.call_id, self.tag, ""), self)
         if "Supported" not in request.headers:

@@ -8,6 +8,7 @@ Route set and tags never change after that; the target follows each re-INVITE an
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from gateway.errors import SipError
@@ -126,10 +127,11 @@ class Dialog:
         return None
 
     def refresh(self, response: Response) -> None:
-        """A 2xx to a target refresh of ours."""
-        contact = response.contact
-        if contact is not None:
-            self.target = contact.uri
+        """A 2xx to a target refresh of ours; a Contact that cannot be read leaves the target where it was."""
+        with contextlib.suppress(SipError):
+            contact = response.contact
+            if contact is not None:
+                self.target = contact.uri
 
 
 def _routes(headers: Headers, *, backwards: bool) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ add ──> waiting ── next ──> under way ── 2xx, refusal ──> do
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from gateway.sip.message import Headers
@@ -36,7 +35,7 @@ class Offers:
         self.current: Offer | None = None
         self.cancelled = False  # the current one
         self._owner = owner
-        self._waiting: deque[Offer] = deque()
+        self._waiting: list[Offer] = []
         self._not_before: float | None = None
         self._give_up_at: float | None = None
 
@@ -58,7 +57,7 @@ class Offers:
             return None
         self._not_before = self._give_up_at = None
         self.cancelled = False
-        self.current = self._waiting.popleft()
+        self.current = self._waiting.pop(0)
         self.current.tries += 1
         return self.current
 
@@ -69,7 +68,7 @@ class Offers:
     def again(self, at: float) -> None:
         """The current one is to be sent once more."""
         if self.current is not None:
-            self._waiting.appendleft(self.current)
+            self._waiting.insert(0, self.current)
         self.current, self._not_before, self._give_up_at = None, at, None
 
     def tick(self, now: float) -> None:
@@ -99,6 +98,5 @@ class Offers:
 
     def clear(self) -> list[Offer]:
         """Those that wait in vain."""
-        waiting = list(self._waiting)
-        self._waiting.clear()
+        waiting, self._waiting = self._waiting, []
         return waiting

@@ -42,16 +42,6 @@ class ServerSession(Session):
         self._agreed = False  # our answer was in a reliable provisional response, and they have it
 
     @property
-    def source(self) -> str:
-        """The address that the INVITE came from."""
-        return self.transaction.flow.remote[0] if self.transaction is not None else ""
-
-    @property
-    def settled(self) -> bool:
-        """The INVITE has its final response."""
-        return self._final
-
-    @property
     def deadline(self) -> float | None:
         own = self._reliable.deadline if self._reliable is not None and not self._final else None
         times = [time for time in (super().deadline, own) if time is not None]
@@ -140,6 +130,11 @@ class ServerSession(Session):
 
     def _early_dialog(self) -> Dialog | None:
         return self.dialog if self._agreed and self._takes_update and not self._final else None
+
+    def acknowledged(self, request: Request, now: float) -> None:
+        super().acknowledged(request, now)
+        if self.established:  # nothing of how it began matters any more
+            self.transaction = self._reliable = None
 
     def cancelled(self, cancel: Request, now: float) -> None:
         """RFC 3261 §9.2; the CANCEL itself has its 200 already."""

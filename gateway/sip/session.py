@@ -55,6 +55,7 @@ class Session(Usage):
         self.offers = Offers(owner=owner)
         self._repeats: dict[int, Repeat] = {}  # CSeq -> the 2xx that waits for its ACK
         self._acks: dict[tuple[Key, int], tuple[Flow, Request] | None] = {}  # (dialog, CSeq) -> the ACK that was sent
+        self._tidy_at: float | None = None  # when no 2xx can come again that one of those is for
         self._described = b""  # our side, as it was last agreed on
         self._takes_update = False
         self._leaving: Headers | None = None  # we want to end it as soon as that is legal, with these headers
@@ -65,7 +66,7 @@ class Session(Usage):
     @property
     def deadline(self) -> float | None:
         times = [time for repeat in self._repeats.values() for time in (repeat.next, repeat.end)]
-        times += [time for time in (self.timer.deadline, self.offers.deadline) if time is not None]
+        times += [time for time in (self.timer.deadline, self.offers.deadline, self._tidy_at) if time is not None]
         return min(times) if times else None
 
     def fire(self, now: float) -> None:
@@ -82,11 +83,18 @@ class Session(Usage):
             self._lost(now, "the session timer ran out")
         elif self.timer.refresh_due(now):
             self._refresh(now)
+        if self._tidy_at is not None and now >= self._tidy_at:
+            self._tidy()
         self.offers.tick(now)
         if self.offers.overdue(now):
             self._give_up_offer(now)
         self._proceed(now)
         self.core.arm(self)
+
+    def _tidy(self) -> None:
+        """The transactions of our INVITEs are over: nothing can ask for an ACK again (RFC 6026 §8.4)."""
+        self._tidy_at = None
+        self._acks.clear()
 
     def _lost(self, now: float, reason: str) -> None:
         """The far side is gone: no ACK, no refresh. The user hears a local 408, the far side gets a BYE."""
@@ -136,6 +144,8 @@ class Session(Usage):
     def launched(self, exchange: Exchange, now: float) -> None:
         if exchange.request.method == "ACK" and exchange.dialog is not None and exchange.flow is not None:
             self._acks[exchange.dialog.key, exchange.request.cseq.number] = (exchange.flow, exchange.request)
+            self._tidy_at = now + self.core.timers.patience + self.core.timers.t4
+            self.core.arm(self)
         else:
             super().launched(exchange, now)
 

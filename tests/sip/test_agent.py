@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.sip import agent
 from gateway.sip.agent import safe_text
 from gateway.sip.layer import Flow, Limits
 from gateway.sip.message import Request, parse
@@ -251,3 +252,27 @@ def test_a_ladder_shows_no_secrets() -> None:
     assert "CSeq 1 INVITE" in text
     assert f"application/sdp {len(SDP)} octets" in text
     assert isinstance(message, Request)
+
+
+def test_one_address_may_not_ring_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "MAX_RINGING", 2)
+    bench = Bench()
+    calls = [bench.called(peer()) for _ in range(2)]
+    refused = bench.take(peer().request("INVITE", content=SDP))
+    assert (statuses(refused), field(refused[0], "Retry-After")) == ([503], "10")
+    elsewhere = Flow("UDP", UDP.local, ("198.51.100.7", 5060), UDP.sent_by)
+    assert statuses(bench.take(peer().request("INVITE", content=SDP), elsewhere)) == [100]
+    bench.reply(*calls[0], 486)
+    assert statuses(bench.take(peer().request("INVITE", content=SDP))) == [100]
+
+
+@pytest.mark.parametrize("spoilt", ["CSeq: x", "Via: nonsense", "To: nonsense", "From: <", "Call-ID:"])
+def test_a_response_that_cannot_be_read_changes_nothing(spoilt: str) -> None:
+    bench = Bench()
+    bench.invite()
+    invite = bench.sent[0]
+    name = spoilt.partition(":")[0]
+    lines = answer(invite, 200, extra="Contact: <sip:x@192.0.2.9>", content=SDP).split("\r\n")
+    assert bench.take("\r\n".join(spoilt if line.startswith(f"{name}:") else line for line in lines)) == []
+    assert not bench.heard
+    assert [method(m) for m in bench.take(answer(invite, 486))] == ["ACK"]

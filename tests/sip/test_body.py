@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import SipError
-from gateway.sip.body import dtmf_of, sdp_of, with_place
+from gateway.session import sdp
+from gateway.session.model import Session
+from gateway.sip.body import Description, dtmf_of, sdp_of, session_of, with_place
 from gateway.sip.message import Headers, Message, Request
+from tests.sip.wire import SDP
 
 
 def message(kind: str, body: bytes, **others: str) -> Message:
@@ -71,3 +74,25 @@ def test_a_place_goes_beside_the_description_and_who_does_not_know_it_finds_the_
 )
 def test_digits(kind: str, body: bytes, expected: tuple[str, int] | None) -> None:
     assert dtmf_of(message(kind, body)) == expected
+
+
+def test_a_session_is_read_or_refused_with_a_status() -> None:
+    def of(kind: str, content: str) -> Session | None:
+        return session_of(Request("INVITE", "sip:a", Headers([("Content-Type", kind)]), content.encode()))
+
+    assert of("", "") is None
+    assert of("application/sdp", SDP) == sdp.parse(SDP)
+    for kind, content, status in (("application/sdp", "v=nonsense", 488), ("text/plain", "hello", 415)):
+        with pytest.raises(SipError) as raised:
+            of(kind, content)
+        assert raised.value.status == status
+
+
+def test_a_description_keeps_its_id_and_counts_its_changes() -> None:
+    description, session = Description("77"), sdp.parse(SDP)
+    first = description.write(session)
+    assert first == description.write(session)
+    assert "o=- 77 0 IN" in first
+    moved = sdp.parse(SDP.replace("40000", "40002"))
+    assert "o=- 77 1 IN" in description.write(moved)
+    assert "o=- 77 2 IN" in description.write(session)

@@ -6,9 +6,11 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
-from gateway.call.events import CallerJoined, HungUp, Leg
+from gateway.call.events import CallerJoined, HungUp, Leg, Reanswered
 from gateway.session import sdp
-from tests.sip.house import IMPATIENT, OFFER, House
+from gateway.sip import callerleg
+from gateway.sip.message import Headers, Response
+from tests.sip.house import IMPATIENT, OFFER, House, up
 from tests.sip.wire import SDP, Datagrams, body, field, fields, method, status, tag
 
 
@@ -138,3 +140,15 @@ async def test_ringing_is_reliable_where_that_is_demanded(house: House, peer: Da
     assert field(await peer.receive(488), "CSeq") == "2 PRACK"
     leg.hang_up(Cause.BUSY)
     assert status(await peer.receive(486)) == 486
+
+
+async def test_what_a_caller_describes_when_he_is_refreshed_is_told_if_it_is_new(house: House, peer: Datagrams) -> None:
+    _, leg = await up(house, peer)
+    assert isinstance(leg, callerleg.CallerLeg)
+    leg.dialog.put(Response(200, "OK", Headers([("Content-Type", "application/sdp")]), SDP.encode()))
+    moved = SDP.replace("40000", "40002").encode()
+    leg.dialog.put(Response(200, "OK", Headers([("Content-Type", "application/sdp")]), moved))
+    told = await house.told()
+    assert isinstance(told, Reanswered)
+    assert told.session is not None
+    assert told.session.media[0].transport.port == 40002

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.sip.message import Request, Response
+from gateway.sip import clientsession
+from gateway.sip.message import Headers, Request, Response
 from tests.sip.bench import CONTACT, TCP, Bench, established, peer, statuses, theirs
 from tests.sip.wire import SDP, answer, field, fields, method, tag
 
@@ -198,3 +199,26 @@ def test_a_cancel_that_a_refusal_crosses_changes_nothing() -> None:
     bench.wait(100)
     assert len(bench.ended) == 1
     assert bench.agent.busy == (0, 0)
+
+
+def test_early_dialogs_are_bounded() -> None:
+    bench = Bench()
+    bench.invite()
+    invite = bench.sent[0]
+    for number in range(clientsession.MAX_FORKS + 8):
+        bench.take(answer(invite, 183, to_tag=f"fork{number}", extra=CONTACT))
+    assert bench.agent.busy[1] == 1
+    assert len(bench.agent._usages) == clientsession.MAX_FORKS + 1
+    unknown = answer(invite, 183, to_tag="more", extra=f"{CONTACT}\nRequire: 100rel\nRSeq: 1")
+    assert bench.take(unknown) == []
+
+
+def test_a_200_whose_contact_cannot_be_read_is_acknowledged_where_the_dialog_went() -> None:
+    bench = Bench()
+    session, _ = established(bench)
+    session.ask("INVITE", Headers(), b"x", bench.now)
+    (reinvite,) = bench.step()
+    (ack,) = bench.take(answer(reinvite, 200, extra="Contact: <nonsense>"))
+    assert ack.startswith("ACK sip:juliet@192.0.2.9:5062 ")
+    (bye,) = bench.close(session)
+    assert bye.startswith("BYE sip:juliet@192.0.2.9:5062 ")

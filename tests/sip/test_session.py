@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from gateway.sip.body import with_place
 from gateway.sip.digest import Authenticator, Credentials
 from gateway.sip.message import Headers, Request, Response
-from tests.sip.bench import CONTACT, TCP, Bench, established, peer, statuses, theirs
-from tests.sip.wire import SDP, answer, field, method, status
+from gateway.sip.session import described
+from tests.sip.bench import CONTACT, TCP, Bench, established, peer, statuses, theirs, up
+from tests.sip.wire import SDP, answer, field, fields, method, status
 
 ROUTES = "Record-Route: <sip:p2@192.0.2.20;lr>\nRecord-Route: <sip:p1@192.0.2.10;lr>\n" + CONTACT
 
@@ -194,3 +196,33 @@ def test_an_offer_that_is_still_open_when_we_hang_up_gets_487() -> None:
     bench.take(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
     assert statuses(bench.take(caller.request("INVITE", content=SDP))) == [100]
     assert [status(m) or method(m) for m in bench.close(usage)] == [487, "BYE"]
+
+
+def test_what_of_a_message_is_the_description() -> None:
+    kind, content = with_place(SDP, "<presence/>", "1@h", "boundary")
+    assert described(Request("INVITE", "sip:a", Headers([("Content-Type", kind)]), content)).startswith(b"v=0")
+    assert described(Request("INVITE", "sip:a", Headers([("Content-Type", "text/plain")]), b"hello")) == b""
+    assert described(Request("INVITE", "sip:a")) == b""
+
+
+def test_a_target_that_moves_by_update_is_followed_both_ways() -> None:
+    bench, caller = Bench(), peer()
+    usage = up(bench, caller)
+    caller.contact = "<sip:romeo@192.0.2.77:5077>"
+    bench.take(caller.request("UPDATE"))
+    update = bench.heard[-1]
+    assert isinstance(update, Request)
+    assert field(bench.reply(usage, update, 200)[0], "Contact") == "<sip:juliet@192.0.2.1:5060>"
+    usage.ask("INFO", Headers(), b"", bench.now)
+    assert bench.step()[0].startswith("INFO sip:romeo@192.0.2.77:5077 ")
+
+
+def test_a_strict_router_gets_what_it_wants() -> None:
+    bench = Bench()
+    session, _ = established(bench, f"{CONTACT}\nRecord-Route: <sip:strict@192.0.2.20>")
+    ack = bench.sent[0]
+    (bye,) = bench.close(session)
+    for request in (ack, bye):
+        assert request.split(" ")[1] == "sip:strict@192.0.2.20"
+        assert fields(request, "Route") == ["<sip:juliet@192.0.2.9:5062>"]
+    assert bench.dispatched[-1].next_hop == "sip:strict@192.0.2.20"
