@@ -82,7 +82,7 @@ class Movim(UserAgent):
         await self._wait(lambda: bool(self.buttons(contact)), f"a button for {contact}")
 
     def call(self, contact: str, *, video: bool = False) -> None:
-        """From the lobby: Visio.php:304-324, Stanza:580-603. The message has no id and no hint; video comes first."""
+        """From the lobby: Visio.php:304-324, Stanza:11-34. The message has no id and no hint; video comes first."""
         able = [j for j in self.presences if bare(j) == contact and {RTP_AUDIO, JMI} <= self._features(j)]
         if not able:
             raise AssertionError("Movim shows no button")
@@ -99,7 +99,7 @@ class Movim(UserAgent):
         self.message(self.peer, make(JMI, "proceed", id=self.sid))
 
     def decline(self) -> None:
-        """Visio/visio_utils.js:358-364, Stanza:692-707: no reason, and nothing to the user's other devices."""
+        """Visio/visio_utils.js:358-364, Stanza:123-138: no reason, and nothing to the user's other devices."""
         self.message(self.peer, make(JMI, "reject", id=self.sid))
         self._close("ended")
 
@@ -113,7 +113,7 @@ class Movim(UserAgent):
         self._close("ended")
 
     def mute(self) -> None:
-        """Stanza:725-742: the name without "mid"."""
+        """Stanza:156-173: the name without "mid"."""
         self.jingle(self.session, "session-info", self.sid, make(RTP_INFO, "mute", name=self.mid))
 
     def turns_camera_on(self) -> None:
