@@ -12,10 +12,10 @@ from gateway.call.events import Answered, HungUp, Leg, Ringing, Trickled
 from gateway.call.leg import LegControl
 from gateway.session.model import Session
 from gateway.xmpp import disco, stanzas
-from gateway.xmpp.callee import UNHEARD, CalleeLeg
+from gateway.xmpp.callee import MOST_KEPT, UNHEARD, CalleeLeg
 from gateway.xmpp.caps import Abilities, Entity, Identity
 from gateway.xmpp.presence import Device
-from gateway.xmpp.session import Send
+from gateway.xmpp.session import Ignored, Send
 
 USER = "juliet@shakespeare.lit"
 BALCONY, GARDEN = f"{USER}/balcony", f"{USER}/garden"
@@ -506,3 +506,28 @@ def test_a_device_that_comes_late_and_says_nothing_counts_as_ringing(world: Worl
     assert world.told() == [Ringing(3)]
     world.passes(100.0)
     assert world.told() == []
+
+
+def test_what_comes_late_or_twice_has_no_effect_on_a_leg(our_offer: Session) -> None:
+    leg = CalleeLeg(USER, VOICE, "our1", "1-", 3)
+    assert leg.dial(our_offer, (), 0.0) != []
+    assert leg.dial(our_offer, (), 0.0) == []
+    assert leg.receipt("another", BALCONY) == [Ignored("receipt of nothing")]
+    assert leg.answered(ET.Element("iq", id="1-1"), 0.0) == [Ignored("reply to nothing")]
+    assert leg.departed(BALCONY, 0.0) == []
+    assert leg.ping(0.0, 1.0) == []
+    assert leg.hang_up(Cause.NORMAL, "", 1.0) != []
+    assert leg.hang_up(Cause.NORMAL, "", 1.0) == []
+    assert leg.overruled() == []
+    assert leg.seen(Device(BALCONY, None), 2.0) == []
+
+
+def test_candidates_of_a_device_that_only_rings_are_kept_within_bounds(world: World, our_offer: Session) -> None:
+    comes(world, BALCONY, jmi=False)
+    dial(world, our_offer)
+    (direct,) = initiates(world.sent)
+    for _ in range(MOST_KEPT + 1):
+        world.jingle("transport-info", CANDIDATE, sid(direct), BALCONY)
+    assert world.ignored == ["too many candidates"]
+    world.jingle("session-accept", ANSWER, sid(direct), BALCONY)
+    assert len([report for report in world.told() if isinstance(report, Trickled)]) == MOST_KEPT
