@@ -6,10 +6,15 @@ paths are those under src/main/java/eu/siacs/conversations/. What calls look lik
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ET
+
 from tests.clients.conversations import Conversations2190
 from tests.clients.conversations_caps import FEATURES
-from tests.clients.home import bare
-from tests.clients.user_agent import RTP, Info
+from tests.clients.home import ERRORS, STREAM, bare
+from tests.clients.user_agent import RTP, Info, first, make
+
+GATEWAY = "jabber:iq:gateway"
 
 
 class Cheogram(Conversations2190):
@@ -38,6 +43,29 @@ class Cheogram(Conversations2190):
             self.screen("no phone account")
         else:
             self._propose(f"{number}@{gateway}", ("audio",))
+
+    def adds_contact(self, typed: str) -> None:
+        """ui/EnterJidDialog.java:308-330: a gateway that prompts is asked for the JID; one that does not, or an error
+        with its text, is all that the user gets. services/XmppConnectionService.java:5024.
+        """
+        gateway = self.gateway()
+        digits = re.sub(r"[^0-9+]", "", typed)
+        if re.fullmatch(r"[-0-9+() ]+", typed) and len(digits) >= 10:  # PhoneNumberUtilWrapper, where the user lives
+            typed = digits if digits.startswith("+") else f"+1{digits}"
+
+        def then(reply: ET.Element, wanted: str) -> None:
+            query, error = first(reply, GATEWAY), reply.find(f"{{{STREAM}}}error")
+            found = None if query is None else first(query, GATEWAY, wanted)
+            if reply.get("type") != "result" or found is None or not found.text:
+                text = None if error is None else first(error, ERRORS, "text")
+                self.screen((text.text if text is not None else None) or "nothing")
+            elif wanted == "prompt":
+                question = make(GATEWAY, "query", make(GATEWAY, "prompt", text=typed))
+                self.request(gateway, question, lambda answer: then(answer, "jid"))
+            else:
+                self.screen(found.text)
+
+        self.request(gateway, make(GATEWAY, "query"), lambda answer: then(answer, "prompt"), type="get")
 
     def presses(self, digit: str) -> None:
         """CS:403, xmpp/jingle/WebRTCWrapper.java:727: as RTP, if telephone-event was negotiated."""

@@ -87,8 +87,7 @@ class Conversations(Calling):
         """JCM:755 and generator/MessageGenerator.java:191."""
         self.proposal = proposal = Proposal(contact, self._new_sid(), media)
         self.screen("Discovering devices")
-        descriptions = (make(RTP, "description", media=each) for each in media)
-        self._jmi("propose", contact, proposal.sid, *descriptions, id=PROPOSE + proposal.sid, receipt=True)
+        self._send_proposal(proposal)
 
         def discovery_is_over() -> None:
             # JCM:810: only of those who are expected to show that they are there; :834.
@@ -97,6 +96,16 @@ class Conversations(Calling):
                 self.screen(UNREACHABLE)
 
         self.later(self.DISCOVERY, discovery_is_over, "discovery")
+
+    def resumes_its_stream(self) -> None:
+        """JCM:956 and :992: a proposal that was not answered is sent once more."""
+        proposal = self.proposal
+        if proposal is not None and not proposal.discovered:
+            self._send_proposal(proposal)
+
+    def _send_proposal(self, proposal: Proposal) -> None:
+        descriptions = (make(RTP, "description", media=each) for each in proposal.media)
+        self._jmi("propose", proposal.with_, proposal.sid, *descriptions, id=PROPOSE + proposal.sid, receipt=True)
 
     def _retract(self, proposal: Proposal) -> None:
         """MessageGenerator.java:211."""

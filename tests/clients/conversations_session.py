@@ -72,6 +72,7 @@ class Session:
 class Calling(Discovering):
     """The part of the client that has a session."""
 
+    RINGS, TALKS = "Incoming call", "Connected"
     RINGS_FOR = 30.0  # s, JRC:81
 
     def __init__(self, home: Home, resource: str) -> None:

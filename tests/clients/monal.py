@@ -111,6 +111,7 @@ class Monal(ua.UserAgent):
     CLIENT = "Monal (133bfd394)"
     NODE = "http://monal-im.org/"
     INFO = Info(frozenset({("client", "phone", "", "Monal")}), FEATURES)
+    RINGS, TALKS = "Incoming call", CONNECTED
 
     def __init__(self, home: Home, resource: str = "Monal-iOS.c0ffee11") -> None:
         self.calls: dict[str, Call] = {}  # VP:19, by sid; one at a time
@@ -407,10 +408,11 @@ class Monal(ua.UserAgent):
     # --- media
 
     def on_media(self) -> None:
-        """MC:1203."""
+        """MC:1203; from now on no timer runs (MC:299), until a `ringing` that comes later begins one (MC:489)."""
         for call in self.calls.values():
             call.connected = True
-            self.stop("connecting")
+            for name in ("discovering", "ringing", "connecting"):
+                self.stop(name)
             self.screen(CONNECTED)
 
     def on_media_failed(self) -> None:

@@ -99,6 +99,7 @@ class Siskin(ua.UserAgent):
     CLIENT = "Siskin 7.4.0-b1 (d77818f)"
     NODE = "https://siskin.im/"
     INFO = Info(frozenset({("client", "phone", "", "SiskinIM")}), FEATURES)
+    RINGS, TALKS = "Incoming call", CONNECTED
 
     def __init__(self, home: Home, resource: str = "siskin-1") -> None:
         self.talk: Call | None = None  # CM:85: one

@@ -130,3 +130,12 @@ async def test_a_second_call_of_the_same_contact_takes_the_place_of_the_first(wo
     assert juliet.current.jmiid == "s2"
     assert juliet.sees[-2:] == ["Reconnecting...", CONNECTING]
     assert world.labels()[-3:] == ["message finish", "message ringing", "message proceed"]
+
+
+async def test_a_ringing_that_comes_after_the_connection_ends_the_call(world: Alone) -> None:
+    juliet, sid = await offered(world)
+    world.jingle("session-accept", sid, juliet.jid, *world.description("active"))
+    juliet.on_media()
+    world.jmi("ringing", sid, juliet.jid)
+    await asyncio.sleep(46)
+    assert juliet.sees[-1] == ENDED["normal"]

@@ -271,6 +271,7 @@ class UserAgent:
     CLIENT = ""  # name, version and commit of what is imitated
     NODE = "https://client.example"
     INFO = Info(frozenset(), frozenset())  # its own answer to disco#info
+    RINGS, TALKS = "incoming", "connected"  # what its screen says then
     _names = itertools.count(1)
 
     def __init__(self, home: Home, resource: str = "balcony") -> None:
@@ -453,6 +454,20 @@ class UserAgent:
             self.on_carbon(local(spoken), spoken, stanza, sent=sent)
 
     # --- for a client to override
+
+    def call(self, contact: str, *, video: bool = False) -> None:
+        """The user presses the button."""
+        raise NotImplementedError
+
+    def answer(self) -> None:
+        raise NotImplementedError
+
+    def decline(self) -> None:
+        raise NotImplementedError
+
+    def hang_up(self) -> None:
+        """Also before anybody answered."""
+        raise NotImplementedError
 
     def on_jingle(self, action: str, element: ET.Element, iq: ET.Element) -> None:
         """A Jingle request. Whoever overrides this acknowledges or refuses it, or says nothing, as his client does."""

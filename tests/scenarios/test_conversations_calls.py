@@ -97,7 +97,45 @@ async def test_the_gateway_is_a_phone_account_of_cheogram_s_dialler(home: Home) 
     await hung_up(home, juliet)
 
 
+@pytest.mark.parametrize(
+    ("typed", "seen"),
+    [
+        (NUMBER, CONTACT),
+        ("(202) 555-0123", CONTACT),
+        ("romeo@shakespeare.example", f"romeo%shakespeare.example@{DOMAIN}"),
+    ],
+)
+async def test_cheogram_finds_the_address_of_what_its_user_types(home: Home, typed: str, seen: str) -> None:
+    juliet = Cheogram(home)
+    home.adds(DOMAIN)
+    await asyncio.sleep(1)
+    juliet.adds_contact(typed)
+    await juliet.until(seen)
+
+
+async def test_cheogram_shows_why_there_is_no_such_contact(home: Home) -> None:
+    juliet = Cheogram(home)
+    home.adds(DOMAIN)
+    await asyncio.sleep(1)
+    juliet.adds_contact("laertes")
+    await asyncio.sleep(1)
+    assert juliet.sees[-1] not in ("", "nothing")
+    assert DOMAIN not in juliet.sees[-1]
+
+
 # Outgoing
+
+
+async def test_a_proposal_that_is_sent_once_more_rings_once(home: Home) -> None:
+    juliet, phone = Conversations(home), home.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    juliet.resumes_its_stream()
+    await asyncio.sleep(3)
+    phone.answers(invite, 200, phone_session())
+    await juliet.until("Connected")
+    await hung_up(home, juliet)
+    assert phone.heard.count("INVITE") == 1
 
 
 async def test_a_stranger_s_number_is_called_and_talked_with(home: Home) -> None:

@@ -1,0 +1,151 @@
+"""What has to work with every client that rings in a pocket, whatever its own ways are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from gateway.dialplan.plan import Plan
+from gateway.sip.message import Request
+from tests.clients.cheogram import Cheogram
+from tests.clients.conversations import Conversations
+from tests.clients.home import Home
+from tests.clients.monal import Monal
+from tests.clients.siskin import Siskin
+from tests.clients.user_agent import UserAgent
+from tests.scenarios.clock import jumping
+from tests.scenarios.scene import DOMAIN, NUMBER, Scene
+from tests.support import phone_session
+
+CONTACT = f"{NUMBER}@{DOMAIN}"
+OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
+CALLING = f"+12025550199@{DOMAIN}"
+
+EVERY_ONE = pytest.mark.parametrize("client", [Conversations, Cheogram, Monal, Siskin])
+
+
+class EarlyScene(Scene):
+    """A route whose announcements are heard before the answer."""
+
+    def plan(self) -> Plan:
+        plan = super().plan()
+        return replace(plan, routes=tuple(replace(rule, early_media=True) for rule in plan.routes))
+
+
+@pytest.fixture
+async def early() -> AsyncIterator[Home]:
+    with jumping():
+        async with EarlyScene() as scene:
+            yield Home(scene)
+
+
+async def talking(home: Home, juliet: UserAgent) -> Request:
+    """Juliet called; the INVITE that the phone got."""
+    juliet.call(CONTACT)
+    invite = await home.scene.phone.hears("INVITE")
+    home.scene.phone.answers(invite, 200, phone_session())
+    await juliet.until(juliet.TALKS)
+    await home.scene.phone.hears("ACK")
+    return invite
+
+
+async def hung_up(home: Home, juliet: UserAgent) -> None:
+    assert juliet.sees[-1] == juliet.TALKS
+    juliet.hang_up()
+    await home.scene.phone.hears("BYE")
+    await home.scene.over()
+
+
+@EVERY_ONE
+async def test_a_call_outlives_the_link_to_the_server(home: Home, client: type[UserAgent]) -> None:
+    juliet = client(home)
+    await talking(home, juliet)
+    home.scene.link_breaks()
+    await asyncio.sleep(20)
+    home.scene.link_is_back()
+    await asyncio.sleep(120)
+    await hung_up(home, juliet)
+
+
+@EVERY_ONE
+async def test_a_phone_that_hung_up_while_the_link_was_down_is_heard_when_it_is_back(
+    home: Home, client: type[UserAgent]
+) -> None:
+    juliet = client(home)
+    invite = await talking(home, juliet)
+    home.scene.link_breaks()
+    home.scene.phone.hangs_up(invite)
+    await home.scene.over()
+    await asyncio.sleep(20)
+    assert juliet.sees[-1] == juliet.TALKS
+    home.scene.link_is_back()
+    await asyncio.sleep(5)
+    assert juliet.sees[-1] != juliet.TALKS
+
+
+@EVERY_ONE
+async def test_two_who_call_each_other_do_not_both_ring(home: Home, client: type[UserAgent]) -> None:
+    juliet, phone = client(home), home.scene.phone
+    juliet.call(CALLING)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await asyncio.sleep(2)
+    phone.calls(OUR_NUMBER)
+    await phone.hears_back("486 Busy Here")
+    await home.scene.over()
+    phone.answers(invite, 200, phone_session())
+    await juliet.until(juliet.TALKS)
+    await hung_up(home, juliet)
+    assert juliet.RINGS not in juliet.sees
+
+
+@EVERY_ONE
+async def test_what_is_said_before_the_answer_is_heard(early: Home, client: type[UserAgent]) -> None:
+    juliet, phone = client(early), early.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 183, phone_session())
+    await juliet.until(juliet.TALKS)
+    await asyncio.sleep(60)
+    phone.answers(invite, 200, phone_session())
+    await phone.hears("ACK")
+    await asyncio.sleep(60)
+    await hung_up(early, juliet)
+    assert juliet.complaints == []
+
+
+@EVERY_ONE
+async def test_a_call_that_is_refused_after_an_announcement_ends(early: Home, client: type[UserAgent]) -> None:
+    juliet, phone = client(early), early.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 183, phone_session())
+    await juliet.until(juliet.TALKS)
+    await asyncio.sleep(10)
+    phone.answers(invite, 404)
+    await early.scene.over()
+    await asyncio.sleep(1)
+    assert juliet.sees[-1] != juliet.TALKS
+    assert juliet.complaints == []
+
+
+@EVERY_ONE
+async def test_a_telephone_that_a_push_does_not_wake_is_unavailable(home: Home, client: type[UserAgent]) -> None:
+    juliet, phone = client(home), home.scene.phone
+    home.adds(CALLING)
+    await asyncio.sleep(1)
+    home.stores = True
+    juliet.goes_offline()
+    await asyncio.sleep(60)
+    phone.calls(OUR_NUMBER)
+    await asyncio.sleep(60)
+    await phone.hears_back("480 Temporarily Unavailable")
+    await home.scene.over()
+    assert "180 Ringing" not in phone.heard
+    await asyncio.sleep(120)
+    juliet.comes_back()
+    await asyncio.sleep(60)
+    assert juliet.sees[-1:] != [juliet.RINGS], "it does not go on ringing for a call that is over"
