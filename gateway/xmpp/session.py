@@ -40,7 +40,6 @@ DEPARTED_PING = 5.0  # seconds after unavailable presence until the device is as
 DEPARTED_PATIENCE = 30.0  # seconds for it to come back
 PING_AGAIN = 15.0  # seconds, when the server says that the device is not there (yet)
 
-_DTMF_DIGITS = frozenset("0123456789*#ABCD")
 # We never add contents nor replace transports, and advice about codecs and keys is not taken (XEP-0167 §9).
 _ACKNOWLEDGED = (
     "content-accept",
@@ -365,30 +364,16 @@ class JingleSession:
         return [*self.terminate("success"), *self._end(Cause.NORMAL, "the device removed the audio")]
 
     def _dialled(self, child: ET.Element) -> list[Output]:
-        """XEP-0181 §3: a digit with its duration; a pair of button-down and button-up counts once, when it is over."""
-        digits = child.get("code", "").upper()
+        """A pair of button-down and button-up counts once, when it is over (XEP-0181 §3)."""
         if child.get("action") == "button-down":
-            return []  # its button-up follows
-        if not digits or len(digits) > 32 or not _DTMF_DIGITS.issuperset(digits):
-            return [Ignored("session-info dtmf")]
-        duration = child.get("duration", "")
-        length = int(duration) if duration.isascii() and duration.isdigit() and len(duration) <= 5 else 100
-        return [Dialled(self._leg, self._attempt, digits, min(max(length, 40), 6000))]
+            return []
+        pressed = stanzas.dtmf_of(child)
+        return [Ignored("session-info dtmf") if pressed is None else Dialled(self._leg, self._attempt, *pressed)]
 
     def _refused(self, action: str, element: ET.Element) -> list[Output]:
-        """Refuse the contents with the same names, media and senders (XEP-0166 §7.2.4, XEP-0167 §7.1)."""
-        answer = stanzas.jingle(action, self.sid)
-        for content in element.findall(f"{{{JINGLE}}}content")[:8]:
-            kept = {key: value for key in ("creator", "name", "senders") if (value := content.get(key))}
-            copy = ET.SubElement(answer, f"{{{JINGLE}}}content", kept)
-            description = content.find(f"{{{stanzas.RTP}}}description")
-            if description is not None:
-                ET.SubElement(copy, f"{{{stanzas.RTP}}}description", {"media": description.get("media", "")})
-            transport = content.find(f"{{{spelling.ICE_UDP}}}transport")
-            if transport is not None:
-                kept = {key: value for key in ("ufrag", "pwd") if (value := transport.get(key))}
-                ET.SubElement(copy, f"{{{spelling.ICE_UDP}}}transport", kept)
-        return [self._ask(answer)] if len(answer) else []
+        """Refuse what a request is about in a request of our own (XEP-0166 §7.2.4, §7.2.14)."""
+        refusal = stanzas.refusal(action, self.sid, element)
+        return [self._ask(refusal)] if len(refusal) else []
 
     def _end(self, cause: Cause, text: str) -> list[Output]:
         self.state = State.ENDED

@@ -14,8 +14,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.session.jingle import Reason, parse_reason
+from gateway.session.jingle import ICE_UDP, Reason, parse_reason
 from gateway.session.jingle import reason as reason_element
+from gateway.session.text import MAX_MEDIA
 
 STREAM = "jabber:component:accept"
 ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
@@ -53,6 +54,8 @@ RESOURCE = "sip"  # of every contact, wherever the choice is ours
 # What a JMI message can be (XEP-0353 v0.8).
 JMI_KINDS = ("propose", "ringing", "proceed", "reject", "retract", "finish")
 
+MOST_DIGITS = 32  # in one word
+_DTMF = frozenset("0123456789*#ABCD")
 _LONGEST_TEXT = 300  # characters of a human's text that are read or passed on
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -242,6 +245,35 @@ def terminate(sid: str, reason: Reason) -> ET.Element:
     element = jingle("session-terminate", sid)
     element.append(reason_element(reason.condition, reason.text))
     return element
+
+
+def refusal(action: str, sid: str, request: ET.Element) -> ET.Element:
+    """`<jingle/>` that refuses the contents of a request: stubs with their names, media, senders and transports.
+
+    COMPAT: Conversations knows its content-add again by name, media and senders (ContentAddition.summary).
+    """
+    answer = jingle(action, sid)
+    for content in request.findall(f"{{{JINGLE}}}content")[:MAX_MEDIA]:
+        kept = {key: value for key in ("creator", "name", "senders") if (value := content.get(key))}
+        stub = ET.SubElement(answer, f"{{{JINGLE}}}content", kept)
+        description = content.find(f"{{{RTP}}}description")
+        if description is not None:
+            ET.SubElement(stub, f"{{{RTP}}}description", {"media": description.get("media", "")})
+        transport = content.find(f"{{{ICE_UDP}}}transport")
+        if transport is not None:
+            kept = {key: value for key in ("ufrag", "pwd") if (value := transport.get(key))}
+            ET.SubElement(stub, f"{{{ICE_UDP}}}transport", kept)
+    return answer
+
+
+def dtmf_of(element: ET.Element) -> tuple[str, int] | None:
+    """Digits and their duration in ms, of 40 to 6000, of XEP-0181's `<dtmf/>`; None when it names no digits."""
+    digits = element.get("code", "").upper()
+    if not 0 < len(digits) <= MOST_DIGITS or not _DTMF.issuperset(digits):
+        return None
+    duration = element.get("duration", "")
+    length = int(duration) if duration.isascii() and duration.isdigit() and len(duration) <= 5 else 100
+    return digits, min(max(length, 40), 6000)
 
 
 def jingle_of(stanza: ET.Element) -> ET.Element | None:

@@ -162,3 +162,40 @@ JINGLE = "<iq type='set'><jingle xmlns='urn:xmpp:jingle:1' action='{}' sid='s'>{
 )
 def test_a_ladder_says_what_a_stanza_is(text: str, described: tuple[str, str]) -> None:
     assert stanzas.describe(parse(text)) == described
+
+
+def test_a_refusal_names_what_it_refuses_and_no_more() -> None:
+    contents = (
+        "<content creator='initiator' name='v' senders='initiator'>"
+        "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='video'><payload-type id='96' name='VP8'/></description>"
+        "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='u' pwd='p'><candidate/></transport></content>"
+        "<content creator='responder' name='file'><description xmlns='urn:xmpp:jingle:apps:file-transfer:5'/></content>"
+    )
+    request = ET.fromstring(f"<jingle xmlns='urn:xmpp:jingle:1' action='content-add' sid='s1'>{contents}</jingle>")
+    refusal = stanzas.refusal("content-reject", "s1", request)
+    assert (refusal.get("action"), refusal.get("sid")) == ("content-reject", "s1")
+    video, file = refusal
+    assert video.attrib == {"creator": "initiator", "name": "v", "senders": "initiator"}
+    assert [(stanzas.split(child)[1], child.attrib, len(child)) for child in video] == [
+        ("description", {"media": "video"}, 0),
+        ("transport", {"ufrag": "u", "pwd": "p"}, 0),
+    ]
+    assert (file.attrib, len(file)) == ({"creator": "responder", "name": "file"}, 0)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "pressed"),
+    [
+        ({"code": "5"}, ("5", 100)),
+        ({"code": "a#*", "duration": "250"}, ("A#*", 250)),
+        ({"code": "1", "duration": "1"}, ("1", 40)),
+        ({"code": "1", "duration": "99999"}, ("1", 6000)),
+        ({"code": "1", "duration": "123456"}, ("1", 100)),
+        ({"code": "1", "duration": "²"}, ("1", 100)),
+        ({"code": "x"}, None),
+        ({"code": "1" * 33}, None),
+        ({}, None),
+    ],
+)
+def test_digits_are_read_with_their_duration(attributes: dict[str, str], pressed: tuple[str, int] | None) -> None:
+    assert stanzas.dtmf_of(ET.Element("dtmf", attributes)) == pressed
