@@ -455,8 +455,8 @@ class UserAgent:
 
     # --- for a client to override
 
-    def call(self, contact: str, *, video: bool = False) -> None:
-        """The user presses the button."""
+    def call(self, contact: str) -> None:
+        """The user presses the button; where there are two, `video` says which."""
         raise NotImplementedError
 
     def answer(self) -> None:

@@ -444,6 +444,22 @@ async def test_a_second_caller_is_told_that_the_user_is_busy(home: Home) -> None
     await hung_up(home, juliet)
 
 
+async def test_a_second_call_rings_at_the_device_that_is_free(home: Home) -> None:
+    """The one that talks keeps quiet as long as another may ring (JCM:444)."""
+    phone, tablet, sip = Conversations(home), Conversations(home, "Conversations.TaB1"), home.scene.phone
+    await connected(home, phone)
+    sip.confirming = True
+    sip.calls(OUR_NUMBER)
+    await tablet.until("Incoming call")
+    tablet.answer()
+    await tablet.until("Connected")
+    assert phone.sees[-1] == "Connected"
+    for each in (tablet, phone):
+        each.hang_up()
+        await sip.hears("BYE")
+        await home.scene.over()
+
+
 async def test_a_user_without_any_device_is_unavailable(home: Home) -> None:
     home.scene.phone.calls(OUR_NUMBER)
     await home.scene.phone.hears_back("480 Temporarily Unavailable")

@@ -87,6 +87,63 @@ async def test_a_phone_that_hung_up_while_the_link_was_down_is_heard_when_it_is_
 
 
 @EVERY_ONE
+async def test_an_answer_that_crosses_the_phone_s_giving_up_leaves_nobody_waiting(
+    home: Home, client: type[UserAgent]
+) -> None:
+    juliet, phone = client(home), home.scene.phone
+    invite = phone.calls(OUR_NUMBER)
+    await juliet.until(juliet.RINGS)
+    await asyncio.sleep(5)
+    phone.cancels(invite)
+    juliet.answer()
+    await phone.hears_back("487 Request Terminated")
+    await home.scene.over()
+    await asyncio.sleep(5)
+    ended = juliet.sees[-1]
+    assert ended not in (juliet.RINGS, juliet.TALKS)
+    await asyncio.sleep(60)
+    assert juliet.sees[-1] == ended, "it had not ended"
+
+
+@EVERY_ONE
+async def test_giving_up_that_crosses_the_phone_s_answer_leaves_nobody_waiting(
+    home: Home, client: type[UserAgent]
+) -> None:
+    juliet, phone = client(home), home.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await asyncio.sleep(5)
+    phone.answers(invite, 200, phone_session())
+    juliet.hang_up()
+    await phone.hears("ACK")
+    await phone.hears("BYE")
+    await home.scene.over()
+    ended = juliet.sees[-1]
+    await asyncio.sleep(60)
+    assert juliet.sees[-1] == ended
+    assert juliet.TALKS not in juliet.sees
+
+
+@EVERY_ONE
+async def test_a_device_that_goes_away_while_it_rings_leaves_the_call_to_the_others(
+    home: Home, client: type[UserAgent]
+) -> None:
+    first, second, phone = client(home, "first"), client(home, "second"), home.scene.phone
+    home.adds(CALLING)
+    await asyncio.sleep(1)
+    phone.calls(OUR_NUMBER)
+    await first.until(first.RINGS)
+    await second.until(second.RINGS)
+    first.goes_offline()
+    await asyncio.sleep(5)
+    second.answer()
+    phone.confirms(await phone.hears_back("200 OK"))
+    await second.until(second.TALKS)
+    await hung_up(home, second)
+
+
+@EVERY_ONE
 async def test_two_who_call_each_other_do_not_both_ring(home: Home, client: type[UserAgent]) -> None:
     juliet, phone = client(home), home.scene.phone
     juliet.call(CALLING)
