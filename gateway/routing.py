@@ -249,9 +249,9 @@ class Routing:
                 setup = min(SEQUENCE_SECONDS * len(users), 170.0)  # below Timer C of proxies (RFC 3261 §16.6 step 11)
                 stage = SEQUENCE_SECONDS
             line.machine = Call(Patience(setup=setup, stage=stage))
-            return ev.Offered(tuple((user,) for user in users), incoming.session, RING_ON)
+            return ev.Offered(tuple((user,) for user in users), incoming.session, RING_ON, await_media=True)
         line.machine = Call(Patience(setup=setup))
-        return ev.Offered((users,), incoming.session)
+        return ev.Offered((users,), incoming.session, await_media=True)
 
     def _users(self, outcome: dialplan.InboundRoute) -> tuple[Destination, ...]:
         return tuple(

@@ -562,6 +562,8 @@ class Switchboard:
         match event:
             case media.Connected(call, leg):
                 self._trace(Traced(call, "media", False, f"{leg} connected", leg))
+                if number := number_of(leg):
+                    self.tell(call, ev.MediaUp(number))
             case media.Digit(call, leg, digit, _):
                 self._trace(Traced(call, "media", False, f"{leg} digit {digit}", leg))
             case media.Lost(call, leg, cause, text):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
-from gateway.media.engine import LegKind, LegStatistics, MediaEvent
+from gateway.media.engine import Connected, LegKind, LegStatistics, MediaEvent
 from gateway.session.model import (
     Candidate,
     Codec,
@@ -56,6 +57,7 @@ class FakeEngine:
     on_event: Callable[[MediaEvent], None] = lambda event: None
     fails: set[str] = field(default_factory=set)
     ports: int = 20000
+    flows: bool = True  # a leg that is connected has its media at once
 
     async def start(self) -> None: ...
 
@@ -87,6 +89,8 @@ class FakeEngine:
         setup: Setup = Setup.ACTIVE,
     ) -> None:
         self._note("connect", leg, remote, stream, peer, setup)
+        if self.flows:
+            asyncio.get_running_loop().call_soon(self.on_event, Connected(call, leg))
 
     async def candidates(
         self, call: str, leg: str, candidates: tuple[Candidate, ...], *, ice: Ice | None = None, complete: bool = False

@@ -51,12 +51,14 @@ class Offered(Event):
 
     `stages` are tried one after the other, the destinations of a stage together. A cause in `advance_on` goes on to
     the next stage, any other ends the call. `session` is None when the caller brings his session only after he has been
-    told that the callee answered ("late", XEP-0353) or never made an offer (a SIP INVITE without SDP).
+    told that the callee answered ("late", XEP-0353) or never made an offer (a SIP INVITE without SDP). `await_media`:
+    the caller is told of the answer when the callee's media flows, for he will speak at once, into nothing.
     """
 
     stages: tuple[tuple[Destination, ...], ...]
     session: Session | None
     advance_on: frozenset[Cause] = frozenset()
+    await_media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,13 @@ class AnswerReady(Event):
 
     attempt: int
     session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class MediaUp(Event):
+    """Media can flow between us and this attempt's callee."""
+
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)

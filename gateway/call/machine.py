@@ -62,6 +62,7 @@ class Patience:
     stage: float | None = None  # one stage of a sequence, when another follows
     join: float = 20.0  # for the caller's session after a callee answered
     answer: float = 10.0  # for the media engine
+    media: float = 3.0  # for the callee's media to flow, where the caller's answer waits for it
     talk: float = 12 * 3600.0
     transfer: float = 60.0  # for somebody at the other end of a transfer to answer
 
@@ -91,6 +92,9 @@ class Call:
         self._asked = False  # the caller was asked for his session
         self._joining: tuple[int, Session] | None = None  # the attempt that the caller's answer is or was made for
         self._joined = False  # and he has it
+        self._await_media = False
+        self._flowing: set[int] = set()  # attempts whose media is connected
+        self._withheld: Session | None = None  # the caller's answer, until the callee can hear him
         self._early = 0  # the attempt whose media is heard before its answer
         self._move: _Move | None = None
         self._left: set[int] = set()  # ends that hung up, while the call goes on
@@ -147,6 +151,9 @@ class Call:
                 return self._caller_joined(session, now)
             case ev.AnswerReady(attempt, session):
                 return self._answer_ready(attempt, session, now)
+            case ev.MediaUp(attempt):
+                self._flowing.add(attempt)
+                return self._answer_withheld(now) if attempt == self.attempt else []
             case ev.AnswerFailed(attempt, cause, text):
                 return self._answer_failed(attempt, cause, text, now)
             case ev.Paired(attempt):
@@ -182,6 +189,7 @@ class Call:
         self._offered_at = now
         self._setup_by = now + self._patience.setup
         self._caller = event.session
+        self._await_media = event.await_media
         self._hunt = Hunt(event.stages, event.advance_on)
         self._enter(State.SEEKING, self._setup_by)
         if not self._hunt.more:
@@ -307,6 +315,17 @@ class Call:
         if not self._awaits_answer(attempt):
             return []
         self._joined = True
+        if self._await_media and self.state is State.ANSWERED and attempt not in self._flowing:
+            self._withheld = session
+            self.deadline = now + self._patience.media
+            return []
+        return self._say_answer(session, now)
+
+    def _answer_withheld(self, now: float) -> list[Effect]:
+        session, self._withheld = self._withheld, None
+        return [] if session is None or not self._alive else self._say_answer(session, now)
+
+    def _say_answer(self, session: Session, now: float) -> list[Effect]:
         todo: list[Effect] = [do.Answer(session)]
         if self.state is State.ANSWERED and self._callee is not None:
             if self._joining == (self.attempt, self._callee):
@@ -428,6 +447,8 @@ class Call:
         return []
 
     def _timed_out(self, now: float) -> list[Effect]:
+        if self._withheld is not None:  # it may still come, and a caller who hears nothing longer hangs up
+            return self._answer_withheld(now)
         if self._move is not None and now < self._talk_by:
             todo = [effect for attempt in self._sought() for effect in self._drop(attempt, Cause.CANCELLED)]
             self._hunt.abandon()

@@ -345,3 +345,33 @@ def test_a_callee_still_in_the_hunt_when_it_fails_elsewhere_is_cancelled() -> No
         call.handle(ev.OfferReady(attempt, CALLEE_OFFER), 0.1)
     todo = call.handle(ev.HungUp(Leg.CALLER, Cause.CANCELLED), 1.0)
     assert todo[:2] == [do.HangUp(Leg.CALLEE, Cause.CANCELLED, 1), do.HangUp(Leg.CALLEE, Cause.CANCELLED, 2)]
+
+
+def test_a_caller_who_will_speak_at_once_is_answered_when_he_can_be_heard() -> None:
+    call = call_in(State.ANSWERED, replace(ROMEO_CALLS, await_media=True))
+    assert call.handle(ev.AnswerReady(1, CALLER_ANSWER), 5.0) == []
+    assert call.deadline == 8.0
+    assert call.handle(ev.MediaUp(1), 5.3) == [do.Answer(CALLER_ANSWER)]
+    assert call.state is State.TALKING
+    assert call.handle(ev.MediaUp(1), 5.4) == []
+
+
+def test_media_that_flows_before_the_answer_is_ready_is_not_waited_for() -> None:
+    call = call_in(State.ANSWERED, replace(ROMEO_CALLS, await_media=True))
+    assert call.handle(ev.MediaUp(1), 4.9) == []
+    assert call.handle(ev.AnswerReady(1, CALLER_ANSWER), 5.0) == [do.Answer(CALLER_ANSWER)]
+
+
+def test_media_that_takes_longer_than_three_seconds_does_not_keep_the_caller_waiting() -> None:
+    call = call_in(State.ANSWERED, replace(ROMEO_CALLS, await_media=True))
+    call.handle(ev.AnswerReady(1, CALLER_ANSWER), 5.0)
+    assert call.handle(ev.TimedOut(), 8.0) == [do.Answer(CALLER_ANSWER)]
+    assert call.state is State.TALKING
+
+
+def test_a_callee_whose_media_fails_before_the_caller_was_answered_leaves_a_call_that_failed() -> None:
+    call = call_in(State.ANSWERED, replace(ROMEO_CALLS, await_media=True))
+    call.handle(ev.AnswerReady(1, CALLER_ANSWER), 5.0)
+    todo = call.handle(ev.MediaLost(Cause.SECURITY), 6.0)
+    assert todo[0] == do.HangUp(Leg.CALLER, Cause.SECURITY)
+    assert call.handle(ev.MediaUp(1), 6.1) == []

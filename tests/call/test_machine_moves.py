@@ -277,6 +277,7 @@ _EVENTS = st.one_of(
     st.builds(ev.Progressed, _NUMBER, st.just(EARLY)),
     st.builds(ev.Answered, _NUMBER, st.sampled_from([EARLY, ANSWER])),
     st.just(ev.CallerJoined(OFFER)),
+    st.builds(ev.MediaUp, _NUMBER),
     st.builds(ev.AnswerReady, _NUMBER, st.just(CALLER_ANSWER)),
     st.builds(ev.AnswerFailed, _NUMBER, _CAUSE),
     st.builds(ev.Paired, _NUMBER),
@@ -292,7 +293,7 @@ _EVENTS = st.one_of(
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.sampled_from([CALL, LATE]), st.booleans(), st.lists(_EVENTS, max_size=14))
+@given(st.sampled_from([CALL, LATE, replace(CALL, await_media=True)]), st.booleans(), st.lists(_EVENTS, max_size=14))
 def test_whatever_the_order_nobody_is_left_in_half_a_call(offered: ev.Offered, up: bool, events: list[object]) -> None:
     """Everybody who was dialled or came is hung up, or left himself; nothing rings or is recorded twice."""
     call, done, left, came = Call(), list[do.Effect](), set[int](), set[int]()

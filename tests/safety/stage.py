@@ -73,7 +73,7 @@ class Stage(Scene):
         return await super().look_up(uri)
 
     def permit(self, address: str) -> bool:
-        return self._reach.permits(address) and not self.switchboard.is_trunk(address)
+        return self._reach.permits(address) and not self.switchboard.routing.is_trunk(address)
 
     async def until_sent(self, name: str) -> None:
         """Until a stanza of this name was sent to the XMPP server."""
