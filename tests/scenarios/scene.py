@@ -406,6 +406,8 @@ class Scene:
             self.switchboard.mappable,
             self.switchboard.on_xmpp_call,
             self._trace,
+            may_call=self.switchboard.routing.may_call,
+            may_dial=self.switchboard.routing.may_dial,
         )
         self.component._link = _Server(self._deliver)  # type: ignore[assignment]  # all of a Link that is used
         self.component._router.link_up()
