@@ -1,5 +1,6 @@
-"""Rule 5: nobody sends a call elsewhere. REFER, 3xx and Replaces are refused from everybody, and nothing that a message
-says about other ways is followed; so no one pays for what he did not dial.
+"""Rule 5: whoever sends a call elsewhere sends it through the dialplan, as the call of the user who pays, and only
+where a trunk or a rule is trusted with it. REFER, 3xx and Replaces from others change nothing, nor does anything else that a
+message says about other ways; so no one pays for what he could not have dialled.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ ELSEWHERE = (
     f"sip:{PREMIUM}@{DOMAIN}",
     f"sip:{PREMIUM}@127.0.0.1",
     f"tel:{PREMIUM}",
-    "sip:eve@127.0.0.2",
     f"sip:{NUMBER}@{DOMAIN}",
+    "sip:eve@127.0.0.2;maddr=127.0.0.1",
 )
 
 
@@ -46,14 +47,15 @@ async def goes_on(stage: Stage, juliet: Device) -> None:
 
 
 @pytest.mark.parametrize("target", ELSEWHERE)
-async def test_a_refer_inside_a_call_is_refused_from_the_trunk_too(target: str) -> None:
+async def test_a_refer_from_the_trunk_leads_nowhere_that_the_user_could_not_have_called(target: str) -> None:
     async with Stage() as stage:
         juliet, invite = await talking(stage)
         refer = stage.phone.request("REFER", invite, "refer")
         refer.headers.add("Refer-To", f"<{target}>")
         refer.headers.add("Referred-By", f"<sip:juliet%40shakespeare.lit@{DOMAIN}>")
         stage.phone.sends(bytes(refer))
-        assert (await stage.phone.answer_to(refer)).status_code == 405
+        assert (await stage.phone.answer_to(refer)).status_code == 202
+        assert (await stage.phone.notified()).startswith(b"SIP/2.0 403")
         await goes_on(stage, juliet)
 
 
@@ -65,7 +67,7 @@ async def test_a_refer_out_of_the_blue_is_refused(who: str, target: str) -> None
         refer = phone.request("REFER", None, "refer")
         refer.headers.add("Refer-To", f"<{target}>")
         phone.sends(bytes(refer))
-        assert (await phone.answer_to(refer)).status_code == 405
+        assert (await phone.answer_to(refer)).status_code == 403
         assert (stage.switchboard.live, stage.sent, stage.said) == (0, [], [])
 
 
@@ -96,22 +98,45 @@ async def test_a_direct_callee_redirects_no_more_than_a_trunk_does() -> None:
         assert "INVITE" not in stage.phone.heard
 
 
-@pytest.mark.parametrize("who", ["phone", "stranger"])
-@pytest.mark.parametrize("header", ["Replaces", "Join", "Target-Dialog"])
-async def test_a_call_takes_no_other_calls_place(who: str, header: str) -> None:
+def taking(phone: Phone, talk: Request, header: str, *, required: bool) -> Request:
+    """An INVITE that wants the place of the phone that this talk is with."""
+    gateways = talk.headers["From"].partition("tag=")[2]
+    invite = phone.request("INVITE", None, f"takes{header}{required}")
+    invite.uri = f"sip:nobody%40elsewhere.lit@{DOMAIN}"
+    invite.headers.add(header, f"{talk.call_id};to-tag={gateways};from-tag=phone")
+    invite.headers.add("Require" if required else "Supported", header.lower())
+    return invite
+
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_a_stranger_takes_nobodys_place(required: bool) -> None:
     async with Stage() as stage:
-        juliet, invite = await talking(stage)
+        juliet, talk = await talking(stage)
+        invite = taking(stage.stranger, talk, "Replaces", required=required)
+        stage.stranger.sends(bytes(invite))
+        assert (await stage.stranger.answer_to(invite)).status_code in (403, 481)
+        await goes_on(stage, juliet)
+
+
+async def test_a_trunk_takes_the_place_of_no_talk_but_its_own() -> None:
+    async with Stage() as stage:
+        juliet, talk = await talking(stage)
+        invite = taking(stage.phone, talk, "Replaces", required=True)
+        invite.headers.set("Replaces", "another@127.0.0.1;to-tag=a;from-tag=b")
+        stage.phone.sends(bytes(invite))
+        assert (await stage.phone.answer_to(invite)).status_code == 481
+        await goes_on(stage, juliet)
+
+
+@pytest.mark.parametrize("who", ["phone", "stranger"])
+@pytest.mark.parametrize("header", ["Join", "Target-Dialog"])
+async def test_a_call_joins_no_other_call(who: str, header: str) -> None:
+    async with Stage() as stage:
+        juliet, talk = await talking(stage)
         phone: Phone = getattr(stage, who)
-        tags = invite.headers["From"].partition("tag=")[2]
-        named = f"{invite.call_id};to-tag={tags};from-tag=phone"
-        for number, (name, value) in enumerate((("Require", header.lower()), ("Supported", header.lower()))):
-            second = phone.request("INVITE", None, f"takes{number}")
-            second.uri = f"sip:nobody%40elsewhere.lit@{DOMAIN}"
-            second.headers.add(header, named)
-            second.headers.add(name, value)
-            phone.sends(bytes(second))
-            answer = await phone.answer_to(second)
-            assert answer.status_code == (420 if name == "Require" else 488), "unknown, or an INVITE like any other"
+        invite = taking(phone, talk, header, required=True)
+        phone.sends(bytes(invite))
+        assert (await phone.answer_to(invite)).status_code == 420
         await goes_on(stage, juliet)
 
 

@@ -182,7 +182,7 @@ class Phone(Person, asyncio.DatagramProtocol):
         except SipError:  # it echoes a mutant
             self._take("an unreadable answer", data)
             return
-        if isinstance(message, Request) and message.method in ("BYE", "CANCEL"):
+        if isinstance(message, Request) and message.method in ("BYE", "CANCEL", "NOTIFY"):
             self.answers(message, 200)
         if isinstance(message, Request) and message.method == "INVITE" and self.busy:
             self.answers(message, 486)
@@ -199,6 +199,13 @@ class Phone(Person, asyncio.DatagramProtocol):
         if not isinstance(message, Request):
             raise TypeError(label)
         return message
+
+    async def notified(self) -> bytes:
+        """How the transfer that it asked for ended: the status line of the last NOTIFY (RFC 3515 §2.4.5)."""
+        while True:
+            notify = await self.hears("NOTIFY")
+            if "terminated" in (notify.headers.get("Subscription-State") or ""):
+                return notify.body
 
     async def hears_back(self, label: str) -> Response:
         message = await self._next(label)
