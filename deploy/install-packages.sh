@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the demo and the tests need from the system's packages: what is missing, and nothing else. It never asks.
 #   deploy/install-packages.sh            the demo: Python, Prosody, baresip, libopus
-#   deploy/install-packages.sh --tests    also SIPp, Chromium, Node.js
+#   deploy/install-packages.sh --tests    also SIPp, Kamailio, Chromium, Node.js
 # For Debian 12 and Ubuntu 24.04, as root or with sudo. On other systems it tells what it misses.
 set -eu
 
@@ -30,6 +30,10 @@ chromium_runs() {
   return 1
 }
 
+kamailio_speaks_tls() {
+  ls /usr/lib/*/kamailio/modules/tls.so
+}
+
 python_makes_environments() {
   python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'
 }
@@ -43,6 +47,8 @@ look() {
   need util-linux has setpriv
   if [ "$tests" = yes ]; then
     need sip-tester has sipp
+    need kamailio has kamailio
+    need kamailio-tls-modules kamailio_speaks_tls
     need nodejs runs node
     need npm runs npm
     chromium_runs >/dev/null 2>&1 || missing="$missing chromium"
