@@ -53,8 +53,6 @@ def profile(local: str) -> Profile:
     match found:
         case Name(text):
             return Profile(text, "", "", avatar.picture())
-        case SipUri(scheme="tel"):
-            return _of_number(found.user or "")
         case SipUri():
             name = f"{found.user or ''}@{addresses.readable_host(found.host)}"
             return Profile(name, "", str(found), avatar.picture(_calling_code(found.user or "")))

@@ -507,6 +507,7 @@ def test_a_user_without_room_for_more_is_told_so(scene: Scene) -> None:
     for n in range(MOST_PER_USER):
         scene.says("subscribe", user=BARE, to=f"+1202555{n:04}@sip.example.com")
     assert scene.says("subscribe", user=BARE) == [f"unsubscribed {ROMEO} -> {BARE}"]
+    assert scene.presences.register(BARE, DOMAIN) is None
     assert scene.ignored == ["too many subscriptions"]
 
 
