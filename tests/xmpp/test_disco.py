@@ -43,7 +43,7 @@ def test_a_contact_that_may_not_be_called_has_no_call_feature() -> None:
     mute = disco.SETS.mute
     assert kinds(mute) == ["client/phone"]
     assert not any("jingle" in feature for feature in mute.features)
-    assert not (caps.abilities(mute).jmi or caps.abilities(mute).direct)
+    assert caps.abilities(mute) == caps.Abilities(mobile=True)
     assert mute.features < disco.CONTACT.features
 
 
