@@ -531,3 +531,11 @@ def test_candidates_of_a_device_that_only_rings_are_kept_within_bounds(world: Wo
     assert world.ignored == ["too many candidates"]
     world.jingle("session-accept", ANSWER, sid(direct), BALCONY)
     assert len([report for report in world.told() if isinstance(report, Trickled)]) == MOST_KEPT
+
+
+def test_devices_that_ring_are_told_when_another_declined(world: World, our_offer: Session) -> None:
+    comes(world, BALCONY, jmi=True)
+    comes(world, GARDEN, jmi=True)
+    dial(world, our_offer)
+    (retract,) = world.jmi("reject", "our1", BALCONY, VOICE)
+    assert (retract.get("to"), stanzas.describe(retract)) == (GARDEN, ("JMI retract", "cancel declined elsewhere"))
