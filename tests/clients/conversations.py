@@ -50,6 +50,9 @@ class Conversations(Calling):
     def busy(self) -> bool:
         return self.session is not None or self.proposal is not None
 
+    def forget_calls(self) -> None:
+        self.proposal = self.session = None
+
     def call(self, contact: str, *, video: bool = False) -> None:
         """ui/ConversationFragment.java:1679; the menu shows both buttons whatever the contact can (:568-603)."""
         if self.busy:

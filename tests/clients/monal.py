@@ -119,6 +119,13 @@ class Monal(ua.UserAgent):
         super().__init__(home, resource)
 
     @property
+    def busy(self) -> bool:
+        return bool(self.calls)
+
+    def forget_calls(self) -> None:
+        self.calls.clear()
+
+    @property
     def current(self) -> Call:
         if len(self.calls) != 1:
             raise AssertionError(f"{self.CLIENT} has {len(self.calls)} calls; saw {self.sees}")

@@ -109,6 +109,14 @@ class Siskin(ua.UserAgent):
         self.push = True
         super().__init__(home, resource)
 
+    @property
+    def busy(self) -> bool:
+        return self.talk is not None
+
+    def forget_calls(self) -> None:
+        self.talk = None
+        self.sessions.clear()
+
     # --- capabilities
 
     def on_presence(self, presence: ET.Element) -> None:

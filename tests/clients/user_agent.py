@@ -321,6 +321,21 @@ class UserAgent:
                 f"complains of {self.complaints}\n{said}"
             ) from None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call is on its screen."""
+        raise NotImplementedError
+
+    def dies(self) -> None:
+        """The app is gone, with every call that it had, and says nothing to anybody; its server notices."""
+        self.stop_all()
+        self.forget_calls()
+        self.screen("")
+        self.goes_offline()
+
+    def forget_calls(self) -> None:
+        raise NotImplementedError
+
     def goes_offline(self) -> None:
         """The device loses its network, or is switched off."""
         self.home.leaves(self)
