@@ -220,13 +220,18 @@ class Streams:
         if task is None:
             task = asyncio.get_running_loop().create_task(self._connect(transport, remote, domain))
             self._connecting[key] = task
-            task.add_done_callback(lambda _: self._connecting.pop(key, None))
+            task.add_done_callback(lambda done: self._connected(key, done))
         try:
             return await asyncio.shield(task)
         except TimeoutError as late:
             raise OSError("the connection timed out") from late
         except SipError as fault:
             raise OSError(str(fault)) from fault
+
+    def _connected(self, key: tuple[str, Address, str], task: asyncio.Task[Flow]) -> None:
+        self._connecting.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever asked may have gone away, and nobody else wants to know
 
     async def _connect(self, transport: str, remote: Address, domain: str) -> Flow:
         if sum(stream.ours for stream in self._streams.values()) >= MAX_OURS:

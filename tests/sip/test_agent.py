@@ -13,7 +13,8 @@ from gateway.sip import agent
 from gateway.sip.agent import safe_text
 from gateway.sip.layer import Flow, Limits
 from gateway.sip.message import Request, parse
-from tests.sip.bench import UDP, Bench, peer, statuses
+from gateway.sip.overload import Standing
+from tests.sip.bench import UDP, Bench, established, peer, statuses, theirs
 from tests.sip.test_message import vector
 from tests.sip.wire import SDP, answer, field, fields, method, tag
 
@@ -276,3 +277,32 @@ def test_a_response_that_cannot_be_read_changes_nothing(spoilt: str) -> None:
     assert bench.take("\r\n".join(spoilt if line.startswith(f"{name}:") else line for line in lines)) == []
     assert not bench.heard
     assert [method(m) for m in bench.take(answer(invite, 486))] == ["ACK"]
+
+
+def test_a_while_after_the_last_call_every_table_is_empty() -> None:
+    bench = Bench()
+    for _ in range(10):
+        _, invite = established(bench)
+        assert statuses(bench.take(theirs(invite).request("BYE"))) == [200]
+    bench.wait(64.0)
+    assert bench.agent.busy == (0, 0)
+    assert not bench.agent._exchanges
+
+
+def test_a_stranger_is_neither_answered_nor_remembered_and_counted() -> None:
+    bench, caller = Bench(), peer()
+    bench.agent.standing = lambda source: Standing.STRANGER
+    for name in ("INVITE", "OPTIONS", "CANCEL", "BYE", "ACK", "DANCE"):
+        assert bench.take(caller.request(name)) == []
+    assert bench.take(caller.request("INVITE").replace("Max-Forwards: 70", "Content-Length: 9999")) == []
+    assert bench.take(caller.request("INVITE").replace("CSeq: ", "CSeq: x")) == []
+    assert bench.agent.busy == (0, 0)
+    assert bench.agent.gate.counts == {"ignored": 5}
+
+
+def test_a_stranger_inside_a_dialog_is_heard() -> None:
+    bench = Bench()
+    session, invite = established(bench)
+    bench.agent.standing = lambda source: Standing.STRANGER
+    assert statuses(bench.take(theirs(invite).request("BYE"))) == [200]
+    assert session.ended
