@@ -9,6 +9,7 @@ import pytest
 from gateway.session.model import Direction
 from gateway.sip.message import Request
 from tests.clients import user_agent as ua
+from tests.clients.conversations import Conversations
 from tests.clients.home import Home
 from tests.clients.monal import Monal
 from tests.clients.siskin import CONNECTED, CONNECTING, ENDED, RINGING, Siskin
@@ -265,6 +266,21 @@ async def test_it_stops_ringing_when_another_kind_of_client_answers(home: Home) 
     monal.hang_up()
     await sip.hears("BYE")
     await home.scene.over()
+
+
+@pytest.mark.xfail(strict=True, reason="a reject is not told to the other devices, and Siskin reads no carbons")
+async def test_it_stops_ringing_when_another_kind_of_client_declines(home: Home) -> None:
+    """Conversations tells the caller, and its own kind by carbons (which declines by itself after half a minute)."""
+    siskin, conversations, sip = Siskin(home), Conversations(home), home.scene.phone
+    home.adds(CALLING)
+    await asyncio.sleep(1)
+    sip.calls(OUR_NUMBER)
+    await siskin.until("Incoming call")
+    conversations.decline()
+    await sip.hears_back("486 Busy Here")
+    await home.scene.over()
+    await asyncio.sleep(5)
+    assert siskin.sees == ["Incoming call", ENDED]
 
 
 async def test_two_devices_that_answer_at_one_moment_leave_no_call_behind(home: Home) -> None:
