@@ -357,7 +357,8 @@ class Agent:
         exchange.flow = flow
         request = exchange.request.copy()
         host, port = flow.sent_by
-        via = f"SIP/2.0/{flow.transport} {bracketed(host)}:{port};branch={COOKIE}{self.token()};rport"
+        alias = ";alias" if flow.transport == "TLS" else ""  # requests may come back this way (RFC 5923 §5)
+        via = f"SIP/2.0/{flow.transport} {bracketed(host)}:{port};branch={COOKIE}{self.token()};rport{alias}"
         request.headers.prepend("Via", via)
         if "Contact" not in request.headers and request.method in CONTACTING:
             request.headers.add("Contact", exchange.usage.contact(flow))

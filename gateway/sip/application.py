@@ -242,7 +242,11 @@ class Application(MutableMapping[str, Any]):
             message = None
         if message is None:
             log.debug("sip message not taken", source=f"{flow.remote[0]}:{flow.remote[1]}", octets=len(data))
-        elif self.trace is not None:
+            self.pump()
+            return
+        if isinstance(message, Request) and flow.names and message.via.parameter("alias") is not None:
+            self.transports.streams.alias(flow.connection, message.via.port or PORTS[flow.transport])
+        if self.trace is not None:
             self.trace(False, message, flow)
         self.pump()
 

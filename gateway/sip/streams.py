@@ -77,6 +77,7 @@ class Stream:
         self.writer = writer
         self.codec = codec
         self.ours = ours
+        self.alias: Address | None = None  # where its far end would be connected to instead (RFC 5923)
 
     def write(self, data: bytes) -> bool:
         """False when it is closing, or cut off because the peer does not read."""
@@ -197,11 +198,21 @@ class Streams:
         """An open connection that a request for this domain may take."""
         for stream in self._streams.values():
             flow = stream.flow
-            if flow.transport != transport or flow.remote != remote or stream.writer.is_closing():
+            if flow.transport != transport or remote not in (flow.remote, stream.alias) or stream.writer.is_closing():
                 continue
             if transport not in SECURE or flow.domain == domain or self.tls.proven(domain, flow.names):
                 return flow
         return None
+
+    def alias(self, connection: int, port: int) -> None:
+        """The far end lets requests to this port of its come over the connection that it opened (RFC 5923 §8).
+
+        That counts for who has proven a name alone: else anybody could draw to himself what is for another service of
+        his address. `find` looks whether it is the name that is wanted.
+        """
+        stream = self._streams.get(connection)
+        if stream is not None and not stream.ours and stream.flow.names:
+            stream.alias = (stream.flow.remote[0], port)
 
     def is_open(self, connection: int) -> bool:
         stream = self._streams.get(connection)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.sip.application import UDP, WS, Application, Contact, IncomingRequest
+from gateway.sip.application import TLS, UDP, WS, Application, Contact, IncomingRequest
 from gateway.sip.locate import Question, Srv
 from gateway.sip.message import Request
 from gateway.sip.outbound import LARGE
@@ -18,8 +18,8 @@ from gateway.sip.resolver import Resolver
 from gateway.sip.targets import Penalties
 from gateway.sip.tls import TlsSettings
 from tests.sip.authority import Authority
-from tests.sip.programs import QUICK, ROMEO, calling, serving, to
-from tests.sip.wire import SDP, Datagrams, answer, field, method
+from tests.sip.programs import QUICK, ROMEO, Dialplan, calling, serving, to
+from tests.sip.wire import SDP, Caller, Datagrams, answer, field, method
 
 
 async def test_a_large_request_goes_over_a_stream_where_the_target_lets_it() -> None:
@@ -288,6 +288,36 @@ async def test_a_call_over_tls_by_the_name_of_its_domain(
     server.close()
     await server.wait_closed()
     assert said == ["INVITE", "ACK", "BYE"]
+
+
+async def test_a_trunk_is_called_over_the_connection_that_it_opened(
+    dns: dict[tuple[str, str], list[object]], tmp_path: Path
+) -> None:
+    """RFC 5923: both have shown a certificate, and the trunk's Via says `alias`; nobody listens on its port."""
+    authority = Authority(tmp_path)
+    ours, key = authority.issue("gw.example")
+
+    async def on_options(request: IncomingRequest, message: Request) -> None:
+        await request.prepare(200)
+
+    gateway = Application(dialplan=Dialplan(OPTIONS=on_options), tls=TlsSettings(ours, key, authority.ca))
+    address = await gateway.run(protocol=TLS, local_addr=("127.0.0.1", 0))
+    context = ssl.create_default_context(cafile=authority.ca)
+    context.load_cert_chain(*authority.issue("carrier.example"))
+    reader, writer = await asyncio.open_connection(*address, ssl=context, server_hostname="gw.example")
+    caller = Caller("127.0.0.1", 9, "sip:gw.example", transport="TLS")
+    writer.write(caller.request("OPTIONS").replace(";rport", ";rport;alias").encode())
+    async with asyncio.timeout(5):
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        dns["carrier.example", "A"] = ["127.0.0.1"]
+        far = await gateway.connect("sip:carrier.example:9;transport=tls")
+        asking = asyncio.ensure_future(far.request("OPTIONS", from_details=ROMEO, to_details=JULIET))
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        assert field(request, "Via").endswith(";alias")
+        writer.write(answer(request, 200).encode())
+        assert (await asking).status_code == 200
+    writer.close()
+    await gateway.close()
 
 
 async def test_a_browser_is_called_back_over_its_own_connection() -> None:

@@ -268,6 +268,21 @@ async def test_tls_both_ways_and_each_knows_the_other(authority: Authority) -> N
         assert await trunk.streams.connect("TLS", remote, "gw.example") is flow
 
 
+async def test_who_has_proven_a_name_may_have_its_port_reached_over_his_own_connection(authority: Authority) -> None:
+    trunk = Ends(settings(authority, "carrier.example", ca=authority.ca))
+    stranger = Ends(TlsSettings(ca=authority.ca))
+    gateway = Ends(settings(authority, "gw.example", ca=authority.ca))
+    async with ending(trunk, stranger, gateway):
+        remote = gateway.streams.listen("TLS", "127.0.0.1", 0)
+        for ends in (stranger, trunk):
+            ends.streams.send(await ends.streams.connect("TLS", remote, "gw.example"), MESSAGE)
+            _, back, _ = await gateway.receive()
+            gateway.streams.alias(back.connection, 5061)
+        assert await gateway.streams.connect("TLS", ("127.0.0.1", 5061), "carrier.example") is back
+        assert gateway.streams.find("TLS", ("127.0.0.1", 5061), "other.example") is None
+        assert gateway.streams.find("TLS", ("127.0.0.1", 5062), "carrier.example") is None
+
+
 async def test_a_connection_is_not_used_for_a_name_that_it_did_not_prove(authority: Authority) -> None:
     here = Ends(TlsSettings(ca=authority.ca))
     there = Ends(settings(authority, "one.example"))
