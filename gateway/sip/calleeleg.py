@@ -179,7 +179,7 @@ class CalleeLeg(SipLeg):
         self._over = True
         self._hang_up_headers = reason_headers(cause, text, q850)
         if self.dialog is not None:
-            self.dialog.hang_up(headers=self._hang_up_headers)
+            self._bye(self.dialog, self._hang_up_headers)
         elif self._task is None:
             self.room.release(self._key)
 

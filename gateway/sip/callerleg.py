@@ -75,7 +75,7 @@ class CallerLeg(SipLeg):
         self._over = True
         headers = reason_headers(cause, text, q850)
         if self.up:
-            self.dialog.hang_up(headers=headers)
+            self._bye(self.dialog, headers)
         else:
             # A cause that is no failure cannot refuse a call: 480 says that nobody took it.
             status, phrase = (cause.sip, cause.phrase) if cause.sip >= 300 else (480, "")

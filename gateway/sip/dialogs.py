@@ -103,6 +103,11 @@ class Dialog:
             raise SipError("there is no dialog", 481)
         return await self.app.outcome(exchange)
 
+    def acknowledge(self, payload: str | bytes) -> None:
+        """Our answer to a callee that made the offer because our INVITE had none: it leaves with the ACK."""
+        self.usage.acknowledge(payload.encode() if isinstance(payload, str) else payload, self.app.now())
+        self.app.pump()
+
     async def notify(self, *, payload: str | bytes = b"", headers: Mapping[str, object] | None = None) -> Response:
         """A NOTIFY of the subscription that this dialog is."""
         event = self.first.headers.get("Event") if self.first is not None else None

@@ -10,9 +10,11 @@ When an offer of ours may leave, and what becomes of one that crosses theirs, is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -29,12 +31,13 @@ from gateway.sip.body import Description, dtmf_of, session_of
 from gateway.sip.identity import party
 from gateway.sip.message import Message, Request, Response
 from gateway.sip.reasons import warning, why
-from gateway.sip.transfer import Transfer, progress, refer
+from gateway.sip.transfer import EXPIRES, Transfer, progress, refer
 from gateway.sip.usage import ALLOW, METHODS, SUPPORTED
 
 log = structlog.get_logger()
 
 MAX_OFFERS = 8  # of ours that wait for their turn
+LAST_WORD = 2.0  # seconds that a NOTIFY has before the BYE behind it
 
 CAPABILITIES = MappingProxyType({"Allow": ALLOW, "Accept": "application/sdp", "Supported": SUPPORTED})
 
@@ -70,6 +73,7 @@ class SipLeg:
         self._party: tuple[str, str] | None = None  # user part and name at the far end, as last known
         self._transfer: Transfer | None = None
         self._turn = asyncio.Lock()  # NOTIFYs leave one after the other
+        self._untold = 0  # of which so many have no answer yet
         self._tasks: set[asyncio.Task[None]] = set()
 
     def knows(self, party: tuple[str, str], session: Session | None) -> None:
@@ -116,6 +120,8 @@ class SipLeg:
                 dialog.respond(message, 200, headers=CAPABILITIES)
             case "REFER":
                 self._referred(dialog, message)
+            case "SUBSCRIBE":
+                self._subscribed(dialog, message)
             case "PRACK":  # one with a body; the others never come here
                 dialog.respond(message, 488, headers={"Warning": warning("no offer was awaited here")})
             case method:
@@ -205,10 +211,10 @@ class SipLeg:
         target = str(asked.target)
         self._tell(TransferAsked(self.side, self.attempt, target, asked.replaces, asked.referred_by))
 
-    def _notify(self, cause: Cause | None) -> None:
+    def _notify(self, cause: Cause | None, *, unsubscribed: bool = False) -> None:
         if self._transfer is None or not self._transfer.notify:
             return
-        body, headers = progress(cause)
+        body, headers = progress(cause, unsubscribed=unsubscribed)
 
         async def notify(dialog: Dialog) -> None:
             async with self._turn:
@@ -216,9 +222,38 @@ class SipLeg:
                     await dialog.request("NOTIFY", headers=headers, payload=body)
                 except SipError:  # the dialog is over, and the subscription with it
                     log.debug("nobody to be notified of a transfer", call=self.call)
+            self._untold -= 1
 
         if self.dialog is not None and not self._over:
+            self._untold += 1
             self._spawn(notify(self.dialog))
+
+    def _subscribed(self, dialog: Dialog, message: Request) -> None:
+        """Whoever asked for a transfer hears of it for longer, or no more (RFC 3515 §2.4.4, RFC 6665 §4.1.2)."""
+        event = (message.headers.get("Event") or "").partition(";")[0].strip().lower()
+        if event != "refer" or self._transfer is None or not self._transfer.notify:
+            status, headers = (481, None) if event == "refer" else refusal_of("SUBSCRIBE", message)
+            dialog.respond(message, status, headers=headers)
+            return
+        on = (message.headers.get("Expires") or "").strip() != "0"
+        dialog.respond(message, 200, headers={"Expires": EXPIRES if on else 0})
+        self._notify(None, unsubscribed=not on)
+        if not on:
+            self._transfer = replace(self._transfer, notify=False)
+
+    def _bye(self, dialog: Dialog, headers: Mapping[str, object]) -> None:
+        """End the call, but let whoever asked for a transfer hear first what came of it."""
+
+        async def when_told() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORD), self._turn:
+                    pass
+            dialog.hang_up(headers=headers)
+
+        if self._untold:
+            self._spawn(when_told())
+        else:
+            dialog.hang_up(headers=headers)
 
     # LegControl
 

@@ -86,10 +86,10 @@ def replaced(request: Request) -> Replaced | None:
     return Replaced.parse(listed[0])
 
 
-def progress(cause: Cause | None) -> tuple[str, dict[str, str]]:
+def progress(cause: Cause | None, *, unsubscribed: bool = False) -> tuple[str, dict[str, str]]:
     """Body and headers of the NOTIFY that says how a transfer goes: None, it is under way (RFC 3515 §2.4.5)."""
     if cause is None:
-        status, state = 100, f"active;expires={EXPIRES}"
+        status, state = 100, "terminated;reason=timeout" if unsubscribed else f"active;expires={EXPIRES}"
     else:
         status, state = (200 if cause is Cause.NORMAL else max(cause.sip, 400)), "terminated;reason=noresource"
     body = f"SIP/2.0 {status} {PHRASES.get(status) or 'Failed'}\r\n"

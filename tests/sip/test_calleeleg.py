@@ -240,7 +240,7 @@ async def test_the_telephone_networks_own_code_passes(house: House, peer: Datagr
     invite = await peer.receive("INVITE")
     peer.send(answer(invite, 180))
     await house.told()
-    leg.hang_up(Cause.NORMAL, "Normal", 31)  # type: ignore[call-arg]
+    leg.hang_up(Cause.NORMAL, "Normal", 31)
     assert field(await peer.receive("CANCEL"), "Reason") == 'Q.850;cause=31;text="Normal"'
 
 

@@ -10,8 +10,8 @@ from gateway.errors import SipError
 from gateway.sip import dialogs
 from gateway.sip.application import Application, IncomingRequest
 from gateway.sip.message import Request
-from tests.sip.programs import QUICK, calling, invited, serving
-from tests.sip.wire import SDP, Datagrams, answer, field, status
+from tests.sip.programs import QUICK, ROMEO, calling, invited, serving, to
+from tests.sip.wire import SDP, Datagrams, answer, body, field, status
 
 
 async def test_a_cancelled_call_is_not_ready_and_says_so() -> None:
@@ -51,6 +51,18 @@ async def test_requests_inside_a_call() -> None:
         assert field(info, "Content-Type") == "text/plain"
         peer.send(answer(info, 200))
         assert (await asking).status == 200
+
+
+async def test_a_callee_may_make_the_offer() -> None:
+    async with calling() as app, Datagrams() as peer:
+        far = await app.connect(("127.0.0.1", peer.port))
+        dialog = await far.invite(from_details=ROMEO, to_details=to(("127.0.0.1", peer.port)))
+        invite = await peer.receive("INVITE")
+        assert body(invite) == ""
+        peer.send(answer(invite, 200, extra=f"Contact: <sip:juliet@127.0.0.1:{peer.port}>", content=SDP))
+        assert (await anext(dialog)).body == SDP.encode()
+        dialog.acknowledge(SDP)
+        assert body(await peer.receive("ACK")) == SDP
 
 
 async def test_a_handler_that_returns_or_fails_leaves_nobody_waiting() -> None:

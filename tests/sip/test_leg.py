@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from gateway.call.causes import Cause
 from gateway.call.events import Dialled, HungUp, Leg, PartyChanged, Reanswered, Reoffered, TransferAsked
 from gateway.session import sdp
 from gateway.session.model import Direction
+from gateway.sip import leg as leg_module
 from gateway.sip.leg import refusal_of
 from gateway.sip.message import Headers, Request
 from tests.sip.house import OFFER, House, up
@@ -182,6 +185,50 @@ async def test_a_transfer_is_asked_for_and_heard_of_to_its_end(house: House, pee
     leg.transferred(Cause.NORMAL)
     leg.hang_up(Cause.NORMAL)
     assert method(await peer.receive()) == "BYE"
+
+
+async def test_who_asked_for_a_transfer_hears_of_its_success_before_the_bye(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    peer.send(caller.request("REFER", extra="Refer-To: <sip:nurse@gw.example>"))
+    await house.told()
+    leg.transferred(Cause.NORMAL)
+    leg.hang_up(Cause.NORMAL)
+    for expected in ("SIP/2.0 100 Trying\r\n", "SIP/2.0 200 OK\r\n"):
+        notify = await peer.receive("NOTIFY", "BYE")
+        assert body(notify) == expected
+        peer.send(answer(notify, 200))
+    assert method(await peer.receive("NOTIFY", "BYE")) == "BYE"
+
+
+async def test_who_does_not_take_a_last_word_is_hung_up_all_the_same(
+    house: House, peer: Datagrams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leg_module, "LAST_WORD", 0.05)
+    caller, leg = await up(house, peer)
+    peer.send(caller.request("REFER", extra="Refer-To: <sip:nurse@gw.example>"))
+    await house.told()
+    leg.transferred(Cause.NORMAL)
+    leg.hang_up(Cause.NORMAL)
+    assert method(await peer.receive("BYE")) == "BYE"
+
+
+async def test_who_asked_for_a_transfer_may_stop_hearing_of_it(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    peer.send(caller.request("SUBSCRIBE", extra="Event: refer"))
+    assert status(await peer.receive(481)) == 481
+    peer.send(caller.request("SUBSCRIBE", extra="Event: presence"))
+    assert status(await peer.receive(489)) == 489
+    peer.send(caller.request("REFER", extra="Refer-To: <sip:nurse@gw.example>"))
+    peer.send(answer(await peer.receive("NOTIFY"), 200))
+    for expires, state in (("60", "active"), ("0", "terminated")):
+        peer.send(caller.request("SUBSCRIBE", extra=f"Event: refer\nExpires: {expires}"))
+        assert field(await peer.receive(200), "Expires") == ("180" if expires == "60" else "0")
+        notify = await peer.receive("NOTIFY")
+        assert field(notify, "Subscription-State").startswith(state)
+        assert body(notify) == "SIP/2.0 100 Trying\r\n"
+        peer.send(answer(notify, 200))
+    leg.transferred(Cause.BUSY)
+    assert await peer.silent()
 
 
 async def test_transfers_that_cannot_be(house: House, peer: Datagrams) -> None:
