@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -37,6 +37,7 @@ from gateway.line import NOBODY, Line
 from gateway.session.model import Session
 from gateway.session.negotiate import Policy, Transcode
 from gateway.sip import telephony as sip
+from gateway.sip.overload import Source, Standing
 from gateway.trunks import LookUp, Whereabouts
 
 log = structlog.get_logger()
@@ -97,6 +98,7 @@ class Routing:
         self._limits = limits
         self._now = now
         self._unix_now = unix_now
+        self.is_down: Callable[[str], bool] = lambda trunk: False
 
     def _trunks(self) -> Iterable[dialplan.Trunk]:
         return self.plan.trunks.values()
@@ -107,12 +109,19 @@ class Routing:
         """Whether an IP address is a trunk's: no SIP URI that a user names may lead there, whenever it resolves so."""
         return self.trunk_at(address) is not None
 
-    def trunk_at(self, address: str) -> dialplan.Trunk | None:
+    def trunk_at(self, address: str, names: Collection[str] = ()) -> dialplan.Trunk | None:
+        """The trunk that a source is: by the names in its certificate, which nobody else has, or by its address."""
+        for trunk in self.plan.trunks.values() if names else ():
+            if any(name in trunk.tls_names for name in names):
+                return trunk
         return self.plan.trunk_of(address, self.whereabouts.addresses)
 
-    def admits(self, address: str) -> bool:
-        """Whether an INVITE from this address is worth a look: a trunk's, or anybody's where some rule is for all."""
-        return self.is_trunk(address) or any(rule.match.any_source for rule in self.plan.inbound)
+    def standing(self, source: Source) -> Standing:
+        """Who sends us something new: a trunk, somebody who may call where some rule is for all, or a stranger."""
+        if self.trunk_at(source.address, source.names) is not None:
+            return Standing.TRUNK
+        anybody = any(rule.match.any_source for rule in self.plan.inbound)
+        return Standing.GUEST if anybody else Standing.STRANGER
 
     def may_call(self, user: str, local: str) -> bool:
         """Whether the dialplan lets this user call this contact now, as far as that is known without asking DNS."""
@@ -200,10 +209,12 @@ class Routing:
 
     def _stages(self, line: Line, outcome: dialplan.Route, whole: Iterable[Limit]) -> Stages:
         limits = tuple(whole)
-        return tuple(
-            (Destination(via, target or "", _longest(limits, line.limits.get(key_of(via))), outcome.early_media),)
+        ways = [
+            Destination(via, target or "", _longest(limits, line.limits.get(key_of(via))), outcome.early_media)
             for via, target in zip(outcome.via, outcome.targets, strict=True)
-        )
+        ]
+        # A trunk that answers no OPTIONS is not left out, for it may answer an INVITE; but it is asked last.
+        return tuple((way,) for way in sorted(ways, key=lambda way: self.is_down(way.via)))
 
     # --- calls from SIP
 

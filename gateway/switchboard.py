@@ -123,7 +123,7 @@ class Switchboard:
 
     def on_sip_call(self, incoming: sip.IncomingCall, leg: LegControl) -> Admitted:
         """Somebody sends an INVITE."""
-        trunk = self.routing.trunk_at(incoming.source[0])
+        trunk = self.routing.trunk_at(incoming.source[0], incoming.names)
         if incoming.replaces is not None:
             return self._on_replacement(incoming, leg, trunk)
         # P-Asserted-Identity is a trunk's word, from others it is nobody's (RFC 3325 §5).

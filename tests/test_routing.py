@@ -16,6 +16,7 @@ from gateway.dialplan.plan import InboundMatch, InboundRule, LimitRule, Match, P
 from gateway.line import Facts, Line
 from gateway.routing import MOST_HOPS, Limits, NotSent, Routing
 from gateway.session.negotiate import Towards, Transcode
+from gateway.sip.overload import Source, Standing
 from tests.support import FakeEngine, FakeLeg
 
 JULIET, NURSE = "juliet@shakespeare.lit", "nurse@shakespeare.lit"
@@ -192,8 +193,20 @@ def test_who_may_call_what_is_known_without_a_call() -> None:
     assert not Scene(only_echo).routing.may_dial(JULIET)
 
 
-def test_an_invite_is_worth_a_look_from_trunks_and_where_a_rule_is_for_anybody() -> None:
-    assert Scene().routing.admits("192.0.2.5")
-    assert not Scene().routing.admits("198.51.100.66")
+def test_who_sends_something_new_is_a_trunk_a_guest_or_a_stranger() -> None:
+    carrier, somebody = Source("192.0.2.5", 5060, "UDP"), Source("198.51.100.66", 5061, "TLS", ("sbc.carrier.example",))
+    assert Scene().routing.standing(carrier) is Standing.TRUNK
+    assert Scene().routing.standing(somebody) is Standing.STRANGER
     anybody = replace(PLAN, inbound=(InboundRule("any", InboundMatch(any_source=True), (NURSE,)),))
-    assert Scene(anybody).routing.admits("198.51.100.66")
+    assert Scene(anybody).routing.standing(somebody) is Standing.GUEST
+    named = replace(PLAN, trunks={"carrier": replace(PLAN.trunks["carrier"], tls_names=("sbc.carrier.example",))})
+    assert Scene(named).routing.standing(somebody) is Standing.TRUNK
+
+
+async def test_a_trunk_that_is_known_to_be_down_is_asked_last() -> None:
+    two = Rule("numbers", Match(kind=(Kind.NUMBER,)), ("closed", "carrier"))
+    scene = Scene(replace(PLAN, routes=(two,)))
+    scene.routing.is_down = lambda trunk: trunk == "closed"
+    _, offered = await scene.routed("+12025550123")
+    assert isinstance(offered, ev.Offered)
+    assert [to.via for stage in offered.stages for to in stage] == ["carrier", "closed"]

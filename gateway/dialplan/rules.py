@@ -59,6 +59,7 @@ class Trunk:
     allow: tuple[Network, ...] = ()
     policy: str | None = None
     transfers: bool = True
+    ping: int = 0  # seconds between OPTIONS
     tls_names: tuple[str, ...] = ()  # names in the certificates with which its calls come
     ca: str | None = None  # files in PEM, by their full paths
     server_name: str | None = None  # in its own certificate

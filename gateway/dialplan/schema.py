@@ -131,6 +131,8 @@ class TrunkSection(Section):
     """Calls at a time, in both directions."""
     allow: Words = ()
     """Networks that its calls come from, beside the address in `proxy`."""
+    ping: Annotated[int, Field(ge=0, le=3600)] = 0
+    """Seconds between OPTIONS to it, which tell whether it is there; 0: none. One that is silent is tried last."""
     tls_names: Words = ()
     """Names in the certificate with which its calls come over TLS; `[sip] ca` says whose certificates count."""
     ca: Text | None = None

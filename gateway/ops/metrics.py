@@ -6,6 +6,8 @@
     gateway_call_seconds{direction}                  from the answer to the end
     gateway_xmpp_link_up                             1 while the server takes our stanzas
     gateway_xmpp_ignored_stanzas_total{reason}       stanzas that were neither answered nor acted upon
+    gateway_sip_turned_away_total{why}               new requests that were not let in: strangers, too many, too busy
+    gateway_trunk_up{trunk}                          1 while it answers our OPTIONS, of trunks that are asked
     gateway_media_workers_alive                      of gateway_media_workers_configured
     gateway_media_dropped_packets_total{reason}      packets that no leg took
     gateway_call_records_dropped_total               call records that could not be written
@@ -15,6 +17,7 @@ Every label has few values that we choose; nothing that a peer sent becomes one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -63,6 +66,13 @@ class Metrics:
         self._ignored = Counter(
             "gateway_xmpp_ignored_stanzas", "Stanzas that nothing came of.", ["reason"], registry=self.registry
         )
+        self._trunks = Gauge(
+            "gateway_trunk_up", "Whether a trunk answers our OPTIONS.", ["trunk"], registry=self.registry
+        )
+        self._turned_away = Counter(
+            "gateway_sip_turned_away", "New SIP requests that were not let in.", ["why"], registry=self.registry
+        )
+        self._counted: dict[str, int] = {}
         self._records = Counter(
             "gateway_call_records_dropped", "Call records that could not be written.", registry=self.registry
         )
@@ -86,6 +96,16 @@ class Metrics:
             self._setup.labels(direction).observe(max(setup, 0.0))
         if length is not None:
             self._length.labels(direction).observe(max(length, 0.0))
+
+    def trunk(self, name: str, up: bool) -> None:
+        """`name` is one of the dialplan's trunks."""
+        self._trunks.labels(name).set(1 if up else 0)
+
+    def requests_turned_away(self, counts: Mapping[str, int]) -> None:
+        """How often until now, by one of the SIP room's own labels."""
+        for label, count in counts.items():
+            self._turned_away.labels(label).inc(count - self._counted.get(label, 0))
+            self._counted[label] = count
 
     def link(self, up: bool) -> None:
         self._link.set(1 if up else 0)

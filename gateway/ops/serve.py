@@ -31,6 +31,7 @@ from gateway.ops.web import Health, Web
 from gateway.reach import Reach
 from gateway.routing import Limits
 from gateway.sip.application import Application
+from gateway.sip.pings import Pings
 from gateway.sip.resolver import resolve
 from gateway.sip.telephony import Account, Telephony
 from gateway.storage.records import CallRecord, Records
@@ -94,7 +95,12 @@ class Gateway:
         )
         reach = Reach(config.media_allow)
         # The plan was asked with one answer of DNS and the call is placed with another: a trunk is no direct target.
-        app = Application(permit=lambda address: reach.permits(address) and not self._board.routing.is_trunk(address))
+        app = Application(
+            permit=lambda address: reach.permits(address) and not self._board.routing.is_trunk(address),
+            tls=config.tls,
+            door=config.door,
+            standing=self._board.routing.standing,
+        )
         self._telephony = Telephony(app, config.sip, self._board.on_sip_call, trace)
         self._component = Component(
             config.xmpp,
@@ -107,6 +113,8 @@ class Gateway:
             on_subscription=self._subscriptions.put,
         )
         self._board.attach(self._component, self._telephony)
+        self._pings = Pings(app, config.sip_domain, self._metrics.trunk)
+        self._board.routing.is_down = self._pings.is_down
         self._accounts = [
             Account(trunk.name, trunk.proxy, SipUri("sip", trunk.username, trunk.proxy.host), credentials_of(trunk))
             for trunk in config.plan.trunks.values()
@@ -134,6 +142,10 @@ class Gateway:
                 await start()
             for account in self._accounts:
                 self._telephony.register(account)
+            stops.append(self._pings.stop)
+            for trunk in self._config.plan.trunks.values():
+                if trunk.ping:
+                    self._pings.start({trunk.name: trunk.proxy}, trunk.ping)
             log.info("listening", sip=list(self._config.sip_listen), http=self._config.http_listen)
             stops.append(self._unlink)
             stops.append(self._drain)
@@ -189,6 +201,7 @@ class Gateway:
         while True:
             health = self._health()
             self._metrics.link(health.link)
+            self._metrics.requests_turned_away(self._telephony.app.turned_away)
             self._metrics.workers(health.workers, health.configured)
             await asyncio.sleep(OBSERVING)
 

@@ -35,6 +35,7 @@ class IncomingCall:
     key: str  # Call-ID
     diverted: SipUri | None = None
     replaces: tuple[str, Leg, int] | None = None
+    names: tuple[str, ...] = ()  # what a verified certificate says of the source
 
 
 @dataclass(frozen=True, slots=True)

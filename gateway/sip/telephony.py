@@ -184,6 +184,7 @@ class Telephony(BaseDialplan):
             session=session_of(message),
             anonymous=is_hidden(message, from_uri),
             key=message.call_id,
+            names=flow.names,
             diverted=diverted(message),
             replaces=self._replaced(message),
         )

@@ -82,3 +82,14 @@ def test_two_gateways_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.link(True)
     assert value(other, "gateway_xmpp_link_up") == 0
+
+
+def test_requests_that_were_turned_away_are_counted_once_however_often_they_are_reported() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.requests_turned_away({"ignored": 3})
+    metrics.requests_turned_away({"ignored": 5})
+    metrics.trunk("carrier", up=True)
+    text = metrics.render()[0].decode()
+    assert 'gateway_sip_turned_away_total{why="ignored"} 5.0' in text
+    assert 'gateway_trunk_up{trunk="carrier"} 1.0' in text

@@ -1,6 +1,6 @@
 """Rule 5: whoever sends a call elsewhere sends it through the dialplan, as the call of the user who pays, and only
-where a trunk or a rule is trusted with it. REFER, 3xx and Replaces from others change nothing, nor does anything else that a
-message says about other ways; so no one pays for what he could not have dialled.
+where a trunk or a rule is trusted with it. REFER, 3xx and Replaces from others change nothing, nor does anything else
+that a message says about other ways; so no one pays for what he could not have dialled.
 """
 
 from __future__ import annotations
