@@ -268,7 +268,6 @@ async def test_it_stops_ringing_when_another_kind_of_client_answers(home: Home) 
     await home.scene.over()
 
 
-@pytest.mark.xfail(strict=True, reason="a reject is not told to the other devices, and Siskin reads no carbons")
 async def test_it_stops_ringing_when_another_kind_of_client_declines(home: Home) -> None:
     """Conversations tells the caller, and its own kind by carbons (which declines by itself after half a minute)."""
     siskin, conversations, sip = Siskin(home), Conversations(home), home.scene.phone
