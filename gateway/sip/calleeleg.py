@@ -45,6 +45,7 @@ class CalleeLeg(SipLeg):
         self._rang = False
         self._early: dict[str, Session] = {}  # their tag -> what a provisional response described
         self._party = known_party(outgoing.target, "")
+        self.believed = outgoing.proxy is not None  # RFC 3325 §5: nobody but a trunk asserts anything
         self._hang_up_headers: dict[str, str] | None = None
 
     def dial(self, offer: Session) -> None:

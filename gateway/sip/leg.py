@@ -62,6 +62,7 @@ class SipLeg:
         self.call = ""
         self.dialog: Dialog | None = None
         self.up = False  # the call is answered
+        self.believed = True  # what its network says of who is there is told
         self._sink: Sink | None = None
         self._over = False
         self._description = Description(str(secrets.randbits(62)))
@@ -183,7 +184,7 @@ class SipLeg:
 
     def _heard_of_party(self, message: Message) -> None:
         """Who is there now, as the far side's network says (RFC 4916, RFC 3325 §7)."""
-        said = party(message)
+        said = party(message) if self.believed else None
         if said is None:
             return
         uri, name = said

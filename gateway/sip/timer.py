@@ -125,9 +125,11 @@ class SessionTimer:
         self._minimum = max(self._minimum, minimum(request))
         # We may shorten what they ask for, to no less than anybody on the way wants.
         seconds = max(min(asked.seconds if asked else DEFAULT, DEFAULT), self._minimum)
-        refresher = asked.refresher if asked and asked.refresher in ("uac", "uas") else "uac"
-        if not knows:
-            refresher = "uas"  # a proxy wants it, and only we can
+        refresher = (asked.refresher if asked else "uas") or "uac"
+        # What nobody asked for we do ourselves. COMPAT: telephones that say "timer" and then never refresh. And what a
+        # proxy asked for, for a caller who does not know how, only we can do.
+        if not knows or refresher not in ("uac", "uas"):
+            refresher = "uas"
         headers.set("Session-Expires", f"{seconds};refresher={refresher}")
         if refresher == "uac":
             headers.set("Require", "timer")

@@ -244,13 +244,20 @@ async def test_the_telephone_networks_own_code_passes(house: House, peer: Datagr
     assert field(await peer.receive("CANCEL"), "Reason") == 'Q.850;cause=31;text="Normal"'
 
 
-async def test_who_took_the_call_is_told_when_it_is_somebody_else(house: House, peer: Datagrams) -> None:
-    house.dial(peer.port)
+@pytest.mark.parametrize("trunk", [True, False])
+async def test_who_took_the_call_is_told_when_it_is_somebody_else_and_a_trunk_says_so(
+    house: House, peer: Datagrams, trunk: bool
+) -> None:
+    leg = house.dial(peer.port, proxy=SipUri.parse(f"sip:127.0.0.1:{peer.port}") if trunk else None)
     invite = await peer.receive("INVITE")
-    extra = f'{CONTACT}\nP-Asserted-Identity: "Nurse" <sip:nurse@c.example>'
+    extra = f'Contact: <sip:a@127.0.0.1:{peer.port}>\nP-Asserted-Identity: "Nurse" <sip:nurse@c.example>'
     peer.send(answer(invite, 200, extra=extra, content=SDP))
     assert isinstance(await house.told(), Answered)
-    assert await house.told() == PartyChanged(Leg.CALLEE, 1, "sip:nurse@c.example", "Nurse")
+    if trunk:
+        assert await house.told() == PartyChanged(Leg.CALLEE, 1, "sip:nurse@c.example", "Nurse")
+    leg.hang_up(Cause.NORMAL)
+    assert method(await peer.receive("BYE")) == "BYE"
+    assert house.reports.empty()
 
 
 async def test_headers_go_along_as_they_are(house: House, peer: Datagrams) -> None:

@@ -43,8 +43,9 @@ def test_the_shortest_interval_is_ninety_seconds_or_what_is_said() -> None:
     [  # RFC 4028 §9, table 2
         ("", None, "", False),
         ("", "600", "600;refresher=uas", True),
-        ("timer", None, "1800;refresher=uac", False),
+        ("timer", None, "1800;refresher=uas", True),
         ("timer", "600", "600;refresher=uac", False),
+        ("timer", "600;refresher=who", "600;refresher=uas", True),
         ("timer", "600;refresher=uac", "600;refresher=uac", False),
         ("timer", "600;refresher=uas", "600;refresher=uas", True),
         ("timer", "7200", "1800;refresher=uac", False),
