@@ -30,8 +30,8 @@ chromium_runs() {
   return 1
 }
 
-kamailio_speaks_tls() {
-  ls /usr/lib/*/kamailio/modules/tls.so
+kamailio_has() {
+  ls /usr/lib/*/kamailio/modules/"$1.so"
 }
 
 python_makes_environments() {
@@ -48,7 +48,8 @@ look() {
   if [ "$tests" = yes ]; then
     need sip-tester has sipp
     need kamailio has kamailio
-    need kamailio-tls-modules kamailio_speaks_tls
+    need kamailio-tls-modules kamailio_has tls
+    need kamailio-websocket-modules kamailio_has websocket
     need nodejs runs node
     need npm runs npm
     chromium_runs >/dev/null 2>&1 || missing="$missing chromium"

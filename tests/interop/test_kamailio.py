@@ -90,7 +90,8 @@ async def answered(call: Dialog) -> int:
 
 
 @pytest.mark.parametrize(
-    ("caller", "callee"), [("UDP", "UDP"), ("TCP", "TCP"), ("TLS", "TLS"), ("TLS", "UDP"), ("UDP", "TLS")]
+    ("caller", "callee"),
+    [("UDP", "UDP"), ("TCP", "TCP"), ("TLS", "TLS"), ("TLS", "UDP"), ("UDP", "TLS"), ("WS", "WS"), ("WS", "UDP")],
 )
 async def test_a_call_through_a_record_routing_proxy(
     caller: str, callee: str, kamailio: Kamailio, authority: Authority

@@ -1,4 +1,4 @@
-"""Kamailio as the registrar and record-routing proxy of voice.example, over UDP, TCP and TLS."""
+"""Kamailio as the registrar and record-routing proxy of voice.example, over UDP, TCP, TLS and WebSockets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class Kamailio:
 
 
 def _modules() -> Path:
-    """Where the modules are, with that for TLS, which is a package of its own."""
-    for found in Path("/usr/lib").glob("*/kamailio/modules/tls.so"):
-        return found.parent
-    raise PeerError("`deploy/install-packages.sh --tests` installs it (package kamailio-tls-modules)")
+    """Where the modules are, with those that are packages of their own."""
+    for found in Path("/usr/lib").glob("*/kamailio/modules"):
+        if all((found / f"{name}.so").is_file() for name in ("tls", "websocket")):
+            return found
+    raise PeerError("`deploy/install-packages.sh --tests` installs them (kamailio-tls-modules, -websocket-modules)")
