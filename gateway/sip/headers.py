@@ -7,12 +7,14 @@ string and an angle bracket hide separators, an escape hides one character, and 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gateway.errors import SipError
 
 Parameters = tuple[tuple[str, str | None], ...]
 
 MAX_SEQUENCE = 2**31 - 1  # RFC 3261 §8.1.1.5
+REMEMBERED = 256  # characters of an address that is worth remembering
 
 
 def split(text: str, separator: str, limit: int = 0) -> list[str]:
@@ -111,22 +113,7 @@ class NameAddr:
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         """Raises SipError when there is no URI in it."""
-        opening = _outside_quotes(text, "<")
-        if opening < 0:
-            # Without brackets every parameter is the header's (RFC 3261 §20.10).
-            uri, _, rest = text.partition(";")
-            display = ""
-        else:
-            closing = text.find(">", opening)
-            if closing < 0:
-                raise SipError("an address with an open bracket")
-            uri, rest = text[opening + 1 : closing], text[closing + 1 :]
-            display = unquote(text[:opening].strip())
-        uri = uri.strip()
-        scheme, colon, address = uri.partition(":")
-        if not colon or not scheme or not address or any(c in uri for c in ' \t"<>\r\n\0'):
-            raise SipError("an address without a URI")
-        return cls(uri, display, parameters(rest.lstrip().removeprefix(";")))
+        return _remembered(text) if len(text) <= REMEMBERED else _name_addr(text)
 
     from_header = parse  # aiosip's name
 
@@ -162,6 +149,29 @@ class NameAddr:
     def _authority(self) -> tuple[str, int | None]:
         rest = self.uri.partition(":")[2].rpartition("@")[2]
         return host_port(rest.partition(";")[0].partition("?")[0])
+
+
+def _name_addr(text: str) -> NameAddr:
+    opening = _outside_quotes(text, "<")
+    if opening < 0:
+        # Without brackets every parameter is the header's (RFC 3261 §20.10).
+        uri, _, rest = text.partition(";")
+        display = ""
+    else:
+        closing = text.find(">", opening)
+        if closing < 0:
+            raise SipError("an address with an open bracket")
+        uri, rest = text[opening + 1 : closing], text[closing + 1 :]
+        display = unquote(text[:opening].strip())
+    uri = uri.strip()
+    scheme, colon, address = uri.partition(":")
+    if not colon or not scheme or not address or any(c in uri for c in ' \t"<>\r\n\0'):
+        raise SipError("an address without a URI")
+    return NameAddr(uri, display, parameters(rest.lstrip().removeprefix(";")))
+
+
+# One call reads its From and To some thirty times.
+_remembered = lru_cache(maxsize=2048)(_name_addr)
 
 
 def _outside_quotes(text: str, wanted: str) -> int:
