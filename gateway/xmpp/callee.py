@@ -125,6 +125,7 @@ class CalleeLeg:
     def hang_up(self, cause: Cause, text: str, now: float) -> list[LegOutput]:
         if self.state is State.ENDED:
             return []
+        text = machine.said(cause, text)
         reason = spelling.Reason(cause.jingle, text)
         sent = self._cancel_direct(cause, text)
         if self._chosen is not None:

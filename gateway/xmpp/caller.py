@@ -150,6 +150,7 @@ class CallerLeg:
         if self.state in (State.LEAVING, State.ENDED):
             return []
         state, self.state, self._until = self.state, State.ENDED, None
+        text = machine.said(cause, text)
         reason = spelling.Reason(cause.jingle, text)
         if state is State.PROPOSED:
             return [*self._complaints(cause, text), self._jmi("reject", reason)]
@@ -269,8 +270,8 @@ class CallerLeg:
         if self._propose is None or cause in _SAID_BY_REJECT:
             return []
         condition = _CONDITIONS.get(cause, "service-unavailable")
-        error = Send(stanzas.error(self._propose, condition, text or cause.text))
-        return [error, self._jmi("finish", spelling.Reason("connectivity-error", text or cause.text))]
+        error = Send(stanzas.error(self._propose, condition, text))
+        return [error, self._jmi("finish", spelling.Reason("connectivity-error", text))]
 
     def _translated(self, outputs: list[machine.Output]) -> list[LegOutput]:
         """What happened to the session, in the call's words."""

@@ -398,6 +398,11 @@ _CAUSES = {
 }
 
 
+def said(cause: Cause, text: str) -> str:
+    """What a person is told of an end: the far side's words, or ours, or nothing where there is nothing to explain."""
+    return text or ("" if cause is Cause.NORMAL else cause.text)
+
+
 def unreachable(said: stanzas.Condition) -> Cause:
     """What a bounced propose means.
 

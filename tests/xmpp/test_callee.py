@@ -286,7 +286,7 @@ def test_a_cancel_after_proceed_terminates(world: World, our_offer: Session) -> 
     leg.hang_up(Cause.CANCELLED)
     terminate, finish, _ = world.take()
     assert to([terminate, finish]) == [("session-terminate", BALCONY), ("JMI finish", BALCONY)]
-    assert stanzas.describe(terminate)[1] == "cancel"
+    assert stanzas.describe(terminate)[1] == "cancel, the caller gave up"
     (error,) = world.jingle("session-accept", ANSWER, "our1", BALCONY)
     assert stanzas.condition(error).jingle == "unknown-session"
 

@@ -26,6 +26,7 @@ from gateway.xmpp.session import (
     Rings,
     Send,
     State,
+    said,
     unreachable,
 )
 
@@ -580,3 +581,9 @@ def test_a_device_that_is_not_back_yet_is_asked_again_and_then_given_up() -> Non
 def test_a_bounced_propose_means_absent_unless_the_domain_is_not_there() -> None:
     assert unreachable(stanzas.Condition("service-unavailable")) is Cause.UNAVAILABLE
     assert unreachable(stanzas.Condition("remote-server-not-found")) is Cause.NOT_FOUND
+
+
+def test_an_end_is_explained_in_somebodys_words_unless_it_explains_itself() -> None:
+    assert said(Cause.BUSY, "486 Busy Here") == "486 Busy Here"
+    assert said(Cause.ELSEWHERE, "") == "answered elsewhere"
+    assert said(Cause.NORMAL, "") == ""
