@@ -190,7 +190,7 @@ class CalleeLeg:
             case "proceed":
                 return self._proceed(device, now)
             case "reject" if self.state is State.ASKING:
-                return self._rejected(spoken.reason, device, now)
+                return self._rejected(spoken.reason, now)
             case "reject" if (
                 self.state is State.PROCEEDED and self._chosen is not None and device == self._chosen.theirs
             ):
@@ -282,32 +282,32 @@ class CalleeLeg:
         self.state = State.PROCEEDED
         self._proposed, self._proceeded = False, True
         self._silence, self._until = None, now + ACCEPT_WITHIN
-        others = [*self._cancel_direct(Cause.ELSEWHERE), *self._stop_ringing(device, _ELSEWHERE)]
+        others = [*self._cancel_direct(Cause.ELSEWHERE), *self._stop_ringing(device)]
         self._chosen = self._new_session(self.sid, device, 0)
         return [*self._only_sent(self._chosen.initiate(self._offer)), *others]
 
-    def _stop_ringing(self, but: str, why: spelling.Reason) -> Iterator[Send]:
-        """Devices see a carbon of another's proceed or reject (XEP-0353 §5), and not all understand it.
+    def _stop_ringing(self, taken: str) -> Iterator[Send]:
+        """Devices see a carbon of another's proceed (XEP-0353 §5), and not all understand it.
 
         COMPAT: Movim (2026-08), borogove (2026-08) and Kaidan (QXmpp 1.16) ring on without this. To full JIDs alone: to
         Dino a retract is the end of the call that it has just taken.
         """
         for device in self._devices:
-            if device != but and self._knows_jmi(device):
-                yield self._jmi("retract", device, why, private=True)
+            if device != taken and self._knows_jmi(device):
+                yield self._jmi("retract", device, _ELSEWHERE, private=True)
 
     def _too_late(self, device: str) -> list[LegOutput]:
         """It waits for a session. COMPAT: Conversations 2.19 and Siskin know only the one, Monal only the other."""
         return [self._jmi(kind, device, _ELSEWHERE, private=True) for kind in ("retract", "finish")]
 
-    def _rejected(self, reason: spelling.Reason | None, device: str, now: float) -> list[LegOutput]:
+    def _rejected(self, reason: spelling.Reason | None, now: float) -> list[LegOutput]:
         """One device's reject is for all of them (XEP-0353 §4.4)."""
         if reason is not None:
             cause = _refusal(from_jingle(reason.condition))
         else:
             cause = Cause.NO_ANSWER if now - self._dialled_at >= NO_ANSWER_AFTER else Cause.BUSY
-        self._proposed = False
-        others = self._stop_ringing(device, spelling.Reason("cancel", "declined elsewhere"))
+        # The others see a carbon of it, which not all understand. Nobody has the call, so that all may hear it.
+        others = self._retract(spelling.Reason("cancel", "declined elsewhere"))
         return [*others, *self._over(cause, "" if reason is None else reason.text)]
 
     def _accepted(self, session: JingleSession, answer: Session) -> list[LegOutput]:

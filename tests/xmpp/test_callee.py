@@ -534,8 +534,9 @@ def test_candidates_of_a_device_that_only_rings_are_kept_within_bounds(world: Wo
 
 
 def test_devices_that_ring_are_told_when_another_declined(world: World, our_offer: Session) -> None:
-    comes(world, BALCONY, jmi=True)
-    comes(world, GARDEN, jmi=True)
+    """All of them, also those that nobody knows to be there: none has the call."""
     dial(world, our_offer)
     (retract,) = world.jmi("reject", "our1", BALCONY, VOICE)
-    assert (retract.get("to"), stanzas.describe(retract)) == (GARDEN, ("JMI retract", "cancel declined elsewhere"))
+    assert (retract.get("to"), stanzas.describe(retract)) == (USER, ("JMI retract", "cancel declined elsewhere"))
+    hints = {stanzas.split(child) for child in retract}
+    assert (stanzas.HINTS, "store") in hints
