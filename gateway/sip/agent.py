@@ -40,7 +40,7 @@ from gateway.sip.session import Session
 from gateway.sip.targets import seconds_of
 from gateway.sip.timer import SHORTEST
 from gateway.sip.transaction import Timers
-from gateway.sip.usage import EXTENSIONS, METHODS, Dispatch, Exchange, Report, Usage, local
+from gateway.sip.usage import EXTENSIONS, METHODS, Dispatch, Exchange, Report, Usage, is_secure, local
 
 NEW = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "MESSAGE", "OPTIONS", "REFER", "PUBLISH", "NOTIFY"})
 
@@ -361,7 +361,7 @@ class Agent:
         via = f"SIP/2.0/{flow.transport} {bracketed(host)}:{port};branch={COOKIE}{self.token()};rport{alias}"
         request.headers.prepend("Via", via)
         if "Contact" not in request.headers and request.method in CONTACTING:
-            request.headers.add("Contact", exchange.usage.contact(flow))
+            request.headers.add("Contact", exchange.usage.contact(flow, secure=is_secure(request.uri)))
         if request.method == "ACK":
             exchange.request, exchange.over = request, True
             exchange.usage.launched(exchange, now)

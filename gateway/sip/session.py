@@ -24,7 +24,7 @@ from gateway.sip.layer import Flow, ServerTransaction
 from gateway.sip.message import Headers, Message, Request, Response, respond
 from gateway.sip.offers import LONGEST_WAIT, MAX_TRIES, Offer, Offers
 from gateway.sip.timer import SessionTimer
-from gateway.sip.usage import ALLOW, SUPPORTED, Core, Dispatch, Exchange, Finished, Heard, Usage, local
+from gateway.sip.usage import ALLOW, SUPPORTED, Core, Dispatch, Exchange, Finished, Heard, Usage, is_secure, local
 
 MAX_FORKS = 32  # early dialogs of one INVITE
 MAX_OFFERS = 16  # of ours that wait
@@ -171,7 +171,8 @@ class Session(Usage):
     def _introduce(self, method: str, headers: Headers) -> None:
         """What every INVITE and UPDATE of ours says of us."""
         if self.flow is not None:
-            headers.set("Contact", self.contact(self.flow))
+            secure = self.dialog is not None and is_secure(self.dialog.target)
+            headers.set("Contact", self.contact(self.flow, secure=secure))
         if "Supported" not in headers:
             headers.add("Supported", SUPPORTED)
         if method == "INVITE" and "Allow" not in headers:

@@ -272,7 +272,7 @@ class Usage:
         response = respond(request, status, reason, tag=self.tag)
         if 100 < status < 300:
             if request.method in ("INVITE", "SUBSCRIBE", "NOTIFY", "UPDATE", "REFER"):
-                response.headers.add("Contact", self.contact(transaction.flow))
+                response.headers.add("Contact", self.contact(transaction.flow, secure=is_secure(request.uri)))
             if request.to.tag is None:
                 for value in request.headers.all("Record-Route"):
                     response.headers.add("Record-Route", value)
@@ -295,8 +295,8 @@ class Usage:
         """A response of the user's, complete."""
         self.core.respond(transaction, response, now)
 
-    def contact(self, flow: Flow) -> str:
-        return contact(self.contact_user, flow)
+    def contact(self, flow: Flow, *, secure: bool = False) -> str:
+        return contact(self.contact_user, flow, secure=secure)
 
     # The end
 
@@ -318,12 +318,18 @@ class Usage:
             self.core.tell(Ended(self))
 
 
-def contact(user: str, flow: Flow) -> str:
-    """Our Contact on this flow."""
+def contact(user: str, flow: Flow, *, secure: bool = False) -> str:
+    """Our Contact on this flow: a sips URI where a sips URI was asked for (RFC 3261 §8.1.1.8, §12.1.1)."""
     host, port = flow.sent_by
     name = f"{user}@" if user else ""
-    transport = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
-    return f"<sip:{name}{bracketed(host)}:{port}{transport}>"
+    scheme = "sips" if secure and flow.transport in ("TLS", "WSS") else "sip"
+    transport = {"UDP": None, "TLS": None if scheme == "sips" else "tls", "WSS": "ws" if scheme == "sips" else "wss"}
+    spoken = transport.get(flow.transport, flow.transport.lower())
+    return f"<{scheme}:{name}{bracketed(host)}:{port}{f';transport={spoken}' if spoken else ''}>"
+
+
+def is_secure(uri: str) -> bool:
+    return uri[:5].lower() == "sips:"
 
 
 def local(request: Request, status: int, reason: str = "") -> Response:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.sip.digest import Authenticator, Credentials
 from gateway.sip.headers import NameAddr
+from gateway.sip.layer import Flow
 from gateway.sip.message import Headers, Request, Response
-from gateway.sip.usage import MAX_OPEN, contact, local, user_of
+from gateway.sip.usage import MAX_OPEN, contact, is_secure, local, user_of
 from tests.sip.bench import TCP, UDP, Bench, peer, statuses
 from tests.sip.wire import SDP, answer, field, method, tag
 
@@ -137,3 +140,23 @@ def test_contacts_and_stand_ins() -> None:
     assert user_of(NameAddr("sip:host")) == ""
     stand_in = local(Request("INVITE", "sip:a", Headers([("CSeq", "3 INVITE")])), 408)
     assert (stand_in.label, stand_in.local, stand_in.headers["CSeq"]) == ("408 Request Timeout", True, "3 INVITE")
+
+
+@pytest.mark.parametrize(
+    ("transport", "secure", "expected"),
+    [
+        ("UDP", True, "<sip:romeo@192.0.2.1:5061>"),
+        ("TLS", False, "<sip:romeo@192.0.2.1:5061;transport=tls>"),
+        ("TLS", True, "<sips:romeo@192.0.2.1:5061>"),
+        ("WS", False, "<sip:romeo@192.0.2.1:5061;transport=ws>"),
+        ("WSS", True, "<sips:romeo@192.0.2.1:5061;transport=ws>"),
+    ],
+)
+def test_where_sips_is_asked_for_we_are_reached_by_sips(transport: str, secure: bool, expected: str) -> None:
+    flow = Flow(transport, ("192.0.2.1", 5061), ("192.0.2.2", 5061), ("192.0.2.1", 5061), 1)
+    assert contact("romeo", flow, secure=secure) == expected
+
+
+def test_what_is_secure() -> None:
+    assert is_secure("SIPS:juliet@carrier.example")
+    assert not is_secure("sip:juliet@carrier.example")
