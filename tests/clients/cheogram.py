@@ -26,6 +26,13 @@ class Cheogram(Conversations2190):
     CLIENT = "Cheogram 2.19.0-6 (32da4731c)"
     INFO = Info(frozenset({("client", "phone", "", "Cheogram")}), FEATURES)
 
+    def call(self, contact: str, *, video: bool = False) -> None:
+        """ui/ConversationFragment.java:1531: no button for video where only sound is known to be possible."""
+        if video and {self.capability(jid) for jid in self.capable(contact)} == {"audio"}:
+            self.screen("no button for video")
+        else:
+            super().call(contact, video=video)
+
     def gateway(self) -> str:
         """The roster's gateway for telephone numbers: entities there with identity gateway/pstn; empty without one.
 

@@ -69,7 +69,7 @@ class Conversations(Calling):
             self.screen("Contact is not available")
         elif resource(capable[0]):
             self._initiate_directly(capable[0], media)
-        elif self.CRASHES_ON_A_BARE_JID:
+        elif self.CRASHES_ON_A_BARE_JID and len(capable) == 1:  # of several the user is asked to choose
             # a23788059 PresenceSelector.java:69: withResource(""), which Jid.java:167 answers with an exception.
             self.complain("java.lang.IllegalArgumentException in PresenceSelector")
             self.screen("Conversations keeps stopping")

@@ -85,6 +85,14 @@ async def test_no_presence_makes_it_crash_or_call_without_asking_first(home: Hom
     await home.scene.over()
 
 
+async def test_cheogram_has_no_button_for_video_where_there_is_no_video(home: Home) -> None:
+    juliet = Cheogram(home)
+    home.adds(CONTACT)
+    await asyncio.sleep(1)
+    juliet.call(CONTACT, video=True)
+    assert juliet.sees == ["no button for video"]
+
+
 async def test_the_gateway_is_a_phone_account_of_cheogram_s_dialler(home: Home) -> None:
     juliet, phone = Cheogram(home), home.scene.phone
     home.adds(DOMAIN)
