@@ -174,6 +174,12 @@ class CalleeLeg(SipLeg):
 
     # LegControl
 
+    def reanswer(self, session: Session | None) -> None:
+        request, offered = self._reoffer, self._reoffered_session
+        super().reanswer(session)
+        if request is not None and offered is not None and session is not None and not self.up:
+            self._early[request.from_.tag or ""] = offered  # it moved before it answered (RFC 3311)
+
     def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None:
         if self._over:
             return

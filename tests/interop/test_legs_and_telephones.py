@@ -10,12 +10,23 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
-from gateway.call.events import Answered, HungUp, Reanswered, Reoffered, Report, TransferAsked
+from gateway.call.events import (
+    Answered,
+    CallerJoined,
+    HungUp,
+    Leg,
+    Progressed,
+    Reanswered,
+    Reoffered,
+    Report,
+    TransferAsked,
+)
 from gateway.call.leg import LegControl
 from gateway.session.model import Direction, Session
 from gateway.sip.telephony import OutgoingCall
 from gateway.sip.transaction import Timers
 from tests.interop.peers.baresip import Baresip
+from tests.interop.peers.sipp import Sipp
 from tests.sip.house import OFFER, House
 
 
@@ -98,3 +109,36 @@ async def test_a_telephone_transfers_us_and_hears_how_it_goes(
     ended = await told(house, HungUp)  # it leaves either way
     assert isinstance(ended, HungUp)
     assert ended.cause is Cause.NORMAL
+
+
+async def test_a_carrier_answers_in_a_response_that_must_arrive_and_moves_before_it_answers(house: House) -> None:
+    async with Sipp("answer_reliably") as carrier:
+        outgoing = OutgoingCall(SipUri.parse(f"sip:romeo@{carrier.host}"), SipUri.parse("sip:juliet@gw.example"), "")
+        leg = house.telephony.callee("call", 1, outgoing, house.reports.put_nowait)
+        leg.dial(OFFER)
+        progressed = await told(house, Progressed)
+        assert isinstance(progressed, Progressed)
+        reoffered = await told(house, Reoffered)
+        assert isinstance(reoffered, Reoffered)
+        assert reoffered.session is not None
+        assert reoffered.session.media[0].transport.port == 5004
+        leg.reanswer(OFFER)
+        answered = await told(house, Answered)
+        assert isinstance(answered, Answered)
+        assert answered.session == reoffered.session
+        leg.hang_up(Cause.NORMAL)
+        await carrier.done()
+
+
+async def test_a_switch_lets_us_make_the_offer(house: House) -> None:
+    async with Sipp("call_without_offer", target=f"127.0.0.1:{house.port}") as switch:
+        incoming, leg = await house.called()
+        assert incoming.session is None
+        leg.alert()
+        await asyncio.sleep(0.3)  # somebody has to take it
+        leg.ask(OFFER)
+        joined = await told(house, CallerJoined)
+        assert isinstance(joined, CallerJoined)
+        assert joined.session.media[0].codecs[0].name == "PCMU"
+        assert await told(house, HungUp) == HungUp(Leg.CALLER, Cause.NORMAL, 0, "Normal", 16)
+        await switch.done()

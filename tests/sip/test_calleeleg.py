@@ -6,7 +6,7 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
-from gateway.call.events import Answered, HungUp, Leg, PartyChanged, Progressed, Redirected, Ringing
+from gateway.call.events import Answered, HungUp, Leg, PartyChanged, Progressed, Redirected, Reoffered, Ringing
 from gateway.sip import calleeleg
 from gateway.sip.calls import OutgoingCall
 from gateway.sip.digest import Credentials
@@ -201,6 +201,27 @@ async def test_early_media_is_told_of_the_first_early_dialog_alone(house: House,
     peer.send(answer(invite, 183, to_tag="one", content="nonsense"))
     peer.send(answer(invite, 183, to_tag="one", content=SDP))
     peer.send(answer(invite, 200, to_tag="two", extra=CONTACT))  # the answer came in its reliable 183
+    told = await house.told()
+    assert isinstance(told, Answered)
+    assert told.session.media[0].transport.port == 40002
+
+
+async def test_who_moves_before_the_answer_is_where_it_moved_to(house: House, peer: Datagrams) -> None:
+    leg = house.dial(peer.port)
+    invite = await peer.receive("INVITE")
+    reliable = f"Contact: <sip:juliet@127.0.0.1:{peer.port}>\nRequire: 100rel\nRSeq: 1"
+    peer.send(answer(invite, 183, extra=reliable, content=SDP))
+    peer.send(answer(await peer.receive("PRACK"), 200))
+    assert await house.told() == Progressed(1, OFFER)
+    await house.told()
+    caller = Caller("127.0.0.1", peer.port, f"sip:romeo@127.0.0.1:{house.port}")
+    caller.call_id, caller.to = field(invite, "Call-ID"), field(invite, "From")
+    caller.from_ = f"{field(invite, 'To')};tag=peer"
+    peer.send(caller.request("UPDATE", content=OTHER))
+    assert isinstance(await house.told(), Reoffered)
+    leg.reanswer(OFFER)
+    assert field(await peer.receive(200), "CSeq") == "1 UPDATE"
+    peer.send(answer(invite, 200, extra=reliable.partition("\n")[0]))
     told = await house.told()
     assert isinstance(told, Answered)
     assert told.session.media[0].transport.port == 40002
