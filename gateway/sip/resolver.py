@@ -26,6 +26,11 @@ log = structlog.get_logger()
 
 PATIENCE = 5.0  # seconds for everything about one URI
 MAX_CACHED = 4096  # answers
+# COMPAT: routers and firewalls whose resolvers drop what they do not know. Services are asked for so long, and where
+# nobody answered, not again for a while; addresses are asked for as long as it takes.
+SERVICES = {"NAPTR": 1.0, "SRV": 2.0}  # seconds
+DROPPED = 300.0  # seconds
+MAX_DROPPED = 1000
 
 
 class Resolver:
@@ -44,6 +49,7 @@ class Resolver:
             self._dns.nameservers = list(nameservers)
         self._dns.lifetime = PATIENCE
         self._dns.cache = dns.resolver.LRUCache(MAX_CACHED)
+        self._dropped: dict[Question, float] = {}  # -> until when it is not asked again
 
     async def resolve(self, uri: SipUri, permit: Permit = anyone) -> list[Target]:
         """Where this URI may be reached, best first; empty when nowhere. Takes no longer than PATIENCE."""
@@ -64,8 +70,19 @@ class Resolver:
         """The records of one name; none when there are none, or nobody answers."""
         if question.kind == "HOST":
             return await _known_here(question.name)
+        now = asyncio.get_running_loop().time()
+        if self._dropped.get(question, now) > now:
+            return ()
         try:
-            answer = await self._dns.resolve(question.name, question.kind, search=False)
+            answer = await self._dns.resolve(
+                question.name, question.kind, search=False, lifetime=SERVICES.get(question.kind, PATIENCE)
+            )
+        except dns.exception.Timeout:
+            if question.kind in SERVICES:
+                if len(self._dropped) >= MAX_DROPPED:
+                    self._dropped.clear()
+                self._dropped[question] = now + DROPPED
+            return ()
         except (dns.exception.DNSException, OSError, UnicodeError):
             return ()
         return [record for data in answer if (record := _record(data)) is not None]

@@ -37,11 +37,11 @@ ZONE = {
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """`asked` has every question in order; `silent` asks for patience."""
+    """`asked` has every question in order; what is in `drops` is never answered."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
-        self.silent = False
+        self.drops: set[str] = set()
         self.port = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,7 +52,7 @@ class NameServer(asyncio.DatagramProtocol):
         question = query.question[0]
         name, kind = question.name.to_text().lower(), dns.rdatatype.to_text(question.rdtype)
         self.asked.append((name, kind))
-        if self.silent:
+        if kind in self.drops:
             return
         answer = dns.message.make_response(query)
         answer.flags |= dns.flags.AA | dns.flags.RA
@@ -125,9 +125,20 @@ async def test_every_address_needs_a_permit(server: NameServer) -> None:
 
 async def test_a_slow_dns_is_not_waited_for(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "PATIENCE", 0.05)
-    server.silent = True
+    server.drops = {"NAPTR", "SRV", "A", "AAAA"}
     assert await resolving(server).resolve(SipUri.parse("sip:a@example.com")) == []
     assert server.asked
+
+
+async def test_a_resolver_that_drops_what_it_does_not_know_is_asked_around(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "SERVICES", {"NAPTR": 0.05, "SRV": 0.05})
+    server.drops = {"NAPTR", "SRV"}
+    resolving_ = resolving(server)
+    for _ in range(2):
+        assert await resolving_.resolve(SipUri.parse("sip:a@plain.example")) == [Target("UDP", "192.0.2.3", 5060)]
+    assert server.asked.count(("plain.example.", "NAPTR")) == 1  # and not again for a while
 
 
 async def test_names_of_this_machine_are_known_without_dns(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
