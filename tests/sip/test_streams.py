@@ -283,6 +283,21 @@ async def test_who_has_proven_a_name_may_have_its_port_reached_over_his_own_conn
         assert gateway.streams.find("TLS", ("127.0.0.1", 5062), "carrier.example") is None
 
 
+@pytest.mark.parametrize("transport", ["TCP", "TLS", "WS", "WSS"])
+async def test_the_largest_message_there_may_be_comes_whole(transport: str, authority: Authority) -> None:
+    here, there = Ends(TlsSettings(ca=authority.ca)), Ends(settings(authority, "gw.example"))
+    large = b"MESSAGE sip:a SIP/2.0\r\nContent-Length: 60000\r\n\r\n" + os.urandom(60_000)
+    async with ending(here, there):
+        remote = there.streams.listen(transport, "127.0.0.1", 0)
+        flow = await here.streams.connect(transport, remote, "gw.example")
+        for _ in range(3):
+            assert here.streams.send(flow, large)
+            data, back, _ = await there.receive()
+            assert data == large
+            assert there.streams.send(back, large)
+            assert (await here.receive())[0] == large
+
+
 async def test_a_connection_is_not_used_for_a_name_that_it_did_not_prove(authority: Authority) -> None:
     here = Ends(TlsSettings(ca=authority.ca))
     there = Ends(settings(authority, "one.example"))
