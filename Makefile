@@ -3,12 +3,13 @@
 #   make test            everything, the tests with real peers included
 #   make unit            the pure tests alone, in seconds
 #   make lint            style and types
-#   make bench-dialplan  what a decision costs among ten thousand rules
+#   make bench-dialplan    what a decision costs among ten thousand rules
+#   make bench-signalling  what a call's signalling costs, beside a bare slixmpp component
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint bench-dialplan venv packages test-packages clean
+.PHONY: demo test unit lint bench-dialplan bench-signalling venv packages test-packages clean
 .DEFAULT_GOAL := demo
 
 demo: packages venv
@@ -29,6 +30,9 @@ lint: venv
 
 bench-dialplan: venv
 	$(BIN)/python tests/dialplan/bench.py
+
+bench-signalling: test-packages venv
+	$(BIN)/python -m tests.scenarios.bench
 
 packages:
 	deploy/install-packages.sh
