@@ -57,6 +57,7 @@ EDGES = (
     "media/mux.py",
     "media/pace.py",
     "media/ng.py",
+    "media/poller.py",
     "media/ports.py",
     "media/rtpleg.py",
     "media/speech.py",

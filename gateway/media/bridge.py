@@ -35,23 +35,24 @@ class Carrier(Protocol):
 
 class Relayed:
     def __init__(self, out: Outgoing, send: Send, pt: int) -> None:
-        self._relay, self._send, self._pt = Relay(out), send, pt
+        self.relay, self.pt = Relay(out), pt
+        self._send = send
 
     def voice(self, packet: Packet, now: float) -> Dropped:
-        if not self._relay.rewrite(packet, self._pt, now):
+        if not self.relay.rewrite(packet, self.pt, now):
             return "late"
         self._send()
         return None
 
     def event(self, packet: Packet, now: float, clock: int, to: Codec | None) -> Dropped:
         if to is None:
-            self._relay.skip(packet)
+            self.relay.skip(packet)
             return "event"
         span = payload(packet)
         if span is None or span[1] - span[0] < 4:
             return "malformed"
         convert_duration(packet, span[0], clock, to.clock_rate)
-        if not self._relay.rewrite(packet, to.pt, now):
+        if not self.relay.rewrite(packet, to.pt, now):
             return "late"
         self._send()
         return None
@@ -153,6 +154,11 @@ class Path:
         self._to = sink.send_dtmf
         self._current: Carrier | None = next(iter(self._carriers.values()), None)
         self.transcodes = isinstance(self._current, Transcoded)
+
+    @property
+    def direct(self) -> tuple[int, Relayed] | None:
+        """The payload type whose voice is only rewritten, and by whom; the first of several."""
+        return next(((pt, carrier) for pt, carrier in self._carriers.items() if isinstance(carrier, Relayed)), None)
 
     def forward(self, packet: Packet, now: float) -> Dropped:
         """Pass the packet on; why not, if not. The packet is used up either way."""

@@ -56,12 +56,13 @@ class Agent(aioice.Connection):
         reach: Reach,
         on_selected: Callable[[Agent], None],
         on_stranger: Callable[[], None],
+        heard_at: Callable[[], float] = lambda: 0.0,
         generation: int = 0,
     ) -> None:
         super().__init__(ice_controlling=controlling, components=1)
         self.generation = generation
         self.selected: tuple[socket.socket, Address] | None = None
-        self.heard_at = 0.0  # when media came over the selected pair; its owner sets it
+        self._heard_at = heard_at  # when media came last
         self.sources: set[Address] = set()  # far ends that are authentic
         self._reach = reach
         self._on_selected = on_selected
@@ -208,7 +209,7 @@ class Agent(aioice.Connection):
             self._nominated[COMPONENT] = current
 
     def _follow(self, current: CandidatePair, pair: CandidatePair, again: bool, now: float) -> bool:
-        if again or now - max(self._nominated_at, self.heard_at) > QUIET:
+        if again or now - max(self._nominated_at, self._heard_at()) > QUIET:
             return True
         return pair.remote_candidate.priority >= current.remote_candidate.priority
 

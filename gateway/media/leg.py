@@ -1,6 +1,6 @@
 """What both kinds of leg share: counters, the path to the other leg, digits, prompts, and the end that each comes to.
 
-A transport (rtpleg, webrtcleg) takes packets off its sockets and calls `heard` with those that are authentic; it sends
+A transport (rtpleg, webrtcleg) takes packets off its sockets and calls `take` with those that are authentic; it sends
 what `send` finds in the worker's packet. In between:
 
     heard ── digits ──> Digit event
@@ -24,6 +24,7 @@ from gateway.errors import MediaError
 from gateway.media.bridge import Path
 from gateway.media.control import INTERVAL, Control
 from gateway.media.engine import Connected, Digit, LegStatistics, Lost, MediaEvent
+from gateway.media.lane import lane
 from gateway.media.pace import Pacer
 from gateway.media.prompts import NOISE, Encoded, Sound, encoded
 from gateway.media.rtp import HEADER, MINIMUM, DigitReader, Outgoing, Packet, Pressed, payload
@@ -74,7 +75,7 @@ class Leg:
         self._events: dict[int, int] = {}  # payload type: clock
         self.control = Control(self.out, secrets.token_urlsafe(12))  # RFC 7022 §4.2: a CNAME that tells nothing
         self._report_at: float | None = None
-        self._allowance = self._burst = 0.0  # octets that may have come until now; that may come at once
+        self.allowance = self._burst = 0.0  # octets that may have come until now; that may come at once
         self.limit(BANDWIDTH)
         self._ticked = asyncio.get_running_loop().time()
         self.speaker = Speaker(self)
@@ -84,10 +85,11 @@ class Leg:
         self._noise_at = self._noise_start = 0  # the next frame; the timestamp of the first
         self._now = asyncio.get_running_loop().time
         self.sends = self.hears = False
+        self.take: Callable[[float], None] = self.heard  # what transports call
 
     def limit(self, bandwidth: int) -> None:
         """What this leg's end may send, in bit/s; more is dropped, but for bursts of some seconds."""
-        self._burst = self._allowance = bandwidth / 8 * BURST
+        self._burst = self.allowance = bandwidth / 8 * BURST
 
     # to be done by the transport
 
@@ -102,13 +104,14 @@ class Leg:
         """Stop everything of this leg."""
         self.over = True
         self.sends = self.hears = False
+        self._open()
         self._watch()
         await self.speaker.close()
 
     def tick(self, now: float) -> None:
         """Once in a while: what is noticed by nothing happening."""
         earned = self._burst / BURST * (now - self._ticked)
-        self._allowance = min(max(self._allowance, self.received_octets) + earned, self.received_octets + self._burst)
+        self.allowance = min(max(self.allowance, self.received_octets) + earned, self.received_octets + self._burst)
         self._ticked = now
         self._press(self._digits.idle(now))
         if self.connected.is_set() and not self.over:
@@ -148,9 +151,10 @@ class Leg:
         if peer is not None:
             self._lay(peer)
             peer._lay(self)
-        self._watch()
-        if peer is not None:
-            peer._watch()
+        for leg in (self, peer):
+            if leg is not None:
+                leg._open()
+                leg._watch()
 
     def _lay(self, peer: Leg) -> None:
         """The path to the peer, if it is another one than is there: a refresh or a hold must not interrupt it."""
@@ -163,16 +167,31 @@ class Leg:
 
     def part(self) -> None:
         self.peer = self.path = None
+        self._open()
         self._watch()
+
+    def _open(self) -> None:
+        """Take packets by the fast lane, where one is open to the peer."""
+        peer, path = self.peer, self.path
+        direct = path.direct if path is not None else None
+        self.take = self.heard
+        if peer is not None and direct is not None and self.hears and peer.sends and not peer.speaker.busy:
+            pt, to = direct
+            self.take = lane(self, self.control.reception, to.relay, peer.out, pt, to.pt, peer.send, self.heard)
+
+    def spoken(self) -> None:
+        """Somebody else speaks to this leg than its peer, or no more."""
+        if self.peer is not None:
+            self.peer._open()
 
     # packets and events
 
     def heard(self, now: float) -> None:
-        """`packet` holds an authentic RTP packet from this leg's end."""
+        """`packet` holds an authentic RTP packet from this leg's end. The orderly ones go by lane.py."""
         packet = self.packet
         self.received_packets += 1
         self.received_octets += packet.length
-        if self.received_octets > self._allowance:
+        if self.received_octets > self.allowance:
             self.dropped["flood"] += 1
             return
         _, second, seq, timestamp, ssrc = HEADER.unpack_from(packet.data)
@@ -192,6 +211,8 @@ class Leg:
             reason = path.forward(packet, now)
             if reason is not None:
                 self.dropped[reason] += 1
+        else:
+            self.dropped["spoken over"] += 1
 
     def heard_control(self, now: float) -> None:
         """`packet` holds an authentic RTCP packet from this leg's end."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from aioice import stun
 from aioice.ice import Connection, StunProtocol
 
+from gateway.media.poller import Readers
 from gateway.media.rtp import ROOM, Packet
 
 Address = tuple[str, int]
@@ -63,12 +64,13 @@ class Mux:
         packet: Packet,
         on_media: Callable[[Address], None],
         on_stranger: Callable[[], None],
+        readers: Readers,
     ) -> None:
         self.sock = sock
         self._packet, self._on_media, self._on_stranger = packet, on_media, on_stranger
         self._sessions: list[Datagrams] = []  # the newest first
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock.fileno(), self._reader())
+        self._readers = readers
+        readers.add_reader(sock.fileno(), self._reader())
 
     def join(self, session: Connection) -> Datagrams:
         transport = Datagrams(self, session)
@@ -83,7 +85,7 @@ class Mux:
         return True
 
     def close(self) -> None:
-        self._loop.remove_reader(self.sock.fileno())
+        self._readers.remove_reader(self.sock.fileno())
 
     def _reader(self) -> Callable[[], None]:
         packet, media, stun_received = self._packet, self._on_media, self._stun

@@ -101,29 +101,30 @@ class Outgoing:
 class Relay:
     """Rewrites packets of one incoming stream in place into the outgoing one, by stable offsets."""
 
-    __slots__ = ("_floor", "_highest", "_seq", "_ssrc", "_timestamp", "out")
+    __slots__ = ("_floor", "highest", "out", "seq", "ssrc", "timestamp")
 
     def __init__(self, out: Outgoing) -> None:
         self.out = out
-        self._ssrc = self._highest = self._floor = self._seq = self._timestamp = 0
+        self.ssrc = self.highest = self._floor = 0
+        self.seq = self.timestamp = 0  # the offsets
 
     def rewrite(self, packet: Packet, pt: int, now: float) -> bool:
         """Put PT, sequence, timestamp and SSRC of the outgoing stream in; False: too late, to be dropped."""
         first, second, seq, timestamp, ssrc = HEADER.unpack_from(packet.data)
         out = self.out
-        ahead = (seq - self._highest) & 0xFFFF
-        if out.source is not self or ssrc != self._ssrc or MAX_DROPOUT < ahead < 0x10000 - MAX_DROPOUT:
+        ahead = (seq - self.highest) & 0xFFFF
+        if out.source is not self or ssrc != self.ssrc or MAX_DROPOUT < ahead < 0x10000 - MAX_DROPOUT:
             start_seq, start_timestamp = out.begin(self, now)
-            self._ssrc, self._highest, self._floor = ssrc, seq, seq
-            self._seq = start_seq - seq
-            self._timestamp = start_timestamp - timestamp
+            self.ssrc, self.highest, self._floor = ssrc, seq, seq
+            self.seq = start_seq - seq
+            self.timestamp = start_timestamp - timestamp
             ahead = 1
             second |= 0x80  # a new talkspurt, for the receiver's playout (RFC 3551 §4.1)
         elif ahead < 0x8000:
             self._advance(seq)
         elif (seq - self._floor) & 0xFFFF >= 0x8000:
             return False
-        new_seq, new_timestamp = (seq + self._seq) & 0xFFFF, (timestamp + self._timestamp) & 0xFFFFFFFF
+        new_seq, new_timestamp = (seq + self.seq) & 0xFFFF, (timestamp + self.timestamp) & 0xFFFFFFFF
         HEADER.pack_into(packet.data, 0, first, (second & 0x80) | pt, new_seq, new_timestamp, out.ssrc)
         if 0 < ahead < 0x8000:
             out.seq, out.timestamp, out.at = new_seq, new_timestamp, now
@@ -132,13 +133,13 @@ class Relay:
     def skip(self, packet: Packet) -> None:
         """This packet is not passed on: close the hole it would leave in the sequence."""
         _, _, seq, _, ssrc = HEADER.unpack_from(packet.data)
-        if self.out.source is self and ssrc == self._ssrc and 0 < (seq - self._highest) & 0xFFFF < MAX_DROPOUT:
-            self._seq -= 1
+        if self.out.source is self and ssrc == self.ssrc and 0 < (seq - self.highest) & 0xFFFF < MAX_DROPOUT:
+            self.seq -= 1
             self._advance(seq)
             self._floor = (seq + 1) & 0xFFFF
 
     def _advance(self, seq: int) -> None:
-        self._highest = seq
+        self.highest = seq
         if (seq - self._floor) & 0xFFFF > MAX_DROPOUT:
             self._floor = (seq - MAX_DROPOUT) & 0xFFFF
 

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import secrets
 import socket
+import time
 from collections.abc import Callable
 
 from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
@@ -28,8 +29,9 @@ from gateway.errors import MediaError
 from gateway.media import sdes as sdes_keys
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.pace import Pacer
+from gateway.media.poller import Readers
 from gateway.media.ports import Bind, Ports, plain
-from gateway.media.rtp import ROOM, Packet, is_rtp
+from gateway.media.rtp import MINIMUM, ROOM, Packet, is_rtp
 from gateway.media.srtp import Keys, Srtp
 from gateway.reach import Reach
 from gateway.session.model import Crypto, Direction, Stream, Transport
@@ -57,10 +59,12 @@ class RtpLeg(Leg):
         patience: Patience,
         sdes: bool = False,
         pacer: Pacer | None = None,
+        readers: Readers | None = None,
     ) -> None:
         super().__init__(call, name, packet, tell, pacer)
         self._ports, self._bind, self._reach, self._patience = ports, bind, reach, patience
         self._loop = asyncio.get_running_loop()
+        self._readers = readers or self._loop
         self._port, self._sockets = ports.bind([(bind.address, 0), (bind.address, 1)])
         self._rtp, self._rtcp = self._sockets
         self._own = sdes_keys.ours(secrets.token_bytes) if sdes else ()
@@ -80,8 +84,9 @@ class RtpLeg(Leg):
         self._named_rtcp: Address | None = None  # by SDP: a=rtcp (RFC 3605), else the port above
         self._found_rtcp: Address | None = None  # where its RTCP came from, since the last offer and answer
         self._deadline: float | None = None
-        self._loop.add_reader(self._rtp.fileno(), self._unexpected)
-        self._loop.add_reader(self._rtcp.fileno(), self._control)
+        self._counted = 0  # packets received before the last tick
+        self._readers.add_reader(self._rtp.fileno(), self._unexpected)
+        self._readers.add_reader(self._rtcp.fileno(), self._control)
 
     @property
     def transport(self) -> Transport:
@@ -152,7 +157,8 @@ class RtpLeg(Leg):
         except OSError:
             self.dropped["unsent"] += 1  # a full queue, or an ICMP error of an earlier packet
             return
-        self.sent(octets)
+        self.sent_packets += 1
+        self.sent_octets += octets
 
     def send_control(self) -> None:
         latched, packet = self._latched, self.packet
@@ -170,6 +176,9 @@ class RtpLeg(Leg):
 
     def tick(self, now: float) -> None:
         super().tick(now)
+        if self.received_packets != self._counted:
+            self._counted = self.received_packets
+            self._deadline = now + self._patience.silence
         if self.over or self._deadline is None or not self.hears or now < self._deadline:
             return
         if self.connected.is_set():
@@ -182,14 +191,14 @@ class RtpLeg(Leg):
         if not self._closed:
             self._closed = True
             for sock in self._sockets:
-                self._loop.remove_reader(sock.fileno())
+                self._readers.remove_reader(sock.fileno())
             self._ports.give_back(self._port, self._sockets, self._loop.time())
 
     # readers of the RTP socket: before connect(), armed or trying, latched
 
     def _read(self, reader: Callable[[], None]) -> None:
-        self._loop.remove_reader(self._rtp.fileno())
-        self._loop.add_reader(self._rtp.fileno(), reader)
+        self._readers.remove_reader(self._rtp.fileno())
+        self._readers.add_reader(self._rtp.fileno(), reader)
 
     def _receive(self) -> Address | None:
         try:
@@ -253,7 +262,7 @@ class RtpLeg(Leg):
                 self.dropped["stranger"] += 1
 
     def _latch_reader(self) -> Callable[[], None]:
-        receive, packet, take, other = self._rtp.recv_into, self.packet, self._take, self._muxed
+        receive, packet, other, clock = self._rtp.recv_into, self.packet, self._muxed, time.monotonic
         data, srtp = packet.data, self._srtp
 
         def readable() -> None:
@@ -261,19 +270,17 @@ class RtpLeg(Leg):
                 packet.length = receive(data, ROOM)
             except OSError:
                 return
-            if not is_rtp(packet):
+            if packet.length < MINIMUM or data[0] >> 6 != 2 or 192 <= data[1] <= 223:  # as is_rtp() says
                 other()
             elif srtp is None or srtp.unprotect():
-                take()
+                self.take(clock())  # which is the loop's time too
             else:
                 self.dropped["unauthentic"] += 1
 
         return readable
 
     def _take(self) -> None:
-        now = self._loop.time()
-        self._deadline = now + self._patience.silence
-        self.heard(now)
+        self.take(self._loop.time())
 
     def _muxed(self) -> None:
         """No RTP on the latched socket: RTCP, where that was agreed (RFC 5761)."""

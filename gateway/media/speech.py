@@ -33,6 +33,8 @@ class Voice(Protocol):
 
     def write(self, pt: int, timestamp: int, body: bytes, *, marker: bool) -> None: ...
 
+    def spoken(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Digits:
@@ -86,12 +88,18 @@ class Speaker:
         self._begin()
 
     def _begin(self) -> None:
-        self.busy = True
+        self._set(True)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     def _ended(self) -> None:
-        self.busy, self._task = False, None
+        self._task = None
+        self._set(False)
+
+    def _set(self, busy: bool) -> None:
+        if busy is not self.busy:
+            self.busy = busy
+            self._leg.spoken()
 
     async def _run(self) -> None:
         await self._leg.ready.wait()

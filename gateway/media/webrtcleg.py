@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,8 +28,9 @@ from gateway.media.dtls import Certificate, Handshake
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.mux import Mux
 from gateway.media.pace import Pacer
+from gateway.media.poller import Readers
 from gateway.media.ports import Bind, Ports
-from gateway.media.rtp import Packet, is_rtp
+from gateway.media.rtp import MINIMUM, Packet, is_rtp
 from gateway.media.srtp import Srtp
 from gateway.reach import Reach
 from gateway.session.model import Candidate, Fingerprint, Ice, Setup, Stream, Transport
@@ -53,6 +55,7 @@ class WebRtcLeg(Leg):
         controlling: bool,
         setup: Setup,
         pacer: Pacer | None = None,
+        readers: Readers | None = None,
     ) -> None:
         super().__init__(call, name, packet, tell, pacer)
         self._loop = asyncio.get_running_loop()
@@ -60,7 +63,7 @@ class WebRtcLeg(Leg):
         self._binds = binds
         self._sockets: tuple[socket.socket, ...]
         self._port, self._sockets = ports.bind([(bind.address, 0) for bind in binds])
-        self._muxes = [Mux(sock, packet, self._media, self._stranger) for sock in self._sockets]
+        self._muxes = [Mux(sock, packet, self._media, self._stranger, readers or self._loop) for sock in self._sockets]
         self._agent = self._make_agent(controlling)
         self._before: ice.Agent | None = None  # whose path is used until its successor has one
         self._path: tuple[socket.socket, ice.Address] | None = None
@@ -166,7 +169,8 @@ class WebRtcLeg(Leg):
         except OSError:
             self.dropped["unsent"] += 1
             return
-        self.sent(octets)
+        self.sent_packets += 1
+        self.sent_octets += octets
 
     def send_control(self) -> None:
         srtp, path = self._srtp, self._path
@@ -203,6 +207,7 @@ class WebRtcLeg(Leg):
             reach=self._reach,
             on_selected=self._selected,
             on_stranger=self._stranger,
+            heard_at=lambda: self.control.reception.at,
             generation=generation,
         )
         self._candidates = agent.open(list(zip(self._binds, self._muxes, strict=True)))
@@ -314,10 +319,14 @@ class WebRtcLeg(Leg):
 
     def _media(self, address: ice.Address) -> None:
         """What came on our socket and is no STUN (RFC 7983 §7)."""
-        packet = self.packet
+        packet, srtp = self.packet, self._srtp
         first = packet.data[0]
         if 128 <= first <= 191:
-            self._protected(address)
+            rtp = packet.length >= MINIMUM and not 192 <= packet.data[1] <= 223  # as is_rtp() says
+            if rtp and srtp is not None and not self.over and srtp.unprotect():
+                self.take(time.monotonic())  # which is the loop's time too
+            else:
+                self._protected(address)
         elif 20 <= first <= 63 and self._is_source(address):
             datagram = bytes(packet)
             if self._handshake is not None:
@@ -329,16 +338,12 @@ class WebRtcLeg(Leg):
             self.dropped["stranger"] += 1
 
     def _protected(self, address: ice.Address) -> None:
+        """RTCP, or RTP that cannot be read."""
         srtp, packet = self._srtp, self.packet
         if srtp is None or self.over:
             self.dropped["early" if self._is_source(address) else "stranger"] += 1
         elif is_rtp(packet):
-            if srtp.unprotect():
-                now = self._loop.time()
-                self._agent.heard_at = now
-                self.heard(now)
-            else:
-                self.dropped["unauthentic" if self._is_source(address) else "stranger"] += 1
+            self.dropped["unauthentic" if self._is_source(address) else "stranger"] += 1
         elif srtp.unprotect_rtcp():
             self.heard_control(self._loop.time())
         else:

@@ -31,6 +31,7 @@ from gateway.media.engine import LegKind, LegStatistics, Lost, MediaEvent
 from gateway.media.leg import BANDWIDTH, Leg, Patience
 from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
 from gateway.media.pace import Pacer
+from gateway.media.poller import Poller
 from gateway.media.ports import Ports, binds
 from gateway.media.prompts import Prompts
 from gateway.media.public import Public
@@ -97,6 +98,7 @@ class Worker:
         self._ports = Ports(settings.low, settings.high)
         self._packet = Packet()
         self._pacer = Pacer()
+        self._poller = Poller()
         self._prompts = Prompts(settings.hold, settings.region)
         self._certificate = Certificate()
         self._calls: dict[str, Call] = {}
@@ -127,6 +129,7 @@ class Worker:
         for call in list(self._calls):
             await self.release(call, None)
         self._pacer.close()
+        self._poller.close()
         self._ports.close()
 
     # the seam's methods
@@ -212,6 +215,7 @@ class Worker:
                 patience=self._patience,
                 sdes=sdes,
                 pacer=self._pacer,
+                readers=self._poller,
             )
         return WebRtcLeg(
             call,
@@ -226,6 +230,7 @@ class Worker:
             controlling=controlling,
             setup=setup,
             pacer=self._pacer,
+            readers=self._poller,
         )
 
     def _leg(self, call: str, name: str) -> Leg:

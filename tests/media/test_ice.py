@@ -43,6 +43,7 @@ class Opened:
             self.packet,
             lambda address: self.media.append((bytes(self.packet), address)),
             self._stranger,
+            asyncio.get_running_loop(),
         )
         self.candidates = self.agent.open([(LOOPBACK, self.mux)])
 
@@ -245,7 +246,7 @@ async def test_a_lower_pair_that_is_nominated_again_and_again_is_followed(select
 async def test_a_lower_pair_is_followed_at_once_when_the_selected_one_is_quiet(selecting: Agent) -> None:
     low, high = nominee(1, 1), nominee(2, 2)
     selecting.nominated(high, 0.0)
-    selecting.heard_at = 10.0
+    selecting._heard_at = lambda: 10.0
     selecting.nominated(low, 10.5)
     assert selecting.selected_pair is high
     selecting._last_nominated = None

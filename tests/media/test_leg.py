@@ -40,7 +40,7 @@ class Told(Leg):
 
     def hear(self, pt: int, seq: int, timestamp: int, body: bytes, now: float = 0.0) -> None:
         self.packet.fill(packet(pt, seq, timestamp, 7, body))
-        self.heard(now)
+        self.take(now)
 
 
 def silence(size: int) -> Sound:

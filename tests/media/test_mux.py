@@ -24,7 +24,7 @@ class Shared:
         self.strangers = 0
         self.checks: list[str] = []
         self.came = asyncio.Event()
-        self.mux = Mux(self.sock, self.packet, self._media, self._stranger)
+        self.mux = Mux(self.sock, self.packet, self._media, self._stranger, asyncio.get_running_loop())
 
     def join(self, name: str) -> Datagrams:
         def received(message: stun.Message, address: Address, protocol: Any) -> None:
