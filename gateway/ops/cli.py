@@ -9,6 +9,7 @@ once.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import sys
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from gateway.config import Config
     from gateway.dialplan.plan import Refusal, Route
 
@@ -65,10 +68,9 @@ def route(
     from gateway.dialplan import examples, numbers, plan
 
     settings = _configuration(config, fault=2)
-    if region is not None and region not in numbers.REGIONS:
-        _wrong(f"--region: {region!r} is no region")
+    _check_region(region, numbers.REGIONS)
     request = plan.Request(_bare(caller), _local(address, settings.xmpp_domain), region, at or datetime.now(UTC))
-    outcome = plan.route(settings.plan, request, explain=True)
+    outcome = _reachable(plan.route(settings.plan, request, explain=True), settings.media_allow)
     if as_json:
         typer.echo(json.dumps(examples.as_row(outcome)))
     else:
@@ -87,8 +89,7 @@ def numbers(
     from gateway.dialplan.numbers import REGIONS
     from gateway.ops.numbers import explain, lines
 
-    if region is not None and region not in REGIONS:
-        _wrong(f"--region: {region!r} is no region")
+    _check_region(region, REGIONS)
     row = explain(written, region)
     typer.echo(json.dumps(row) if as_json else "\n".join(lines(row)))
     raise typer.Exit(1 if row["problem"] else 0)
@@ -150,6 +151,33 @@ def _configuration(path: Path, fault: int) -> Config:
     return verdict.config
 
 
+def _check_region(region: str | None, known: Collection[str]) -> None:
+    if region is None or region in known:
+        return
+    _wrong(f"--region: {region!r} is no region" + (f", {region.upper()} is" if region.upper() in known else ""))
+
+
+def _reachable(outcome: Route | Refusal, allow: Sequence[str]) -> Route | Refusal:
+    """The dialplan's word, after the policy that a call meets when it is placed: no direct call to an address that is
+    not public (safety rule 3). What a name resolves to is not looked up here.
+    """
+    from gateway.addresses import SipUri
+    from gateway.dialplan.plan import Refusal
+    from gateway.reach import Reach
+
+    if isinstance(outcome, Refusal) or outcome.via != ("direct",):
+        return outcome
+    host = SipUri.parse(outcome.target or "").host
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return outcome
+    if Reach(allow).permits(host):
+        return outcome
+    reason = f"{host} is no public address, and [media] allow does not name it"
+    return Refusal(outcome.kind, outcome.number, outcome.rule, reason, (*outcome.steps, f"refused: {reason}"))
+
+
 def _bare(jid: str) -> str:
     """A bare JID as a server spells it."""
     from gateway import addresses
@@ -196,7 +224,8 @@ def _explain(outcome: Route | Refusal) -> None:
         return
     for via, target, who in zip(outcome.via, outcome.targets, outcome.identities, strict=True):
         shown = "without name and number" if who.anonymous else f"as {who.from_user}" if who.from_user else ""
-        console.print(Text(f"via {via}: {target or 'the test line'} {shown}".rstrip(), "bold green"))
+        trusted = f", P-Asserted-Identity {who.asserted}" if who.asserted else ""
+        console.print(Text(f"via {via}: {target or 'the test line'} {shown}{trusted}".rstrip(), "bold green"))
     for limit in outcome.limits:
         parts = ((limit.concurrent, "at a time"), (limit.per_minute, "a minute"), (limit.longest, "seconds long"))
         console.print(Text(f"limit of {limit.key}: {', '.join(f'{n:g} {what}' for n, what in parts if n is not None)}"))

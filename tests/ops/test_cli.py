@@ -265,3 +265,20 @@ def test_without_a_command_the_help_is_printed(
     assert gateway(monkeypatch) == 2
     printed = capsys.readouterr()
     assert "media-worker" in printed.out + printed.err
+
+
+def test_route_refuses_an_address_that_a_call_would_be_refused_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    asked = ("route", "--config", "gateway.toml", "--from", "juliet@shakespeare.lit", "romeo%192.168.1.1")
+    assert gateway(monkeypatch, *asked) == 1
+    assert "192.168.1.1 is no public address" in capsys.readouterr().out
+    (folder / "gateway.toml").write_text(GOOD + '[media]\nallow = ["192.168.1.0/24"]\n')
+    assert gateway(monkeypatch, *asked) == 0
+
+
+def test_a_region_in_small_letters_is_pointed_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gateway(monkeypatch, "numbers", "020 7946 0018", "--region", "gb") == 2
+    assert "GB is" in capsys.readouterr().err
