@@ -110,18 +110,17 @@ class ClientSession(Session):
     def _progress(self, exchange: Exchange, response: Response, now: float) -> None:
         if self._final:
             return
+        first, self._provisional = not self._provisional, True
+        if first and self._cancel is not None:
+            self._send_cancel(now)  # before anything in it turns out to be illegible
         tag = response.to.tag
         if response.status > 100 and tag is not None and tag not in self._early and len(self._early) < MAX_FORKS:
             dialog = self._early[tag] = Dialog.of_response(exchange.request, response)
             self.core.know(dialog.key, self)
-        first, self._provisional = not self._provisional, True
         if is_reliable(response) and not self._taken(exchange, response, tag):
             return
         self._learn(response)
-        if self._cancel is not None:
-            if first:
-                self._send_cancel(now)
-        else:
+        if self._cancel is None:
             self.core.tell(Heard(self, response))
             self._proceed(now)
 

@@ -35,7 +35,7 @@ from gateway.sip.locate import PORTS
 from gateway.sip.message import Message, Request
 from gateway.sip.reasons import warning
 from gateway.sip.registration import Account, Registration
-from gateway.sip.transfer import replaced
+from gateway.sip.transfer import Replaced, replaced
 from gateway.sip.transport import ip_of, is_ours
 
 log = structlog.get_logger()
@@ -201,6 +201,20 @@ class Telephony(BaseDialplan):
             raise SipError("that call is answered", 486)
         if not leg.up and leg.side is Leg.CALLER:
             raise SipError("a call that came in and rings cannot be replaced", 481)
+        return leg.call, leg.side, leg.attempt
+
+    def whose(self, replaces: str) -> tuple[str, Leg, int] | None:
+        """The call of ours that a Replaces value names: its id, the leg, its attempt; None when it is another's.
+
+        In an attended transfer the one who asks may have consulted through this gateway too (RFC 5589 §7).
+        """
+        try:
+            named = Replaced.parse(replaces)
+        except SipError:
+            return None
+        leg = self._legs.get(named.call_id)
+        if leg is None or not leg.up or not leg.is_dialog(named.local, named.remote):
+            return None
         return leg.call, leg.side, leg.attempt
 
     def is_our_host(self, uri: SipUri, flow: Flow) -> bool:

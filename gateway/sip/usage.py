@@ -26,6 +26,7 @@ ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY"
 METHODS = frozenset({*ALLOW.split(", "), "REGISTER", "SUBSCRIBE", "MESSAGE", "PUBLISH"})
 SUPPORTED = "100rel, timer, replaces, norefersub"
 EXTENSIONS = frozenset(SUPPORTED.split(", "))  # what a Require may ask of us
+SUBSCRIBING = ("SUBSCRIBE", "REFER")  # a 2xx to these makes a dialog
 MAX_OPEN = 16  # unanswered requests inside one dialog
 MAX_CHALLENGES = 3  # 401 and 407 to one request: a proxy, a server, and one stale nonce
 
@@ -234,8 +235,10 @@ class Usage:
     # Being asked
 
     def take(self, transaction: ServerTransaction, now: float) -> None:
-        """The request that made this usage."""
+        """The request that made this usage. Raises SipError when it can make no dialog and should."""
         request = transaction.request
+        if request.method in SUBSCRIBING:
+            Dialog.of_request(request, self.tag)
         self.flow = transaction.flow
         self._open[id(request)] = transaction
         self.core.tell(Incoming(self, request, transaction.flow))
@@ -284,7 +287,7 @@ class Usage:
         response.body = body
         if status >= 200:
             del self._open[id(request)]
-            if status < 300 and request.method in ("SUBSCRIBE", "REFER") and self.dialog is None:
+            if status < 300 and request.method in SUBSCRIBING and self.dialog is None and request.to.tag is None:
                 self.dialog = Dialog.of_request(request, self.tag)
                 self.dialog.early = False
                 self.core.know(self.dialog.key, self)

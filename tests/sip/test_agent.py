@@ -195,6 +195,18 @@ def test_mutated_messages_at_every_state_of_a_call_leave_the_next_one_working(da
     texts = [caller.request("CANCEL", sequence=1), caller.request("UPDATE", content=SDP), caller.request("INFO")]
     session = bench.invite()
     texts += [answer(bench.sent[0], 183), answer(bench.sent[0], 200, extra="Contact: <sip:x@y>", content=SDP)]
+    texts += [answer(bench.sent[0], 180, extra="Contact: <sip:x@y>\nRequire: 100rel\nRSeq: 1\nAllow: UPDATE")]
+    texts += [answer(bench.sent[0], 422, extra="Min-SE: 100"), theirs(bench.sent[0]).request("UPDATE", content=SDP)]
+    caller.to = f"{caller.to};tag={usage.tag}"
+    texts += [
+        caller.request("PRACK", extra="RAck: 1 1 INVITE"),
+        caller.request("INVITE", content=SDP, extra="Session-Expires: 90;refresher=uas\nSupported: timer"),
+        caller.request("REFER", extra="Refer-To: <sip:x@y?Replaces=1%3Bto-tag%3D2%3Bfrom-tag%3D3>"),
+        caller.request("ACK", sequence=1, content=SDP),
+        caller.request("BYE"),
+    ]
+    for _ in range(data.draw(st.integers(0, 2))):  # at some state
+        bench.reply(usage, invite, data.draw(st.sampled_from((180, 183, 200))), SDP)
     for _ in range(data.draw(st.integers(1, 6))):
         text = data.draw(st.sampled_from(texts)).encode()
         start = data.draw(st.integers(0, len(text)))

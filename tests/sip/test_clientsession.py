@@ -67,6 +67,15 @@ def test_a_cancel_waits_for_the_first_provisional_response() -> None:
     assert bench.ended == [session]
 
 
+def test_a_provisional_response_that_cannot_be_read_lets_the_cancel_go_all_the_same() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.close(session)
+    (cancel,) = bench.take(answer(invite, 183, extra="Contact: <open"))
+    assert method(cancel) == "CANCEL"
+
+
 def test_an_answer_that_crosses_a_cancel_is_hung_up() -> None:
     bench = Bench()
     session = bench.invite()

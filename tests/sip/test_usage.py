@@ -116,6 +116,15 @@ def test_a_subscriber_is_notified_inside_its_dialog() -> None:
     assert tag(field(notify, "From")) == usage.tag
 
 
+@pytest.mark.parametrize("contact", ["Contact: <open", "X-Contact: <sip:romeo@192.0.2.9>"])
+def test_a_subscription_that_can_make_no_dialog_is_refused(contact: str) -> None:
+    bench = Bench()
+    text = peer().request("SUBSCRIBE", extra="Event: presence")
+    lines = [contact if line.startswith("Contact:") else line for line in text.split("\r\n")]
+    assert statuses(bench.take("\r\n".join(lines))) == [400]
+    assert not bench.incoming
+
+
 def test_a_flood_inside_a_dialog_is_bounded() -> None:
     bench, caller = Bench(), peer()
     usage, invite = bench.called(caller)
