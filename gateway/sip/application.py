@@ -234,7 +234,7 @@ class Application(MutableMapping[str, Any]):
 
     # The agent's effects
 
-    def _received(self, data: bytes, flow: Flow, framed: bool) -> None:
+    def _received(self, data: bytes, flow: Flow, framed: bool) -> bool:
         try:
             message = self.agent.receive(data, flow, self.now(), framed=framed)
         except Exception:  # a bug of ours must not cost the socket; it is logged in full
@@ -243,12 +243,13 @@ class Application(MutableMapping[str, Any]):
         if message is None:
             log.debug("sip message not taken", source=f"{flow.remote[0]}:{flow.remote[1]}", octets=len(data))
             self.pump()
-            return
+            return False
         if isinstance(message, Request) and flow.names and message.via.parameter("alias") is not None:
             self.transports.streams.alias(flow.connection, message.via.port or PORTS[flow.transport])
         if self.trace is not None:
             self.trace(False, message, flow)
         self.pump()
+        return True
 
     def _closed(self, connection: int) -> None:
         self.agent.broken(connection, self.now())

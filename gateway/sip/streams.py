@@ -41,7 +41,7 @@ HANDSHAKE = 10.0  # seconds for the TLS handshake of whoever connects to us
 ACCEPT_PAUSE = 1.0  # seconds without accepting anybody when the system has no socket left
 READ = 65_536
 
-OnMessage = Callable[[bytes, Flow, bool], None]  # octets, flow, framed
+OnMessage = Callable[[bytes, Flow, bool], bool | None]  # octets, flow, framed; False: nobody wanted it
 OnClosed = Callable[[int], None]
 
 
@@ -336,10 +336,10 @@ class Streams:
         finally:
             if replies := codec.pop():
                 stream.write(replies)
+        # What nobody wanted, as all that strangers say, does not buy a connection its seat.
+        wanted = [self._on_message(message, stream.flow, codec.framed) is not False for message in messages]
         now = asyncio.get_running_loop().time()
-        pulse.heard(now, whole=bool(messages), midway=codec.midway, pong=codec.pongs > pongs)
-        for message in messages:
-            self._on_message(message, stream.flow, codec.framed)
+        pulse.heard(now, whole=any(wanted), midway=codec.midway, pong=codec.pongs > pongs)
 
     def _gone(self, stream: Stream) -> None:
         if self._streams.pop(stream.flow.connection, None) is None:
@@ -347,7 +347,8 @@ class Streams:
         if stream.ours and (tls := stream.writer.get_extra_info("ssl_object")) is not None:
             self.tls.remember(tls)
         wire = stream.writer.transport
-        wire.abort() if wire.get_write_buffer_size() > MAX_UNSENT else stream.writer.close()
+        # Who left something unread may never read it, and closing would wait for him.
+        wire.abort() if wire.get_write_buffer_size() else stream.writer.close()
         self._on_closed(stream.flow.connection)
 
     def send(self, flow: Flow, message: bytes) -> bool:

@@ -90,8 +90,8 @@ class Transports:
     def _from_datagrams(self, data: bytes, datagrams: Datagrams, remote: Address) -> None:
         self.on_message(data, self._flow_of(datagrams, remote), False)
 
-    def _from_stream(self, data: bytes, flow: Flow, framed: bool) -> None:
-        self.on_message(data, flow, framed)
+    def _from_stream(self, data: bytes, flow: Flow, framed: bool) -> bool | None:
+        return self.on_message(data, flow, framed)
 
     # Ways out
 

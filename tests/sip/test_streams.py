@@ -156,6 +156,16 @@ async def test_whoever_connects_and_says_nothing_is_cut() -> None:
             writer.close()
 
 
+async def test_what_nobody_wants_to_hear_keeps_no_connection_open() -> None:
+    ends = Ends(pace=Pace(whole=0.1))
+    ends.streams._on_message = lambda *message: False
+    async with ending(ends):
+        reader, writer = await asyncio.open_connection(*ends.streams.listen("TCP", "127.0.0.1", 0))
+        writer.write(MESSAGE)
+        assert await read(reader) == b""
+        writer.close()
+
+
 async def test_strangers_do_not_take_the_seats_of_trunks() -> None:
     ends = Ends(None, "127.0.0.2", strangers=2, per_source=2)
     async with ending(ends):
