@@ -106,6 +106,17 @@ class Borogove(UserAgent):
         caps = None if shown is None else first(shown, CAPS, "c")
         return self.infos.get("" if caps is None else caps.get("ver", ""), Info(frozenset(), frozenset()))
 
+    @property
+    def busy(self) -> bool:
+        return self.state not in ("", "ended")
+
+    @property
+    def rings(self) -> bool:
+        return self.state == "incoming"
+
+    def forget_calls(self) -> None:
+        self.state, self.remote = "", None
+
     def call(self, contact: str, *, video: bool = False) -> None:
         """Session:213-232: "ringing" is said at once, whatever happens."""
         self.state, self.chat, self.peer, self.video, self.initiator = "outgoing", contact, contact, video, True

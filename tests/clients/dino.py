@@ -84,6 +84,17 @@ class Dino(UserAgent):
         """The button is there for everybody else (calls.vala:76-80), while no call is up (call_entry.vala:83)."""
         return self.state in ("", "ended")
 
+    @property
+    def busy(self) -> bool:
+        return not self.can_call
+
+    @property
+    def rings(self) -> bool:
+        return self.state == "ringing"
+
+    def forget_calls(self) -> None:
+        self.state, self.session = "", None
+
     def call(self, contact: str, *, video: bool = False) -> None:
         self.state, self.accepted, self.video, self.peer, self.session = "calling", True, video, contact, None
         self.sid = f"dino-{next(self._ids)}"

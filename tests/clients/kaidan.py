@@ -87,6 +87,18 @@ class Kaidan(UserAgent):
         """qml/ChatPage.qml:116-137: always, while connected."""
         return self.jmi is None and self.qcall is None
 
+    @property
+    def busy(self) -> bool:
+        return not self.can_call
+
+    @property
+    def rings(self) -> bool:
+        ours = self.jmi is not None and not resource_of(self.jmi[1])
+        return self.busy and not ours and not self.accepted and (self.qcall is None or not self.qcall.outgoing)
+
+    def forget_calls(self) -> None:
+        self.jmi = self.qcall = None
+
     def call(self, contact: str, *, video: bool = False) -> None:
         """Call.cpp:62-73, 164-186: always proposed, and to the bare JID."""
         self.video, self.accepted = video, False

@@ -81,6 +81,17 @@ class Movim(UserAgent):
         """Until a button is there."""
         await self._wait(lambda: bool(self.buttons(contact)), f"a button for {contact}")
 
+    @property
+    def busy(self) -> bool:
+        return self.state is not OVER
+
+    @property
+    def rings(self) -> bool:
+        return self.state is RINGING
+
+    def forget_calls(self) -> None:
+        self.state, self.session = OVER, ""
+
     def call(self, contact: str, *, video: bool = False) -> None:
         """From the lobby: Visio.php:304-324, Stanza:11-34. The message has no id and no hint; video comes first."""
         able = [j for j in self.presences if bare(j) == contact and {RTP_AUDIO, JMI} <= self._features(j)]
@@ -179,7 +190,7 @@ class Movim(UserAgent):
 
     def _ended(self, action: str, sid: str, from_: str) -> None:
         """Visio.php:206-218, jingles:735-754: closes dialog and session of this contact, whichever call was meant."""
-        if bare(from_) == bare(self.peer):
+        if self.state is RINGING or bare(from_) == bare(self.peer):  # the lobby closes for anybody's
             self._close({"reject": "ended: declined", "retract": "ended: missed"}.get(action, "ended"))
 
     # --- Jingle

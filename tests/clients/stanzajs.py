@@ -68,6 +68,17 @@ class StanzaJs(UserAgent):
 
     # --- the user
 
+    @property
+    def busy(self) -> bool:
+        return self.state in ("pending", "active")
+
+    @property
+    def rings(self) -> bool:
+        return self.state == "pending" and not self.initiator
+
+    def forget_calls(self) -> None:
+        self.state, self.remote = "", None
+
     def call(self, contact: str, *, video: bool = False) -> None:
         """Media:96-133. Whatever JID the application gives, full or bare, is the session's from then on."""
         self.state, self.peer, self.sid, self.initiator = "pending", contact, f"stanza-{next(self._ids)}", True

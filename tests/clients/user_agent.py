@@ -326,6 +326,11 @@ class UserAgent:
         """Whether a call is on its screen."""
         raise NotImplementedError
 
+    @property
+    def rings(self) -> bool:
+        """Whether it can be answered, or declined."""
+        return self.busy and self.sees[-1] == self.RINGS
+
     def dies(self) -> None:
         """The app is gone, with every call that it had, and says nothing to anybody; its server notices."""
         self.stop_all()

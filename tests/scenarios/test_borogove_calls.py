@@ -184,3 +184,13 @@ async def test_a_borogove_stops_ringing_when_a_dino_answers(home: Home, scene: S
     await dino.until("connected")
     dino.hang_up()
     await scene.over()
+
+
+async def test_a_borogove_stops_ringing_when_a_dino_declines(home: Home, scene: Scene) -> None:
+    borogove, dino = Borogove(home), Dino(home)
+    scene.phone.calls(OUR_NUMBER)
+    await borogove.until("incoming")
+    await dino.until("incoming")
+    dino.decline()
+    await borogove.until("ended")
+    await scene.over()
