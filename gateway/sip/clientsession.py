@@ -30,12 +30,10 @@ class ClientSession(Session):
         self._final = False
         self._cancel: Headers | None = None
         self._cancelled_until: float | None = None
-        self._unanswered: tuple[Dialog, Exchange] | None = None  # the 2xx that has their offer
-        self._answer_by: float | None = None
 
     @property
     def deadline(self) -> float | None:
-        times = [time for time in (super().deadline, self._cancelled_until, self._answer_by) if time is not None]
+        times = [time for time in (super().deadline, self._cancelled_until) if time is not None]
         return min(times) if times else None
 
     def fire(self, now: float) -> None:
@@ -45,9 +43,6 @@ class ClientSession(Session):
             if self._invite is not None and self._invite.transaction is not None and not self._final:
                 self.core.give_up(self._invite.transaction)
                 self._concluded(local(self._invite.request, 487))
-        if self._answer_by is not None and now >= self._answer_by:
-            self.acknowledge(b"", now)
-            self._lost(now, "no answer to their offer")
         super().fire(now)
 
     def _tidy(self) -> None:
@@ -149,10 +144,8 @@ class ClientSession(Session):
     def _accepted(self, exchange: Exchange, response: Response, now: float) -> None:
         tag = response.to.tag or ""
         dialog = self._early.get(tag)
-        if self._unanswered is not None and self._unanswered[0] is dialog:
-            return  # a repeat, and its answer is not known yet
         if self.dialog is not None and self.dialog.remote.tag == response.to.tag:
-            self._acknowledge(self.dialog, exchange)  # a repeat
+            self._acknowledge_or_wait(self.dialog, exchange, response, now)  # a repeat
             return
         if dialog is None:
             dialog = self._early[tag] = Dialog.of_response(exchange.request, response)
@@ -172,22 +165,12 @@ class ClientSession(Session):
             return
         self._final = self.established = True
         self.dialog = dialog
-        if not exchange.request.body and response.body:
-            self._unanswered = (dialog, exchange)
-            self._answer_by = now + self.core.timers.patience
-        else:
-            self._acknowledge(dialog, exchange)
+        self._acknowledge_or_wait(dialog, exchange, response, now)
         self._learn(response)
         self.timer.answered(response, now)
         self.core.arm(self)
         self.core.tell(Heard(self, response))
         self._proceed(now)
-
-    def acknowledge(self, body: bytes, now: float) -> None:
-        """Our answer to the offer in their 2xx: it goes into the ACK (RFC 3261 §13.2.2.4)."""
-        if self._unanswered is not None:
-            (dialog, exchange), self._unanswered, self._answer_by = self._unanswered, None, None
-            self._acknowledge(dialog, exchange, body)
 
     def _concluded(self, response: Response) -> None:
         """The INVITE has its final response and there is no call."""
@@ -210,7 +193,6 @@ class ClientSession(Session):
         if self.ended:
             return
         if self._final:
-            self.acknowledge(b"", now)  # a BYE may not overtake the ACK
             self._leaving = headers
             self._leave(now)
         elif self._cancel is None:

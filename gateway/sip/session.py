@@ -55,6 +55,8 @@ class Session(Usage):
         self.offers = Offers(owner=owner)
         self._repeats: dict[int, Repeat] = {}  # CSeq -> the 2xx that waits for its ACK
         self._acks: dict[tuple[Key, int], tuple[Flow, Request] | None] = {}  # (dialog, CSeq) -> the ACK that was sent
+        self._unanswered: tuple[Dialog, Exchange] | None = None  # a 2xx that has their offer
+        self._answer_by: float | None = None
         self._tidy_at: float | None = None  # when no 2xx can come again that one of those is for
         self._described = b""  # our side, as it was last agreed on
         self._takes_update = False
@@ -66,7 +68,8 @@ class Session(Usage):
     @property
     def deadline(self) -> float | None:
         times = [time for repeat in self._repeats.values() for time in (repeat.next, repeat.end)]
-        times += [time for time in (self.timer.deadline, self.offers.deadline, self._tidy_at) if time is not None]
+        others = (self.timer.deadline, self.offers.deadline, self._tidy_at, self._answer_by)
+        times += [time for time in others if time is not None]
         return min(times) if times else None
 
     def fire(self, now: float) -> None:
@@ -85,6 +88,9 @@ class Session(Usage):
             self._refresh(now)
         if self._tidy_at is not None and now >= self._tidy_at:
             self._tidy()
+        if self._answer_by is not None and now >= self._answer_by:
+            self.acknowledge(b"", now)
+            self._lost(now, "no answer to their offer")
         self.offers.tick(now)
         if self.offers.overdue(now):
             self._give_up_offer(now)
@@ -141,6 +147,22 @@ class Session(Usage):
         ack.dialog = dialog
         self.core.tell(Dispatch(ack))
 
+    def _acknowledge_or_wait(self, dialog: Dialog, exchange: Exchange, response: Response, now: float) -> None:
+        """The 2xx to an INVITE without a description has theirs, and the ACK our answer (RFC 3261 §13.2.2.4)."""
+        if self._unanswered == (dialog, exchange):
+            return  # a repeat, and our answer is not known yet
+        new = (dialog.key, exchange.request.cseq.number) not in self._acks
+        if new and response.body and not exchange.request.body and not self.ended and not self._said_bye:
+            self._unanswered, self._answer_by = (dialog, exchange), now + self.core.timers.patience
+            self.core.arm(self)
+        else:
+            self._acknowledge(dialog, exchange)
+
+    def acknowledge(self, body: bytes, now: float) -> None:
+        if self._unanswered is not None:
+            (dialog, exchange), self._unanswered, self._answer_by = self._unanswered, None, None
+            self._acknowledge(dialog, exchange, body)
+
     def launched(self, exchange: Exchange, now: float) -> None:
         if exchange.request.method == "ACK" and exchange.dialog is not None and exchange.flow is not None:
             self._acks[exchange.dialog.key, exchange.request.cseq.number] = (exchange.flow, exchange.request)
@@ -156,7 +178,7 @@ class Session(Usage):
         waits for the answer; its exchange is given at once."""
         if self._said_bye or self.ended:
             return None
-        if method in OFFERING and body:
+        if method == "INVITE" or (method in OFFERING and body):
             return self._offer(method, headers, body, now) if len(self.offers) < MAX_OFFERS else None
         if self.dialog is None:
             return None
@@ -164,7 +186,7 @@ class Session(Usage):
             self._leaving = headers
             self._leave(now)
             return None
-        if method in OFFERING:
+        if method == "UPDATE":
             self._introduce(method, headers)
         return self._inside(self.dialog, method, headers, body, reported=True)
 
@@ -191,6 +213,8 @@ class Session(Usage):
         if self.ended or self._said_bye or self._leaving is not None or self._repeats:
             return
         if any(_offers(waiting.request) and not self._is_agreed(waiting) for waiting in self._open.values()):
+            return
+        if self._unanswered is not None:
             return
         dialog = self.dialog if self.established else self._early_dialog()
         if dialog is None or (offer := self.offers.next(now)) is None:
@@ -236,7 +260,7 @@ class Session(Usage):
         if method in OFFERING and response.status < 300 and not again:
             dialog.refresh(response)
         if method == "INVITE" and response.status < 300:
-            self._acknowledge(dialog, exchange)
+            self._acknowledge_or_wait(dialog, exchange, response, now)
         if again:
             return
         if method == "BYE":
@@ -413,6 +437,7 @@ class Session(Usage):
     def _bye(self, headers: Headers, now: float) -> None:
         if self._said_bye or self.dialog is None:
             return
+        self.acknowledge(b"", now)  # a BYE may not overtake the ACK
         self._said_bye = True
         self._refuse_open(now)
         self._inside(self.dialog, "BYE", headers, b"", reported=False)
@@ -421,6 +446,7 @@ class Session(Usage):
 
     def _abandon(self, now: float) -> None:
         """Whatever the call still had under way ends with it, in time."""
+        self.acknowledge(b"", now)
         self.timer.stop()
         self.offers.leave(now + self.core.timers.patience)
         self.core.arm(self)

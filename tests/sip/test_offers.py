@@ -248,3 +248,22 @@ def test_a_callees_offer_that_nobody_answers_ends_the_call() -> None:
     other = bench.invite(content="")
     bench.take(answer(bench.sent[0], 200, extra=CONTACT, content=SDP))
     assert [method(m) for m in bench.close(other)] == ["ACK", "BYE"]
+
+
+def test_theirs_may_be_asked_for_in_the_middle_of_a_call() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    exchange = usage.ask("INVITE", Headers(), b"", bench.now)
+    assert bench.step() == []  # not before the answer
+    caller.took(bench.reply(usage, invite, 200, SDP)[0])
+    (reinvite,) = bench.take(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
+    assert (method(reinvite), body(reinvite)) == ("INVITE", "")
+    assert bench.take(answer(reinvite, 200, extra=CONTACT, content=SDP)) == []
+    assert outcomes(bench, exchange) == [200]
+    usage.acknowledge(OTHER.encode(), bench.now)
+    assert [(method(m), body(m)) for m in bench.step()] == [("ACK", OTHER)]
+    usage.ask("INVITE", Headers(), b"", bench.now)
+    (reinvite,) = bench.step()
+    bench.take(answer(reinvite, 200, extra=CONTACT, content=SDP))
+    sent = bench.take(caller.request("BYE"))
+    assert [(method(m), body(m)) for m in sent if method(m) == "ACK"] == [("ACK", "")]
