@@ -239,13 +239,17 @@ class CalleeLeg:
         return [Ignored("reply to nothing")]
 
     def departed(self, device: str, now: float) -> list[LegOutput]:
-        """A device is unavailable."""
-        self._devices.pop(device, None)
-        self._since.pop(device, None)
+        """A device is unavailable to the contact."""
+        self.unseen(device)
         for session in (*self._direct.values(), *(() if self._chosen is None else (self._chosen,))):
             if session.theirs == device:
                 return self._translated(session, session.departed(now))
         return []
+
+    def unseen(self, device: str) -> None:
+        """A device is unavailable to somebody here: it cannot be counted on any more."""
+        self._devices.pop(device, None)
+        self._since.pop(device, None)
 
     def ping(self, now: float, patience: float) -> list[LegOutput]:
         chosen = self._chosen
@@ -282,18 +286,21 @@ class CalleeLeg:
         self.state = State.PROCEEDED
         self._proposed, self._proceeded = False, True
         self._silence, self._until = None, now + ACCEPT_WITHIN
-        others = [*self._cancel_direct(Cause.ELSEWHERE), *self._stop_ringing(device)]
+        cancelled = self._cancel_direct(Cause.ELSEWHERE)
         self._chosen = self._new_session(self.sid, device, 0)
-        return [*self._only_sent(self._chosen.initiate(self._offer)), *others]
+        return self._only_sent(self._chosen.initiate(self._offer)) + cancelled
 
-    def _stop_ringing(self, taken: str) -> Iterator[Send]:
+    def _stop_ringing(self) -> Iterator[Send]:
         """Devices see a carbon of another's proceed (XEP-0353 §5), and not all understand it.
 
-        COMPAT: Movim (2026-08), borogove (2026-08) and Kaidan (QXmpp 1.16) ring on without this. To full JIDs alone: to
-        Dino a retract is the end of the call that it has just taken.
+        COMPAT: Movim (2026-08), borogove (2026-08) and Kaidan (QXmpp 1.16) ring on without this. To full JIDs alone,
+        and not at once: to Dino a retract is the end of the call that it has just taken, and what is for a device that
+        goes away at this moment would be given to it (RFC 6121 §8.5.3.2.1).
         """
+        if self.state is not State.PROCEEDED or self._chosen is None:
+            return
         for device in self._devices:
-            if device != taken and self._knows_jmi(device):
+            if device != self._chosen.theirs and self._knows_jmi(device):
                 yield self._jmi("retract", device, _ELSEWHERE, private=True)
 
     def _too_late(self, device: str) -> list[LegOutput]:
@@ -311,7 +318,7 @@ class CalleeLeg:
         return [*others, *self._over(cause, "" if reason is None else reason.text)]
 
     def _accepted(self, session: JingleSession, answer: Session) -> list[LegOutput]:
-        sent: list[LegOutput] = []
+        sent: list[LegOutput] = [*self._stop_ringing()]
         if session is not self._chosen:
             self._direct.pop(session.sid, None)
             self._chosen = session
@@ -356,9 +363,10 @@ class CalleeLeg:
         return [*sent, *self._close(), HungUp(Leg.CALLEE, cause, self.attempt, text)]
 
     def _close(self) -> list[LegOutput]:
+        others = [*self._stop_ringing()]
         self.state = State.ENDED
         self._silence = self._until = None
-        return []
+        return [*others]
 
     def _cancel_direct(self, cause: Cause, text: str = "") -> list[LegOutput]:
         sessions, self._direct = tuple(self._direct.values()), {}

@@ -224,6 +224,8 @@ class Calls:
         for line in self._lines.of(user):
             if line.leg.contact == bare(asked):
                 self.carry_out(line, line.leg.departed(user, now))
+            elif isinstance(line.leg, CalleeLeg):
+                line.leg.unseen(user)
 
     # --- messages
 

@@ -218,7 +218,7 @@ def jmi(
     if private:
         ET.SubElement(stanza, f"{{{CARBONS}}}private")
         ET.SubElement(stanza, f"{{{HINTS}}}no-copy")
-    ET.SubElement(stanza, f"{{{HINTS}}}{'no-store' if private else 'store'}")
+    ET.SubElement(stanza, f"{{{HINTS}}}store")  # COMPAT: Kaidan (QXmpp 1.16) reads none without, nor of another type
     return stanza
 
 

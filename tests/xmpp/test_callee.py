@@ -167,19 +167,46 @@ def test_devices_that_ring_are_told_when_another_took_the_call(world: World, our
     comes(world, GARDEN, jmi=True)
     comes(world, f"{USER}/attic", jmi=True, known=False)
     dial(world, our_offer)
-    sent = world.jmi("proceed", "our1", BALCONY, VOICE)
-    assert to(sent) == [("session-initiate", BALCONY), ("JMI retract", GARDEN)]
-    assert stanzas.describe(sent[1])[1] == "cancel answered elsewhere"
+    assert to(world.jmi("proceed", "our1", BALCONY, VOICE)) == [("session-initiate", BALCONY)]
+    _, retract = world.jingle("session-accept", ANSWER, "our1", BALCONY)
+    assert (retract.get("to"), stanzas.describe(retract)) == (GARDEN, ("JMI retract", "cancel answered elsewhere"))
+
+
+def test_devices_that_ring_are_told_when_another_took_the_call_and_lost_it(world: World, our_offer: Session) -> None:
+    comes(world, GARDEN, jmi=True)
+    dial(world, our_offer)
+    world.jmi("proceed", "our1", BALCONY, VOICE)
+    world.take()
+    world.passes(21.0)
+    assert to(world.take())[:3] == [
+        ("session-terminate", BALCONY),
+        ("JMI finish", BALCONY),
+        ("JMI retract", GARDEN),
+    ]
+
+
+@pytest.mark.parametrize("told", [ROMEO, "+12025550123@sip.example.com"])
+def test_a_device_that_goes_away_when_another_takes_the_call_is_told_nothing(
+    world: World, our_offer: Session, told: str
+) -> None:
+    """Its server would give it to the one that talks, whichever contact heard that it went."""
+    comes(world, GARDEN, jmi=True)
+    dial(world, our_offer)
+    world.jmi("proceed", "our1", BALCONY, VOICE)
+    world.presence(GARDEN, told, kind="unavailable")
+    assert labels(world.jingle("session-accept", ANSWER, "our1", BALCONY)) == ["result"]
 
 
 def test_what_is_for_one_device_is_copied_to_no_other(world: World, our_offer: Session) -> None:
     """Movim and Dino take a carbon of it for the end of their own call."""
     comes(world, GARDEN, jmi=True)
     dial(world, our_offer)
-    retract = world.jmi("proceed", "our1", BALCONY, VOICE)[-1]
+    world.jmi("proceed", "our1", BALCONY, VOICE)
+    retract = world.jingle("session-accept", ANSWER, "our1", BALCONY)[-1]
     for stanza in (retract, *world.jmi("proceed", "our1", GARDEN, VOICE), *world.jmi("proceed", "x", GARDEN, VOICE)):
         hints = {stanzas.split(child) for child in stanza}
-        assert {(stanzas.CARBONS, "private"), (stanzas.HINTS, "no-copy"), (stanzas.HINTS, "no-store")} <= hints
+        assert {(stanzas.CARBONS, "private"), (stanzas.HINTS, "no-copy"), (stanzas.HINTS, "store")} <= hints
+        assert stanza.get("type") == "chat"
 
 
 def test_a_telephone_that_the_call_woke_is_asked_anew(world: World, our_offer: Session) -> None:
