@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind, LegStatistics, MediaEngine
-from gateway.session import negotiate
+from gateway.session import negotiate, protection
 from gateway.session.model import Direction, Ice, Session, Setup, Stream, Transport
 from gateway.session.negotiate import Policy, Towards
+from gateway.session.protection import Srtp
 
 MAX_TRICKLED = 64  # notices kept for a leg that is not connected yet
 MAX_DIGITS = 64
@@ -91,10 +92,10 @@ class Bridge:
         """Allocate this attempt's leg; what we offer its callee, who is to talk with the caller or the end `beside`."""
         if caller is not None:
             # Nobody's phone rings for a caller whom we would have to refuse when it is answered.
-            negotiate.check(self._towards_caller, caller)
+            negotiate.check(self._towards_caller, caller, policy)
         name = leg_name(Leg.CALLEE, attempt)
         transport = await self._engine.allocate(
-            self._call, name, kind_of(towards), controlling=True, setup=Setup.ACTPASS
+            self._call, name, kind_of(towards), controlling=True, setup=Setup.ACTPASS, sdes=_keyed(towards, policy)
         )
         kept = None if beside is None else self._agreed(beside).stream
         ours = negotiate.offer_callee(policy, towards, caller, transport, kept)
@@ -104,7 +105,12 @@ class Bridge:
     async def offer_caller(self, policy: Policy) -> Session:
         """Allocate the caller's leg; what we offer a caller who waits for an offer (an INVITE without SDP)."""
         transport = await self._engine.allocate(
-            self._call, "caller", kind_of(self._towards_caller), controlling=True, setup=Setup.ACTPASS
+            self._call,
+            "caller",
+            kind_of(self._towards_caller),
+            controlling=True,
+            setup=Setup.ACTPASS,
+            sdes=_keyed(self._towards_caller, policy),
         )
         ours = negotiate.offer_callee(policy, self._towards_caller, None, transport)
         self._sides["caller"] = _Side("caller", self._towards_caller, policy, transport, ours, offered=True)
@@ -156,9 +162,11 @@ class Bridge:
         kept = self._agreed(beside)
         if kept.stream is None:
             raise NegotiationError("nothing was agreed")
-        negotiate.check(towards, offer)
+        negotiate.check(towards, offer, policy)
         name, setup = end_name(attempt), _our_setup(offer, towards, offering=False)
-        transport = await self._engine.allocate(self._call, name, kind_of(towards), controlling=False, setup=setup)
+        transport = await self._engine.allocate(
+            self._call, name, kind_of(towards), controlling=False, setup=setup, sdes=_keyed(towards, policy)
+        )
         side = _Side(name, towards, policy, transport, setup=setup)
         self._sides[name] = side
         side.ours, side.stream = negotiate.answer_beside(policy, towards, offer, kept.stream, transport)
@@ -336,16 +344,24 @@ class Bridge:
         setup = _our_setup(caller, self._towards_caller, offering=False)
         # The offerer is the controlling agent (RFC 8445 §6.1.1): the caller offered, so not we.
         transport = await self._engine.allocate(
-            self._call, "caller", kind_of(self._towards_caller), controlling=False, setup=setup
+            self._call,
+            "caller",
+            kind_of(self._towards_caller),
+            controlling=False,
+            setup=setup,
+            sdes=_keyed(self._towards_caller, policy),
         )
         side = _Side("caller", self._towards_caller, policy, transport, setup=setup)
         self._sides["caller"] = side
         return side
 
     async def _connect(self, side: _Side, remote: Session) -> None:
-        transport = negotiate.remote_transport(remote, side.towards)
-        if side.stream is None:
+        transport = negotiate.remote_transport(remote, side.towards, side.policy.srtp)
+        if side.stream is None or side.ours is None or side.ours.audio is None:
             raise NegotiationError("nothing was agreed")
+        ours = side.ours.audio
+        transport = replace(transport, crypto=protection.agreed(ours.transport, transport))
+        side.ours = side.ours.with_media(protection.settled(ours, transport))
         early = self._trickled.pop(side.name, [])
         if transport.ice is not None:
             # What was trickled before we connected belongs to the session as if it had come with it (XEP-0176 §5.4).
@@ -358,6 +374,11 @@ class Bridge:
             self._call, side.name, transport, side.stream, peer=self._peer.get(side.name), setup=side.setup
         )
         self._connected.add(side.name)
+
+
+def _keyed(towards: Towards, policy: Policy) -> bool:
+    """Whether this leg may protect its media with keys in the SDP."""
+    return towards is Towards.SIP and policy.srtp is not Srtp.OFF
 
 
 def _allowed(side: _Side) -> Direction:

@@ -36,6 +36,7 @@ from gateway.errors import AddressError
 from gateway.line import NOBODY, Line
 from gateway.session.model import Session
 from gateway.session.negotiate import Policy, Transcode
+from gateway.session.protection import Srtp
 from gateway.sip import telephony as sip
 from gateway.sip.overload import Source, Standing
 from gateway.trunks import LookUp, Whereabouts
@@ -134,7 +135,9 @@ class Routing:
     def policy(self, line: Line, to: Destination) -> Policy:
         """What may be spoken on the SIP side of a call to this destination."""
         trunk = self.plan.trunks.get(to.via if to.via != "xmpp" else line.trunk or "")
-        policy = DIRECT if trunk is None else Policy(tuple(trunk.codecs), Transcode(trunk.transcode))
+        policy = DIRECT
+        if trunk is not None:
+            policy = Policy(tuple(trunk.codecs), Transcode(trunk.transcode), Srtp(trunk.srtp))
         return policy if line.transcode is None else replace(policy, transcode=Transcode(line.transcode))
 
     # --- calls from XMPP
@@ -277,7 +280,7 @@ class Routing:
 
     def attempt_refused(self, line: Line, attempt: int, to: Destination) -> ev.OfferFailed | None:
         """Book what one attempt needs, or say why it may not be. A trunk that has no line left leads to the next one, a
-        user who may have no more calls is busy; one that demands what we do not speak gets nothing.
+        user who may have no more calls is busy.
         """
         key = f"{line.id}/{attempt}"
         if to.via == "xmpp":
@@ -287,8 +290,6 @@ class Routing:
         trunk = self.plan.trunks.get(to.via)
         if trunk is None:
             return None
-        if trunk.srtp == "required":
-            return ev.OfferFailed(attempt, Cause.SECURITY, f"{trunk.name} demands SRTP, which is not spoken yet")
         limit = line.limits.get(key_of(trunk.name), Limit(key_of(trunk.name), trunk.max_calls))
         if line.emergency is not None:
             self.book.count(key, (limit,), self._now())

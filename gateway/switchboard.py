@@ -39,7 +39,8 @@ from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
 from gateway.routing import TRUNK_FAILURES, Limits, NotSent, Routing
 from gateway.session.model import Session
-from gateway.session.negotiate import Towards, UnprotectedError
+from gateway.session.negotiate import Towards
+from gateway.session.protection import UnprotectedError
 from gateway.sip import telephony as sip
 from gateway.storage.records import CallRecord
 from gateway.trunks import LookUp

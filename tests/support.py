@@ -12,6 +12,7 @@ from gateway.media.engine import Connected, LegKind, LegStatistics, MediaEvent
 from gateway.session.model import (
     Candidate,
     Codec,
+    Crypto,
     Fingerprint,
     Ice,
     Media,
@@ -24,6 +25,7 @@ from gateway.session.model import (
 
 OPUS = Codec(111, "opus", 48000, 2)
 PCMA, PCMU = Codec(8, "PCMA", 8000), Codec(0, "PCMU", 8000)
+SUITES = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
 EVENTS = Codec(101, "telephone-event", 8000, parameters=(("", "0-15"),))
 
 
@@ -69,12 +71,20 @@ class FakeEngine:
         self.asked.append((what, *facts))
 
     async def allocate(
-        self, call: str, leg: str, kind: LegKind, *, controlling: bool = False, setup: Setup = Setup.ACTPASS
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
     ) -> Transport:
         self._note("allocate", leg, kind, controlling, setup)
         self.ports += 2
         if kind is LegKind.RTP:
-            return Transport("203.0.113.7", self.ports, self.ports + 1)
+            keys = tuple(Crypto(tag, suite, f"inline:ours{tag}") for tag, suite in enumerate(SUITES, 1))
+            return Transport("203.0.113.7", self.ports, self.ports + 1, crypto=keys if sdes else ())
         ice = Ice("gate", "g" * 22, (candidate(self.ports, "203.0.113.7"),), complete=True)
         return Transport("203.0.113.7", self.ports, rtcp_mux=True, ice=ice, fingerprint=fingerprint(setup))
 

@@ -11,7 +11,8 @@ from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind
 from gateway.session.model import Codec, Direction, Ice, Media, Session, Setup
-from gateway.session.negotiate import Policy, Towards, UnprotectedError
+from gateway.session.negotiate import Policy, Towards
+from gateway.session.protection import UnprotectedError
 from tests.support import EVENTS, OPUS, PCMA, PCMU, FakeEngine, candidate, phone_session, webrtc_session
 
 SIP_CODECS = Policy(("PCMA", "PCMU"))

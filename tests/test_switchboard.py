@@ -27,7 +27,7 @@ from gateway.dialplan.plan import (
     Rule,
 )
 from gateway.media import engine as media
-from gateway.session.model import Codec, Session, Setup
+from gateway.session.model import Codec, Profile, Session, Setup
 from gateway.sip.telephony import OutgoingCall
 from gateway.switchboard import Limits
 from tests.board import DOMAIN, JULIET, NURSE, PLAN, Scene
@@ -293,6 +293,20 @@ async def test_a_trunk_that_demands_encryption_never_gets_a_call_in_clear() -> N
     trunks = {name: replace(trunk, srtp="required") for name, trunk in PLAN.trunks.items()}
     scene = Scene(plan=replace(PLAN, trunks=trunks))
     caller, _ = scene.from_xmpp("+12025550123", webrtc_session())
+    callee = await scene.dialled()
+    offer = callee.told[0][1]
+    assert isinstance(offer, Session)
+    assert offer.audio is not None
+    assert offer.audio.profile is Profile.SAVP
+    callee.sink(ev.Answered(1, phone_session(PCMU)))
+    assert (await scene.ended()).cause == "security"
+    assert caller.told[-1][1] is Cause.SECURITY
+
+
+async def test_a_trunk_that_demands_encryption_calls_with_it_or_not_at_all() -> None:
+    trunks = {name: replace(trunk, srtp="required") for name, trunk in PLAN.trunks.items()}
+    scene = Scene(plan=replace(PLAN, trunks=trunks))
+    caller, _ = scene.from_sip("sip:desk@sip.example.com")
     assert (await scene.ended()).cause == "security"
     assert caller.told[-1][1] is Cause.SECURITY
     assert scene.callees == []

@@ -294,8 +294,9 @@ class _Loader:
             for key in ("ca", "certificate", "key")
             if (name := getattr(section, key)) is not None
         }
-        if section.srtp == "required":
-            message = "media towards SIP is not encrypted by this version: calls through it will fail"
+        encrypted = proxy is not None and (proxy.scheme == "sips" or proxy.parameter("transport") in ("tls", "wss"))
+        if section.srtp != "off" and proxy is not None and not encrypted:
+            message = "the keys of the media travel in the signalling, and to this proxy that is not encrypted"
             self.tables.fault(table, ("srtp",), message, warning=True)
         if section.dtmf != "rfc4733":
             self.tables.fault(table, ("dtmf",), "this version sends digits as rfc4733 only", warning=True)

@@ -124,7 +124,8 @@ class TrunkSection(Section):
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
     """How digits are sent. This version sends them as `rfc4733` only, and `check` says so."""
     srtp: Literal["off", "optional", "required"] = "off"
-    """Media encryption towards the trunk. This version has none, and `check` says so where it is required."""
+    """Media encryption by keys in the SDP (SDES): never; with whoever takes the keys that are offered beside plain RTP;
+    or with everybody, and no call without."""
     transcode: Literal["fallback", "never", "prefer-opus"] = "fallback"
     """When media is transcoded: where no codec is common, never, or to give XMPP Opus."""
     max_calls: Count | None = None

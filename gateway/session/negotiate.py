@@ -22,9 +22,10 @@ import enum
 from dataclasses import dataclass, replace
 
 from gateway.errors import NegotiationError
-from gateway.session import codecs
+from gateway.session import codecs, protection
 from gateway.session.codecs import OPUS, is_opus, is_transcodable, twin
 from gateway.session.model import Codec, Direction, Media, Profile, Session, Setup, Stream, Transport
+from gateway.session.protection import Srtp
 
 _BROWSERS = frozenset({"opus", "g722", "pcmu", "pcma"})  # the voices that libwebrtc has
 _EVENTS = (("", "0-15"),)  # RFC 4733 §2.4.1: the keys of a telephone and A-D
@@ -33,7 +34,6 @@ _SIP_DTMF = {
     8000: Codec(101, "telephone-event", 8000, 1, _EVENTS),
     48_000: Codec(102, "telephone-event", 48_000, 1, _EVENTS),
 }
-_HASHES = frozenset({"sha-1", "sha-224", "sha-256", "sha-384", "sha-512"})  # RFC 8122 §5: neither MD5 nor MD2
 _PTIME = 20
 
 
@@ -54,10 +54,11 @@ class Transcode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the SIP side may use: encoding names in order of preference."""
+    """What the SIP side may use: encoding names in order of preference, and whether media is protected there."""
 
     codecs: tuple[str, ...] = ("PCMA", "PCMU")
     transcode: Transcode = Transcode.FALLBACK
+    srtp: Srtp = Srtp.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,9 @@ class Agreement:
     callee: Stream
 
 
-class UnprotectedError(NegotiationError):
-    """The end would take the call without the protection that its side demands (no DTLS, no ICE; SDES only)."""
-
-
-def check(towards: Towards, offer: Session) -> None:
+def check(towards: Towards, offer: Session, policy: Policy) -> None:
     """Raise what an answer to this offer would raise for lack of audio or protection, before anybody is rung."""
-    _audio(offer, towards)
+    _audio(offer, towards, policy.srtp)
 
 
 # ----------------------------------------------------------------------------------------------------------- offering
@@ -100,6 +97,9 @@ def offer_callee(
     if offered is not None and towards is Towards.SIP:
         direction = offered.direction
     media = _section("audio", (*voices, *(dtmf[clock] for clock in clocks)), transport, towards, direction)
+    if towards is Towards.SIP:
+        profile, transport = protection.offered(transport, policy.srtp)
+        media = replace(media, profile=profile, transport=transport)
     if towards is Towards.XMPP:
         transport = replace(media.transport, rtcp_mux=True)
         if transport.fingerprint is not None:
@@ -142,7 +142,7 @@ def answer_caller(
     policy: Policy, towards_caller: Towards, caller: Session, our_offer: Session, callee: Session, transport: Transport
 ) -> Agreement:
     """Bring the caller's offer and the callee's answer together. Raises NegotiationError, UnprotectedError."""
-    offered = _audio(caller, towards_caller)
+    offered = _audio(caller, towards_caller, policy.srtp)
     ours, theirs = answered(our_offer, callee)
     near, far = _pair(policy, towards_caller, offered, ours, theirs)
     callee_stream = _offered_stream(ours, theirs, far)
@@ -151,6 +151,7 @@ def answer_caller(
     if towards_caller is Towards.SIP:
         direction = _both(direction, theirs.direction)
     answer = _answer(
+        policy,
         towards_caller,
         caller,
         offered,
@@ -164,12 +165,12 @@ def answer_caller(
 
 def answer_alone(policy: Policy, towards: Towards, offer: Session, transport: Transport) -> tuple[Session, Stream]:
     """Answer an offer ourselves, as the test line does: with a codec that the engine can speak, opus if it may be."""
-    offered = _audio(offer, towards)
+    offered = _audio(offer, towards, policy.srtp)
     voices = sorted(filter(is_transcodable, _voices(policy, offered)), key=lambda codec: not is_opus(codec))
     if not voices:
         raise NegotiationError("the offer has no codec that the gateway speaks")
     answer = _answer(
-        towards, offer, offered, codecs.ours(voices[0]), transport, offered.direction.reversed, _ptime(offered)
+        policy, towards, offer, offered, codecs.ours(voices[0]), transport, offered.direction.reversed, _ptime(offered)
     )
     return answer, _answered_stream(offered, answer, voices[0])
 
@@ -190,12 +191,13 @@ def reanswer(
     is sendonly while the other end holds this one. The codec stays if it is offered still; else one that the peer's leg
     speaks already; else one that can be transcoded. Raises NegotiationError, UnprotectedError.
     """
-    offered = _audio(offer, towards)
+    offered = _audio(offer, towards, policy.srtp)
     chosen = _beside_codec(
         policy, _voices(policy, offered), [stream.send, *([peer.send] if peer is not None else [])], peer
     )
     relayed = peer is not None and twin(chosen, (peer.send,)) is not None
     answer = _answer(
+        policy,
         towards,
         offer,
         offered,
@@ -218,10 +220,11 @@ def answer_beside(
 
     Raises NegotiationError, UnprotectedError.
     """
-    offered = _audio(offer, towards)
+    offered = _audio(offer, towards, policy.srtp)
     chosen = _beside_codec(policy, _voices(policy, offered), [peer.send], peer)
     relayed = twin(chosen, (peer.send,)) is not None
     answer = _answer(
+        policy,
         towards,
         offer,
         offered,
@@ -280,18 +283,19 @@ def answered(our_offer: Session, answer: Session) -> tuple[Media, Media]:
     if theirs is None or theirs.rejected or theirs.foreign:
         raise NegotiationError("the answer takes no audio")
     if ours.profile.dtls:
-        _demand_protection(theirs)
+        protection.demand_dtls(theirs)
+    protection.check_answered(ours, theirs)
     if not _answered_voices(ours, theirs):
         raise NegotiationError("the answer has no codec that was offered")
     return ours, theirs
 
 
-def remote_transport(session: Session, towards: Towards | None = None) -> Transport:
+def remote_transport(session: Session, towards: Towards | None = None, srtp: Srtp = Srtp.OFF) -> Transport:
     """Where that end's audio is: with BUNDLE that is the transport of the group's first section (RFC 9143 §7.3).
 
     The candidates of all sections that share its credentials are put together. Raises NegotiationError without audio.
     """
-    audio = _audio(session, towards)
+    audio = _audio(session, towards, srtp)
     members = [m for name in session.bundle for m in session.media if m.name == name and not m.rejected]
     if audio not in members or members[0].transport.ice is None:
         return audio.transport
@@ -435,7 +439,7 @@ def _both(one: Direction, other: Direction) -> Direction:
 # -------------------------------------------------------------------------------------------------- section by section
 
 
-def _audio(session: Session, towards: Towards | None = None) -> Media:
+def _audio(session: Session, towards: Towards | None = None, srtp: Srtp = Srtp.OFF) -> Media:
     """The audio section that we take: of several (RTP beside SRTP) the first that can be taken on that side.
 
     Without a side the first that some side could take, or else the first. Raises NegotiationError, UnprotectedError.
@@ -446,11 +450,10 @@ def _audio(session: Session, towards: Towards | None = None) -> Media:
     fault: NegotiationError | None = None
     for media in sections:
         try:
-            plain = media.profile in (Profile.AVP, Profile.AVPF)
-            if towards is Towards.XMPP or (towards is None and not plain):
-                _demand_protection(media)
-            elif towards is Towards.SIP and not plain:
-                raise NegotiationError(f"the profile {media.profile} is not supported")
+            if towards is Towards.XMPP or (towards is None and media.profile not in protection.PLAIN):
+                protection.demand_dtls(media)
+            elif towards is Towards.SIP:
+                protection.check_offered(media, srtp)
         except NegotiationError as error:
             fault = fault or error
         else:
@@ -458,16 +461,6 @@ def _audio(session: Session, towards: Towards | None = None) -> Media:
     if towards is None or fault is None:
         return sections[0]
     raise fault
-
-
-def _demand_protection(media: Media) -> None:
-    if media.transport.fingerprint is None:
-        instead = "SDES" if media.transport.crypto else "nothing"
-        raise UnprotectedError(f"media must be protected by DTLS-SRTP, and {instead} is offered")
-    if media.transport.fingerprint.algorithm not in _HASHES:
-        raise UnprotectedError(f"a fingerprint by {media.transport.fingerprint.algorithm} proves nothing")
-    if media.transport.ice is None:
-        raise UnprotectedError("media must go through ICE")
 
 
 def _section(
@@ -481,6 +474,7 @@ def _section(
 
 
 def _answer(
+    policy: Policy,
     towards: Towards,
     offer: Session,
     offered: Media,
@@ -499,6 +493,8 @@ def _answer(
     if transport.fingerprint is not None and offered.transport.fingerprint is not None:
         setup = our_setup(offered.transport.fingerprint.setup, offering=False)
         transport = replace(transport, fingerprint=replace(transport.fingerprint, setup=setup))
+    if towards is Towards.SIP:
+        transport = protection.answered(offered, transport, policy.srtp)
     audio = _section(offered.name, tuple(voices), transport, towards, direction)
     audio = replace(audio, creator=offered.creator)
     if towards is Towards.SIP:

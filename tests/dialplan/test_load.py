@@ -164,12 +164,15 @@ def test_a_password_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None
 
 def test_what_is_not_done_yet_is_warned_of(tmp_path: Path) -> None:
     password(tmp_path)
-    text = TRUNK + 'srtp = "required"\ndtmf = "info"\n'
-    _, warnings = loaded(tmp_path, a=text)
-    assert list(map(str, warnings)) == [
-        "a.toml:12: warning: media towards SIP is not encrypted by this version: calls through it will fail",
-        "a.toml:13: warning: this version sends digits as rfc4733 only",
-    ]
+    _, warnings = loaded(tmp_path, a=TRUNK + 'dtmf = "info"\n')
+    assert list(map(str, warnings)) == ["a.toml:12: warning: this version sends digits as rfc4733 only"]
+
+
+def test_keys_for_the_media_that_travel_in_the_clear_are_warned_of(tmp_path: Path) -> None:
+    password(tmp_path)
+    _, warnings = loaded(tmp_path, a=TRUNK + 'srtp = "required"\n')
+    assert [(fault.line, "travel in the signalling" in str(fault)) for fault in warnings] == [(12, True)]
+    assert loaded(tmp_path, a=TRUNK.replace("transport=tcp", "transport=tls") + 'srtp = "required"\n')[1] == ()
 
 
 def test_words_and_lists_of_words_are_one(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from gateway.session.model import (
     Stream,
     Transport,
 )
-from gateway.session.negotiate import Policy, Towards, Transcode, UnprotectedError
+from gateway.session.negotiate import Policy, Towards, Transcode
+from gateway.session.protection import UnprotectedError
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 XMPP, SIP = Towards.XMPP, Towards.SIP
@@ -463,14 +464,14 @@ def test_every_clients_offer_is_answered_in_its_own_terms(name: str) -> None:
 
 def test_gajims_unprotected_offer_is_refused_before_anybody_is_rung() -> None:
     with pytest.raises(UnprotectedError, match="nothing is offered"):
-        negotiate.check(XMPP, stanza("gajim_session_initiate"))
+        negotiate.check(XMPP, stanza("gajim_session_initiate"), Policy())
     with pytest.raises(UnprotectedError):
         negotiate.answer_alone(FALLBACK, XMPP, stanza("gajim_session_initiate"), WEB)
 
 
 def test_sdes_alone_is_refused_towards_xmpp() -> None:
     with pytest.raises(UnprotectedError, match="SDES"):
-        negotiate.check(XMPP, description("linphone_srtp"))
+        negotiate.check(XMPP, description("linphone_srtp"), Policy())
 
 
 def test_a_fingerprint_that_proves_nothing_is_refused() -> None:
@@ -478,7 +479,9 @@ def test_a_fingerprint_that_proves_nothing_is_refused() -> None:
     weak = Fingerprint("md5", ":".join(["CD"] * 16), Setup.ACTPASS)
     with pytest.raises(UnprotectedError, match="md5"):
         negotiate.check(
-            XMPP, Session((replace(audio(offer), transport=replace(audio(offer).transport, fingerprint=weak)),))
+            XMPP,
+            Session((replace(audio(offer), transport=replace(audio(offer).transport, fingerprint=weak)),)),
+            Policy(),
         )
 
 
@@ -486,18 +489,18 @@ def test_dtls_without_ice_is_refused_towards_xmpp() -> None:
     offer = client(PCMA)
     apart = replace(audio(offer), transport=replace(audio(offer).transport, ice=None))
     with pytest.raises(UnprotectedError, match="ICE"):
-        negotiate.check(XMPP, Session((apart,)))
+        negotiate.check(XMPP, Session((apart,)), Policy())
 
 
 def test_srtp_towards_a_phone_is_not_taken_for_rtp() -> None:
     with pytest.raises(NegotiationError, match="RTP/SAVP"):
-        negotiate.check(SIP, description("linphone_srtp"))
-    negotiate.check(SIP, description("baresip_sdes"))  # optional keys in plain RTP
+        negotiate.check(SIP, description("linphone_srtp"), Policy())
+    negotiate.check(SIP, description("baresip_sdes"), Policy())  # optional keys in plain RTP
 
 
 def test_no_audio_is_refused() -> None:
     with pytest.raises(NegotiationError, match="no audio"):
-        negotiate.check(SIP, Session(()))
+        negotiate.check(SIP, Session(()), Policy())
     with pytest.raises(NegotiationError, match="takes no audio"):
         call(FALLBACK, client(PCMA), Session(()))
     with pytest.raises(NegotiationError, match="takes no audio"):
