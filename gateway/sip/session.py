@@ -5,7 +5,7 @@
     └── ServerSession  we got the INVITE           (serversession.py)
 
 1. Every 2xx gets its ACK, each repeat the same ACK again. Only the first 2xx is the call's, the others get a BYE.
-2. A 2xx of ours is repeated until its ACK, over streams too: beyond the next hop there may be datagrams (§13.3.1.4).
+2. A 2xx of ours is repeated until its ACK, over streams too (accepted.py).
 3. We send no BYE between our 2xx and its ACK (§15): the callee's BYE waits.
 4. One offer at a time: ours wait for their turn (offers.py), a second one of theirs gets 500, one that crosses ours 491
    (§14.2, RFC 3311 §5.2). An UPDATE without a body is no offer.
@@ -15,9 +15,9 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 
 from gateway.errors import SipError
+from gateway.sip.accepted import Accepted
 from gateway.sip.body import sdp_of
 from gateway.sip.dialog import Dialog, Key
 from gateway.sip.layer import Flow, ServerTransaction
@@ -32,19 +32,6 @@ MAX_OFFERS = 16  # of ours that wait
 OFFERING = ("INVITE", "UPDATE")
 
 
-@dataclass(slots=True)
-class Repeat:
-    """A 2xx of ours that has no ACK yet."""
-
-    response: Response
-    flow: Flow
-    initial: bool
-    offering: bool  # it has our offer, and the ACK will answer it
-    interval: float
-    next: float
-    end: float
-
-
 class Session(Usage):
     """`established`: the 2xx has its ACK."""
 
@@ -53,7 +40,7 @@ class Session(Usage):
         self.established = False
         self.timer = SessionTimer()
         self.offers = Offers(owner=owner)
-        self._repeats: dict[int, Repeat] = {}  # CSeq -> the 2xx that waits for its ACK
+        self.accepted = Accepted(core.timers)
         self._acks: dict[tuple[Key, int], tuple[Flow, Request] | None] = {}  # (dialog, CSeq) -> the ACK that was sent
         self._unanswered: tuple[Dialog, Exchange] | None = None  # a 2xx that has their offer
         self._answer_by: float | None = None
@@ -67,20 +54,15 @@ class Session(Usage):
 
     @property
     def deadline(self) -> float | None:
-        times = [time for repeat in self._repeats.values() for time in (repeat.next, repeat.end)]
-        others = (self.timer.deadline, self.offers.deadline, self._tidy_at, self._answer_by)
-        times += [time for time in others if time is not None]
-        return min(times) if times else None
+        own = (self._tidy_at, self._answer_by)
+        times = (self.accepted.deadline, self.timer.deadline, self.offers.deadline, *own)
+        return min((time for time in times if time is not None), default=None)
 
     def fire(self, now: float) -> None:
-        for number, repeat in list(self._repeats.items()):
-            if now >= repeat.end:
-                self._repeats.pop(number, None)
-                self._lost(now, "no ACK to our 200")
-            elif now >= repeat.next:
-                repeat.interval = min(repeat.interval * 2, self.core.timers.t2)
-                repeat.next = now + repeat.interval
-                self.core.transmit(repeat.flow, repeat.response)
+        if self.accepted.lost(now):
+            self._lost(now, "no ACK to our 200")
+        for flow, response in self.accepted.again(now):
+            self.core.transmit(flow, response)
         if self.timer.over(now):
             self.timer.stop()
             self._lost(now, "the session timer ran out")
@@ -107,7 +89,7 @@ class Session(Usage):
         if self.ended or self.dialog is None:
             return
         self.core.tell(Heard(self, local(self.dialog.request("BYE", self.dialog.local_sequence), 408, reason)))
-        self._repeats.clear()
+        self.accepted.clear()
         self._bye(Headers([("Reason", f'SIP;cause=408;text="{reason}"')]), now)
 
     def _refresh(self, now: float) -> None:
@@ -210,7 +192,7 @@ class Session(Usage):
 
     def _proceed(self, now: float) -> None:
         """Let our next offer leave, if it may (RFC 3261 §14.1)."""
-        if self.ended or self._said_bye or self._leaving is not None or self._repeats:
+        if self.ended or self._said_bye or self._leaving is not None or self.accepted:
             return
         if any(_offers(waiting.request) and not self._is_agreed(waiting) for waiting in self._open.values()):
             return
@@ -355,7 +337,7 @@ class Session(Usage):
             return 0
         if any(_offers(waiting.request) and not self._is_agreed(waiting) for waiting in self._open.values()):
             return 500
-        ours = self.offers.current is not None or any(repeat.offering for repeat in self._repeats.values())
+        ours = self.offers.current is not None or self.accepted.offering
         return 491 if ours or self._offered_first(dialog) else 0
 
     def _is_agreed(self, waiting: ServerTransaction) -> bool:
@@ -369,7 +351,7 @@ class Session(Usage):
     def _their_bye(self, transaction: ServerTransaction, now: float) -> None:
         self.refuse(transaction, 200, now)
         self._refuse_open(now)
-        self._repeats.clear()
+        self.accepted.clear()
         self._abandon(now)
         if not self.ended:
             self.core.tell(Heard(self, transaction.request))
@@ -400,15 +382,13 @@ class Session(Usage):
         if response is not None and agreed and body:
             self._described = body
         if response is not None and agreed and transaction is not None and request.method == "INVITE":
-            t1 = self.core.timers.t1
-            self._repeats[request.cseq.number] = Repeat(
-                response=response,
-                flow=transaction.flow,
+            self.accepted.add(
+                request.cseq.number,
+                response,
+                transaction.flow,
+                now,
                 initial=request.to.tag is None,
                 offering=bool(body) and not request.body,
-                interval=t1,
-                next=now + t1,
-                end=now + self.core.timers.patience,
             )
         if status >= 200:
             self._proceed(now)
@@ -416,8 +396,7 @@ class Session(Usage):
         return response
 
     def acknowledged(self, request: Request, now: float) -> None:
-        repeat = self._repeats.pop(request.cseq.number, None)
-        if repeat is None:
+        if not self.accepted.acknowledged(request.cseq.number):
             return
         self.established = True
         if self.dialog is not None:
@@ -431,7 +410,7 @@ class Session(Usage):
 
     def _leave(self, now: float) -> None:
         """Send the BYE that we want to send, when it may be sent."""
-        if self._leaving is not None and not any(repeat.initial for repeat in self._repeats.values()):
+        if self._leaving is not None and not self.accepted.initial:
             self._bye(self._leaving, now)
 
     def _bye(self, headers: Headers, now: float) -> None:
