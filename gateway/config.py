@@ -32,7 +32,7 @@ from gateway.dialplan import examples, load, toml
 from gateway.dialplan.plan import Plan
 from gateway.dialplan.schema import Text, Words, one_or_more
 from gateway.dialplan.toml import Document, Place, Section
-from gateway.errors import AddressError, ConfigurationError, Fault
+from gateway.errors import AddressError, ConfigurationError, Fault, MediaError
 
 if TYPE_CHECKING:
     from gateway.media.embedded import MediaSettings
@@ -82,6 +82,11 @@ class MediaSection(Section):
     ports: Annotated[tuple[int, int], BeforeValidator(one_or_more)] = (20_000, 29_999)
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     allow: Words = ()
+    hold: Text | None = None  # a WAV or Opus file for those who wait
+    tones: Annotated[str, Field(pattern="^([A-Za-z]{2})?$")] = ""  # whose ringing and busy tones (ISO 3166)
+    first_packet: Annotated[float, Field(ge=5, le=3600, strict=False)] = 60.0  # s
+    silence: Annotated[float, Field(ge=5, le=86400, strict=False)] = 60.0  # s
+    bandwidth: Annotated[int, Field(ge=100, le=100_000)] = 1_000  # kbit/s that each end of a call may send
     rtpengine: Words = ()
 
 
@@ -158,6 +163,11 @@ class Config:
     media_ports: tuple[int, int]
     media_workers: int
     media_allow: tuple[str, ...]
+    media_hold: Path | None
+    media_tones: str
+    media_first_packet: float
+    media_silence: float
+    media_bandwidth: int
     storage_url: str = field(repr=False)
     key_file: Path | None
     http_listen: str
@@ -213,6 +223,7 @@ class Config:
     @property
     def media(self) -> MediaSettings:
         from gateway.media.embedded import MediaSettings  # noqa: PLC0415
+        from gateway.media.leg import Patience  # noqa: PLC0415
 
         return MediaSettings(
             address=self.media_address,
@@ -220,6 +231,10 @@ class Config:
             ports=self.media_ports,
             workers=self.media_workers,
             allow=self.media_allow,
+            patience=Patience(first=self.media_first_packet, silence=self.media_silence),
+            hold=str(self.media_hold or ""),
+            bandwidth=self.media_bandwidth * 1_000,
+            region=self.media_tones,
             json_log=self.log_format == "json",
         )
 
@@ -331,6 +346,11 @@ class _Reader:
             media_ports=media.ports,
             media_workers=media.workers,
             media_allow=media.allow,
+            media_hold=self.base / media.hold if media.hold else None,
+            media_tones=media.tones,
+            media_first_packet=media.first_packet,
+            media_silence=media.silence,
+            media_bandwidth=media.bandwidth,
             storage_url=self._storage_url(storage.url),
             key_file=key_file,
             http_listen=http.listen,
@@ -438,6 +458,16 @@ class _Reader:
                 ipaddress.ip_network(network)
             except ValueError as error:
                 self.fault(("media", "allow", number), str(error))
+        if section.hold is not None:
+            self._check_music(section.hold)
+
+    def _check_music(self, name: str) -> None:
+        from gateway.media import prompts  # noqa: PLC0415
+
+        try:
+            prompts.read(self.base / name)
+        except MediaError as error:
+            self.fault(("media", "hold"), f"{name} cannot be played: {error}")
 
     def _check_http(self, section: HttpSection) -> None:
         host, _ = self._endpoint(("http", "listen"), section.listen)

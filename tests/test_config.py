@@ -42,6 +42,10 @@ advertise = "203.0.113.7"
 ports = [20000, 29999]
 workers = 2
 allow = ["10.0.0.0/8"]
+tones = "GB"
+first_packet = 30
+silence = 120
+bandwidth = 2000
 rtpengine = ["udp:127.0.0.1:2223"]
 
 [dialplan]
@@ -110,6 +114,8 @@ def test_a_complete_configuration_reaches_each_room(tmp_path: Path) -> None:
     assert found.sip.listen == ("udp:192.0.2.1:5060", "tcp:[::]:5070")
     assert (found.media.address, found.media.advertise) == ("192.0.2.1,2001:db8::1", "203.0.113.7")
     assert (found.media.ports, found.media.workers, found.media.allow) == ((20_000, 29_999), 2, ("10.0.0.0/8",))
+    assert (found.media.hold, found.media.region, found.media.bandwidth) == ("", "GB", 2_000_000)
+    assert (found.media.patience.first, found.media.patience.silence) == (30.0, 120.0)
     assert found.storage_url == "postgresql://gateway:s3cret@db.example/gateway"
     assert found.key_file == tmp_path.resolve() / "gateway.key"
     assert (found.http_listen, found.log_level, found.log_format) == ("127.0.0.1:8081", "debug", "json")
@@ -319,6 +325,15 @@ BROKEN = {
     "ports": (
         MINIMAL + "[media]\nports = [30000, 20000]\n",
         ["gateway.toml:6: ports: the lowest and the highest, from 1024 to 65535"],
+    ),
+    "media's sounds and limits": (
+        MINIMAL + '[media]\nhold = "none.wav"\ntones = "USA"\nfirst_packet = 1\nbandwidth = 5\n',
+        [
+            "gateway.toml:6: none.wav cannot be played: No such file or directory",
+            "gateway.toml:7: tones: string should match pattern '^([A-Za-z]{2})?$'",
+            "gateway.toml:8: first_packet: input should be greater than or equal to 5",
+            "gateway.toml:9: bandwidth: input should be greater than or equal to 100",
+        ],
     ),
     "one port": (MINIMAL + "[media]\nports = [30000]\n", ["gateway.toml:6: ports: too few values"]),
     "dialplan": (

@@ -41,7 +41,10 @@ class Prompts:
     def __init__(self, hold: str = "", region: str = "") -> None:
         """Raises MediaError for a file that cannot be played."""
         self._region = region
-        self._hold = Sound("hold", read(pathlib.Path(hold)) if hold else tones.music(), endless=True)
+        try:
+            self._hold = Sound("hold", read(pathlib.Path(hold)) if hold else tones.music(), endless=True)
+        except MediaError as error:
+            raise MediaError(f"{hold} cannot be played: {error}") from error
 
     def named(self, name: str) -> Sound:
         """Raises MediaError for an unknown one."""
@@ -75,13 +78,15 @@ def read(file: pathlib.Path) -> bytes:
     """The samples of a WAV file of any usual shape, or of an Opus file; at most `MAX_SECONDS`. Raises MediaError."""
     try:
         if file.stat().st_size > MAX_FILE:
-            raise MediaError(f"{file}: larger than {MAX_FILE} bytes")
+            raise MediaError(f"it is larger than {MAX_FILE} bytes")
         data = file.read_bytes()
         pcm = _opus(data) if data.startswith(b"OggS") else _wav(data)
     except (OSError, EOFError, wave.Error, audioop.error) as error:
-        raise MediaError(f"{file}: {error}") from error
+        raise MediaError(
+            (isinstance(error, OSError) and error.strerror) or str(error) or "it ends too early"
+        ) from error
     if not pcm:
-        raise MediaError(f"{file}: there is no sound in it")
+        raise MediaError("there is no sound in it")
     return pcm
 
 
