@@ -314,7 +314,8 @@ class _Loader:
             section.name, proxy, section.username, password, section.register_, section.from_, section.codecs,
             section.dtmf, section.srtp, section.transcode, section.max_calls, tuple(allow),
             section.policy, section.transfers, section.ping, tuple(name.lower() for name in section.tls_names),
-            files.get("ca"), section.server_name.lower() if section.server_name else None, files.get("certificate"), files.get("key"),
+            files.get("ca"), section.server_name.lower() if section.server_name else None,
+            files.get("certificate"), files.get("key"),
         )  # fmt: skip
 
     def _file(self, table: Table, key: str, name: str) -> str:

@@ -73,7 +73,8 @@ async def test_a_trunk_that_takes_no_calls_for_help_is_followed_by_the_next() ->
 
 async def test_a_user_who_has_all_the_calls_he_may_have_still_gets_help() -> None:
     async with Scene() as scene:
-        scene.switchboard.routing.plan = replace(scene.switchboard.routing.plan, emergency=Emergency("route", ("carrier",)))
+        routing = scene.switchboard.routing
+        routing.plan = replace(routing.plan, emergency=Emergency("route", ("carrier",)))
         juliet = scene.device()
         for number in range(20):
             juliet.initiates(f"{NUMBER}@{DOMAIN}", f"s{number}")
