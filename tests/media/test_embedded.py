@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 from dataclasses import replace
 from typing import Any
 
+import aioice.ice
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from gateway.media.embedded import EmbeddedEngine, MediaSettings, Slot, share
 from gateway.media.engine import Connected, Digit, LegKind, Lost
 from gateway.media.ng import NgClient
 from gateway.media.rtp import DigitReader, steps
-from gateway.session.model import Codec, Setup, Stream, Transport
+from gateway.session.model import Codec, Direction, Ice, Setup, Stream, Transport
 from tests.media.ends import (
     EVENT_8,
     EVENT_48,
@@ -165,6 +167,97 @@ async def test_the_test_line_says_something_and_then_echoes(make_engine: MakeEng
     async with asyncio.timeout(SAFETY * 2):
         while (await browser.hear())[12:] != mine:
             browser.say(OPUS, mine, 960)
+
+
+async def test_a_telephones_hold_is_silence_that_lives_and_then_music_in_one_unbroken_stream(
+    make_engine: MakeEngine, browser: Browser, phone: Phone
+) -> None:
+    engine = await make_engine()
+    await bridged(engine, browser, phone, stream(OPUS), stream(PCMA))
+    for piece in frames(PCMA, 500)[:5]:
+        phone.say(PCMA, piece, 160)
+    first = await browser.hear()
+    held = replace(stream(PCMA), direction=Direction.INACTIVE)
+    await engine.connect("call", "callee", phone.transport, held, peer="caller")
+    heard = [first, *[await browser.hear() for _ in range(15)]]
+    await engine.play("call", "caller", "hold")
+    music = [await browser.hear() for _ in range(40)]
+    await engine.stop_playing("call", "caller")
+    await engine.connect("call", "callee", phone.transport, stream(PCMA), peer="caller")
+    mine = frames(PCMA, 900) * 2
+    for piece in mine:
+        phone.say(PCMA, piece, 160)
+    heard += music
+    while len(heard) < 16 + 40 + 60:
+        heard.append(await browser.hear())
+    assert {one[8:12] for one in heard} == {first[8:12]}
+    assert {one[1] & 0x7F for one in heard} == {OPUS.pt}
+    numbers = [int.from_bytes(one[2:4]) for one in heard]
+    assert [(number - numbers[0]) & 0xFFFF for number in numbers] == list(range(len(heard)))
+    times = [int.from_bytes(one[4:8]) for one in heard]
+    assert all(0 < (later - earlier) & 0xFFFFFFFF < 48_000 for earlier, later in itertools.pairwise(times))
+    decode = Decoding(OPUS)
+    sound = [float(np.abs(decode(one[12:]).astype(int)).max()) for one in heard]
+    assert max(sound[9:15]) < 200 < max(sound[25:56])
+    assert max(sound[-20:]) > 5_000
+
+
+async def test_a_transfer_pairs_a_leg_with_another_and_its_stream_goes_on(
+    make_engine: MakeEngine, browser: Browser, phone: Phone, stranger: Phone
+) -> None:
+    engine = await make_engine()
+    await bridged(engine, browser, phone, stream(OPUS), stream(PCMA))
+    for piece in frames(PCMA, 500)[:10]:
+        phone.say(PCMA, piece, 160)
+    before = [await browser.hear() for _ in range(10)]
+    theirs = await engine.allocate("call", "callee2", LegKind.RTP)
+    stranger.far = (str(theirs.address), theirs.port)
+    await engine.connect("call", "callee2", stranger.transport, stream(PCMU), peer="caller")
+    phone.say(PCMA, alaw(sine(500, 160)), 160)
+    for piece in frames(PCMU, 700):
+        stranger.say(PCMU, piece, 160)
+    after = []
+    while len(after) < 40:
+        after.append(await browser.hear())
+    numbers = [int.from_bytes(one[2:4]) for one in before + after]
+    assert [(number - numbers[0]) & 0xFFFF for number in numbers] == list(range(50))
+    assert len({one[8:12] for one in before + after}) == 1
+    decode = Decoding(OPUS)
+    sound = np.concatenate([decode(one[12:]) for one in before + after])
+    assert loudest(sound[-24_000:], 48_000) == pytest.approx(700, abs=3)
+    assert (await engine.release("call", "callee"))["callee"].received_packets == 11
+    browser.say(OPUS, Opus()(sine(400, 960, rate=48_000))[0], 960)
+    assert (await stranger.hear())[1] & 0x7F == 0
+
+
+async def test_an_ice_restart_through_the_engine_keeps_the_call(
+    make_engine: MakeEngine, browser: Browser, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await make_engine()
+    await bridged(engine, browser, phone, stream(PCMA), stream(PCMA))
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.3"])
+    answer = await engine.restart("call", "caller", await browser.restart())
+    await browser.follow(answer)
+    browser.vanish()
+    browser.say(PCMA, b"from a new network", 160)
+    assert (await phone.hear())[12:] == b"from a new network"
+    async with asyncio.timeout(SAFETY):
+        while browser.heard.empty():
+            phone.say(PCMA, b"heard there", 160)
+            await asyncio.sleep(0.01)
+    assert [type(event) for event in events(engine).all if event.leg == "caller"] == [Connected]
+    with pytest.raises(MediaError, match="no ICE"):
+        await engine.restart("call", "callee", Ice("u", "p" * 22))
+
+
+async def test_keys_for_a_telephone_are_asked_for(make_engine: MakeEngine) -> None:
+    engine = await make_engine()
+    assert (await engine.allocate("call", "plain", LegKind.RTP)).crypto == ()
+    secure = await engine.allocate("call", "secure", LegKind.RTP, sdes=True)
+    assert [crypto.tag for crypto in secure.crypto] == [1, 2]
+    counted = await engine.release("call")
+    assert counted["secure"].mos is None
+    assert counted["secure"].jitter == 0.0
 
 
 async def test_a_certificate_that_was_not_announced_ends_the_leg(make_engine: MakeEngine, browser: Browser) -> None:
@@ -328,6 +421,8 @@ async def test_an_unknown_call_is_an_error_except_to_give_it_back(make_engine: M
         engine.candidates("call", "leg", ()),
         engine.play("call", "leg", "echo"),
         engine.loop("call", "leg"),
+        engine.stop_playing("call", "leg"),
+        engine.restart("call", "leg", Ice("u", "p")),
         engine.dtmf("call", "leg", "1"),
     ):
         with pytest.raises(MediaError, match="unknown call"):
