@@ -56,8 +56,11 @@ class Dialog:
 
     @classmethod
     def of_request(cls, request: Request, tag: str) -> Dialog:
-        """Their request makes this dialog, our tag in it is `tag` (§12.1.1). Raises SipError: no Contact, no dialog."""
-        contact = request.contact
+        """Their request makes this dialog, our tag in it is `tag` (§12.1.1). Raises SipError: no Contact, no dialog.
+
+        Who has no tag either speaks RFC 2543, where a Contact could be left out, and is where his From says.
+        """
+        contact = request.contact or (request.from_ if request.from_.tag is None else None)
         if contact is None:
             raise SipError(f"an {request.method} without a Contact")
         return cls(

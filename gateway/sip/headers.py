@@ -154,9 +154,11 @@ class NameAddr:
 def _name_addr(text: str) -> NameAddr:
     opening = _outside_quotes(text, "<")
     if opening < 0:
-        # Without brackets every parameter is the header's (RFC 3261 §20.10).
+        # Without brackets every parameter is the header's, and a URI's own headers are not allowed (RFC 3261 §20.10).
         uri, _, rest = text.partition(";")
         display = ""
+        if "?" in uri:
+            raise SipError("a URI with headers, without brackets")
     else:
         closing = text.find(">", opening)
         if closing < 0:

@@ -92,7 +92,7 @@ PHRASES = {
     606: "Not Acceptable",
 }
 
-_FORBIDDEN = ("\r", "\n", "\0")
+_NAMES = ("from", "to", "contact")  # fields with a display name
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
 
 
@@ -256,7 +256,7 @@ class Message:
         lines = [self.start_line]
         lines += [f"{name}: {value}" for key, name, value in self.headers._fields if key != "content-length"]
         for line in lines:
-            if any(character in line for character in _FORBIDDEN):
+            if "\r" in line or "\n" in line or "\0" in line:
                 raise ValueError("a line break inside a header field")
         lines.append(f"Content-Length: {len(self.body)}")
         return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
@@ -287,7 +287,7 @@ class Request(Message):
         value = self.headers.get("Max-Forwards")
         if value is None:
             return 70
-        if not (value.isascii() and value.isdigit() and len(value) <= 3 and int(value) <= 255):
+        if not (value.isascii() and value.isdigit() and len(value) <= 20 and int(value) <= 255):
             raise SipError("Max-Forwards is no number from 0 to 255")
         return int(value)
 
@@ -376,6 +376,8 @@ def parse(data: bytes, *, framed: bool = False) -> Request | Response:
         fault = "no blank line after the headers"
     if fault is None:
         fault = _doubled(headers)
+    if fault is None:
+        fault = _strayed(headers)
     if fault is None and not framed:
         fault = _cut(message)
     if fault is not None:
@@ -406,6 +408,9 @@ def _fields(lines: list[str]) -> tuple[Headers, str | None]:
         line = raw.removesuffix("\r")
         if not line:
             continue
+        if "\0" in line and canonical(line.partition(":")[0].strip()) in _NAMES:
+            # Legal where it is quoted (RFC 3261 §25.1, RFC 4475 §3.1.1.2). Nobody misses it; many stop reading there.
+            line = line.replace("\\\0", "")
         if "\r" in line or "\0" in line:
             return headers, "a bare CR or NUL in the headers"
         length = length + len(line) if line[0] in " \t" else len(line)
@@ -435,20 +440,31 @@ def _start(line: str, headers: Headers) -> Request | Response:
             raise MalformedError("a response without a status from 100 to 699")
         return Response(int(code), reason, headers)
     method, _, rest = line.partition(" ")
-    uri, _, version = rest.rpartition(" ")
+    # COMPAT: white space around and behind the words of the line, which has one meaning (RFC 4475 §3.1.2.9, §3.1.2.10)
+    uri, _, version = rest.rstrip(" \t").rpartition(" ")
     if not method or not _TOKEN.issuperset(method) or not version.upper().startswith("SIP/"):
         raise MalformedError("neither a request nor a status line")
     request = Request(method, uri.strip(), headers)
     if version.upper() != VERSION:
         raise MalformedError(f"version {version[:16]!r}", 505, request)
     if not request.uri or any(character in request.uri for character in " \t\r<>\0"):
-        # RFC 4475 §3.1.2.4 to §3.1.2.6: white space or angle brackets around the Request-URI
+        # RFC 4475 §3.1.2.7, §3.1.2.8: angle brackets around the Request-URI, or white space inside
         raise MalformedError("the Request-URI is none", 400, request)
     return request
 
 
 def _doubled(headers: Headers) -> str | None:
     return next((f"more than one {name}" for name in SINGLE if len(headers.all(name)) > 1), None)
+
+
+def _strayed(headers: Headers) -> str | None:
+    """A list of hops in which something is no hop could not be echoed in a form that anybody reads alike
+    (RFC 4475 §3.1.2.1); empty elements are nothing.
+    """
+    for value in headers.all("Via"):
+        if any(hop[:3].upper() != "SIP" for hop in split(value, ",")):
+            return "a Via that is none"
+    return None
 
 
 def _cut(message: Message) -> str | None:

@@ -15,10 +15,8 @@ from gateway.sip.layer import Flow, Limits
 from gateway.sip.message import Request, parse
 from gateway.sip.overload import Standing
 from tests.sip.bench import UDP, Bench, established, peer, statuses, theirs
-from tests.sip.test_message import vector
+from tests.sip.torture import everything, octets
 from tests.sip.wire import SDP, answer, field, fields, method, tag
-
-VECTORS = sorted((Path(__file__).parents[1] / "vectors" / "sip").glob("*.sip"))
 
 
 @pytest.mark.parametrize(
@@ -179,10 +177,10 @@ def test_everything_is_forgotten_in_the_end() -> None:
     assert len(bench.agent._keys) == len(bench.agent._usages) == len(bench.agent._invited) == 0
 
 
-@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", everything(), ids=lambda path: path.stem)
 def test_vectors_raise_nothing(path: Path) -> None:
     bench = Bench()
-    bench.take(vector(path)[1])
+    bench.take(octets(path))
     bench.take(peer().request("OPTIONS"))
     assert bench.incoming[-1][1].method == "OPTIONS"
 

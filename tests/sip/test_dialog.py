@@ -58,6 +58,13 @@ def test_without_a_contact_the_target_is_who_was_asked() -> None:
         Dialog.of_request(request(), "mine")
 
 
+def test_who_has_no_tag_needs_no_contact_either() -> None:
+    invite = request()
+    invite.headers.set("From", "<sip:a@192.0.2.9>")
+    dialog = Dialog.of_request(invite, "mine")
+    assert (dialog.target, dialog.key) == ("sip:a@192.0.2.9", ("x", "mine", ""))
+
+
 def test_a_2xx_replaces_the_route_set_and_the_target_of_an_early_dialog() -> None:
     dialog = Dialog.of_response(request(), response(("Record-Route", P2), CONTACT, status=180))
     dialog.confirm(response(("Record-Route", P1), ("Contact", "<sip:new@h>")))
