@@ -72,6 +72,7 @@ class CalleeLeg:
         self._sessions = 0
         self._devices: dict[str, Device] = {}
         self._since: dict[str, float] = {}  # when each was seen first
+        self._ringing_at: dict[str, None] = {}  # who said so, or that it got the propose
         self._told: set[str] = set()  # who was proposed to a second time
         self._proposed = False  # the propose is out and has neither bounced nor been taken
         self._proceeded = False  # some device took it
@@ -186,6 +187,7 @@ class CalleeLeg:
         """A Jingle message of one of the user's devices."""
         match spoken.kind:
             case "ringing":
+                self._note_ringing(device)
                 return self._ringing() or [Ignored("ringing again")]
             case "proceed":
                 return self._proceed(device, now)
@@ -208,6 +210,7 @@ class CalleeLeg:
         """
         if of != f"jm-propose-{self.sid}":
             return [Ignored("receipt of nothing")]
+        self._note_ringing(device)
         if not self._knows_jmi(device):
             return [Ignored("receipt of a device without calls")]
         return self._ringing() or [Ignored("ringing again")]
@@ -250,6 +253,7 @@ class CalleeLeg:
         """A device is unavailable to somebody here: it cannot be counted on any more."""
         self._devices.pop(device, None)
         self._since.pop(device, None)
+        self._ringing_at.pop(device, None)
 
     def ping(self, now: float, patience: float) -> list[LegOutput]:
         chosen = self._chosen
@@ -299,8 +303,9 @@ class CalleeLeg:
         """
         if self.state is not State.PROCEEDED or self._chosen is None:
             return
-        for device in self._devices:
-            if device != self._chosen.theirs and self._knows_jmi(device):
+        there = dict.fromkeys([*filter(self._knows_jmi, self._devices), *self._ringing_at])
+        for device in there:
+            if device != self._chosen.theirs:
                 yield self._jmi("retract", device, _ELSEWHERE, private=True)
 
     def _too_late(self, device: str) -> list[LegOutput]:
@@ -363,7 +368,14 @@ class CalleeLeg:
         return [*sent, *self._close(), HungUp(Leg.CALLEE, cause, self.attempt, text)]
 
     def _close(self) -> list[LegOutput]:
+        """Nobody has the call any more.
+
+        COMPAT: Siskin (7.4) neither understands that another device took it nor says that it rings, nor ever stops.
+        Where nobody's presence is known it may be there: all are told then, as after a reject.
+        """
         others = [*self._stop_ringing()]
+        if self._proceeded and not self._devices:
+            others.append(self._jmi("retract", self.user, _ELSEWHERE))
         self.state = State.ENDED
         self._silence = self._until = None
         return [*others]
@@ -389,6 +401,13 @@ class CalleeLeg:
         if session is None and self._chosen is not None and self._chosen.sid == sid:
             session = self._chosen
         return session if session is not None and session.theirs == device else None
+
+    def _note_ringing(self, device: str) -> None:
+        """It may ring, whether its presence is known or not; not if it is known to have no calls."""
+        known = self._devices.get(device)
+        able = None if known is None else known.abilities
+        if (able is None or able.jmi) and len(self._ringing_at) < MOST_DEVICES:
+            self._ringing_at[device] = None
 
     def _knows_jmi(self, jid: str) -> bool:
         device = self._devices.get(jid)

@@ -214,8 +214,15 @@ class CallerLeg:
             return []
         if self.session is not None and self.state is State.TALKING:
             return self._translated(self.session.departed(now))
-        # Going away before the answer is giving up, whether or not the session was there already.
-        return self._over(Cause.CANCELLED, "the device went away")
+        # Going away before the answer is giving up, whether or not the session was there already. It is told so in case
+        # that it is back at once under the same JID.
+        reason = spelling.Reason("gone", "went away")
+        sent: list[LegOutput] = []
+        if self.session is not None:
+            sent += self._translated(self.session.terminate(reason.condition, reason.text))
+        else:
+            sent.append(Send(stanzas.jmi("reject", self.sid, self.user, self._voice, reason=reason, private=True)))
+        return [*sent, *self._over(Cause.CANCELLED, "the device went away")]
 
     def ping(self, now: float, patience: float) -> list[LegOutput]:
         return [] if self.session is None else self._translated(self.session.ping(now, patience))

@@ -261,7 +261,8 @@ class JingleSession:
         A server that stops says it of every device, and so does one whose device changes networks; the media goes on.
         """
         if self.state is State.PENDING:
-            return self._end(Cause.UNAVAILABLE, "the device went away")
+            # It may be back at once under the same JID, and what was under way then would ring for nobody.
+            return [*self.terminate("cancel", "went away"), *self._end(Cause.UNAVAILABLE, "the device went away")]
         if self.state is State.ACTIVE:
             self._patience, self._fate = now + DEPARTED_PATIENCE, Cause.UNAVAILABLE
             self.deadline = now + DEPARTED_PING

@@ -112,13 +112,18 @@ def test_the_whole_way_of_a_proposed_call(world: World, our_offer: Session) -> N
     assert (initiate.get("from"), initiate.get("to")) == (VOICE, BALCONY)
     assert (jingle.get("action"), jingle.get("sid"), jingle.get("initiator")) == ("session-initiate", "our1", VOICE)
     world.replies(initiate)
-    assert labels(world.jingle("session-accept", ANSWER, "our1", BALCONY)) == ["result"]
+    assert to(world.jingle("session-accept", ANSWER, "our1", BALCONY)) == [("result", BALCONY), ("JMI retract", GARDEN)]
     (answered,) = world.told()
     assert isinstance(answered, Answered)
     assert answered.attempt == 3
     world.take()
     leg.hang_up(Cause.NORMAL)
-    assert to(world.take()) == [("session-terminate", BALCONY), ("JMI finish", BALCONY), ("presence unavailable", USER)]
+    assert to(world.take()) == [
+        ("session-terminate", BALCONY),
+        ("JMI finish", BALCONY),
+        ("JMI retract", USER),
+        ("presence unavailable", USER),
+    ]
     assert world.router.calls == 0
 
 
@@ -240,7 +245,7 @@ def test_nobody_is_asked_anew_for_a_call_that_was_taken(world: World, our_offer:
 def test_a_device_that_hangs_up_while_it_is_asked_has_declined(world: World, our_offer: Session) -> None:
     dial(world, our_offer)
     world.jmi("proceed", "our1", BALCONY, VOICE)
-    assert labels(world.jmi("reject", "our1", BALCONY, VOICE)) == ["session-terminate"]
+    assert labels(world.jmi("reject", "our1", BALCONY, VOICE)) == ["session-terminate", "JMI retract"]
     assert world.told() == [HungUp(Leg.CALLEE, Cause.DECLINED, 3)]
     assert world.router.calls == 0
 
@@ -288,7 +293,7 @@ def test_no_accept_after_proceed_is_given_up(world: World, our_offer: Session) -
     dial(world, our_offer)
     world.jmi("proceed", "our1", BALCONY, VOICE)
     world.take()
-    assert labels(world.passes(20.0)) == ["session-terminate", "JMI finish", "presence unavailable"]
+    assert labels(world.passes(20.0)) == ["session-terminate", "JMI finish", "JMI retract", "presence unavailable"]
     (ended,) = world.told()
     assert (ended.cause, ended.attempt) == (Cause.UNAVAILABLE, 3)
 
@@ -311,7 +316,7 @@ def test_a_cancel_after_proceed_terminates(world: World, our_offer: Session) -> 
     world.jmi("proceed", "our1", BALCONY, VOICE)
     world.take()
     leg.hang_up(Cause.CANCELLED)
-    terminate, finish, _ = world.take()
+    terminate, finish, *_ = world.take()
     assert to([terminate, finish]) == [("session-terminate", BALCONY), ("JMI finish", BALCONY)]
     assert stanzas.describe(terminate)[1] == "cancel, the caller gave up"
     (error,) = world.jingle("session-accept", ANSWER, "our1", BALCONY)
@@ -567,3 +572,32 @@ def test_devices_that_ring_are_told_when_another_declined(world: World, our_offe
     assert (retract.get("to"), stanzas.describe(retract)) == (USER, ("JMI retract", "cancel declined elsewhere"))
     hints = {stanzas.split(child) for child in retract}
     assert (stanzas.HINTS, "store") in hints
+
+
+def test_who_said_that_he_rings_is_told_that_another_took_the_call(world: World, our_offer: Session) -> None:
+    """Whether his presence is known or not; a client without calls is left in peace, and so is one that went away."""
+    attic, desk = f"{USER}/attic", f"{USER}/desk"
+    comes(world, attic, jmi=False)
+    dial(world, our_offer)
+    acknowledges(world, GARDEN)
+    acknowledges(world, attic)
+    world.jmi("ringing", "our1", desk, VOICE)
+    world.presence(desk, ROMEO, kind="unavailable")
+    world.jmi("proceed", "our1", BALCONY, VOICE)
+    sent = to(world.jingle("session-accept", ANSWER, "our1", BALCONY))
+    assert sent == [("result", BALCONY), ("JMI retract", GARDEN)]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_call_that_is_over_is_retracted_where_nobody_knows_who_is_there(
+    world: World, our_offer: Session, known: bool
+) -> None:
+    """A Siskin that does not understand that another device took it would ring on for ever."""
+    if known:
+        comes(world, BALCONY, jmi=True)
+    leg = dial(world, our_offer)
+    world.jmi("proceed", "our1", BALCONY, VOICE)
+    world.jingle("session-accept", ANSWER, "our1", BALCONY)
+    world.take()
+    leg.hang_up(Cause.NORMAL)
+    assert (("JMI retract", USER) in to(world.take())) is not known

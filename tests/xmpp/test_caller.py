@@ -327,6 +327,18 @@ def test_who_leaves_leaves_however_often_he_is_told(world: World) -> None:
     assert world.router.calls == 0
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_caller_who_went_away_is_told_in_case_that_he_is_back(world: World, joined: bool) -> None:
+    world.propose()
+    if joined:
+        world.initiate()
+    world.take()
+    world.presence(JULIET, ROMEO, kind="unavailable")
+    (told, *_) = [stanza for stanza in world.take() if stanza.tag != stanzas.PRESENCE]
+    assert stanzas.describe(told)[0] == ("session-terminate" if joined else "JMI reject")
+    assert world.told() == [HungUp(Leg.CALLER, Cause.CANCELLED, 0, "the device went away")]
+
+
 def test_who_ends_it_well_before_the_answer_has_given_up(world: World) -> None:
     world.initiate()
     world.jingle("session-terminate", "<reason><success/></reason>")

@@ -455,8 +455,8 @@ def test_a_call_that_ends_while_the_link_is_down_ends_at_the_device_too(world: W
     assert world.take() == []
     assert world.passes(20.0) == []
     world.router.link_up()
-    terminate, finish = world.take()
-    assert labels([terminate, finish]) == ["session-terminate", "JMI finish"]
+    terminate, *others = world.take()
+    assert labels([terminate, *others]) == ["session-terminate", "JMI finish", "JMI retract"]
     world.replies(terminate, "service-unavailable")  # the server is back, the device is not yet
     (again,) = world.passes(outbox.ENDING_AGAIN)
     assert again is terminate
@@ -470,7 +470,7 @@ def test_an_ending_that_the_dead_link_may_have_swallowed_is_said_again(world: Wo
     said = labels(world.take())
     world.router.link_down()
     world.router.link_up()
-    assert labels(world.take()) == said == ["session-terminate", "JMI finish"]
+    assert labels(world.take()) == said == ["session-terminate", "JMI finish", "JMI retract"]
 
 
 def test_a_proceed_that_comes_back_means_that_nobody_waits_for_it(world: World) -> None:
