@@ -14,7 +14,6 @@ from tests.support import phone_session
 
 CONTACT = f"{NUMBER}@{DOMAIN}"
 OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-UNTOLD = pytest.mark.xfail(strict=True, reason="devices without presence are not told who took the call")
 
 
 @pytest.fixture
@@ -213,7 +212,6 @@ async def test_a_kaidan_stops_ringing_when_another_device_declines(home: Home, s
     await scene.over()
 
 
-@UNTOLD
 async def test_a_kaidan_that_a_stranger_calls_stops_ringing_when_another_device_answers(
     home: Home, scene: Scene
 ) -> None:
