@@ -81,7 +81,7 @@ def program(*names: str, package: str) -> str:
 class Child:
     """A process whose output is read as it comes.
 
-    `name` is for error messages; `environment` is added to ours.
+    `name` is for error messages; `environment` is added to ours. With `commanded` it reads what `command` writes.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Child:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         pass_fds: tuple[int, ...] = (),
+        commanded: bool = False,
     ) -> None:
         self.name = name
         self.lines: list[str] = []
@@ -100,6 +101,7 @@ class Child:
         self._environment = {**os.environ, **(environment or {})}
         self._directory = directory
         self._pass_fds = pass_fds
+        self._commanded = commanded
         self._changed = asyncio.Condition()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -111,7 +113,7 @@ class Child:
             "--pdeathsig=TERM",
             "--",
             *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if self._commanded else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=self._environment,
@@ -127,6 +129,12 @@ class Child:
     async def __aexit__(self, *problem: object) -> None:
         witnesses.remove(self)
         await self.stop()
+
+    def command(self, line: str) -> None:
+        """Writes a line to its standard input."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
 
     async def stop(self, signal_: int = signal.SIGTERM, grace: float = 10.0) -> int:
         """Ends the process, with patience first and without later; its exit code (negative: the signal)."""
