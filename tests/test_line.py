@@ -13,7 +13,7 @@ from gateway.call.events import Destination, Leg
 from gateway.call.machine import Call
 from gateway.line import EchoLine, Facts, Line, audible
 from gateway.session.model import Session
-from gateway.session.negotiate import Policy, Towards
+from gateway.session.negotiate import Towards
 from tests.support import FakeEngine, FakeLeg
 
 UNKNOWN = ev.HungUp(Leg.CALLEE, Cause.UNAVAILABLE, 1, "no such user")
@@ -27,9 +27,6 @@ def line(*, quiet: bool) -> Line:
         caller=FakeLeg(),
         bridge=Bridge(FakeEngine(), "c1", Towards.SIP),
         facts=Facts("inbound", "sip:x@evil.example", "sip:juliet@sip.example.com"),
-        make_callee=lambda attempt, to, sink: FakeLeg(),
-        policy_of=lambda destination: Policy(),
-        towards_callee=Towards.XMPP,
         quiet=quiet,
     )
     made.machine.handle(ev.Offered(((Destination("xmpp", "juliet@shakespeare.lit"),),), Session(())), 0.0)
@@ -64,3 +61,15 @@ async def test_the_test_line_answers_at_once_but_not_from_within_the_question() 
     assert heard == [ev.Answered(3, Session(()))]
     testing.hang_up(Cause.NORMAL)
     assert len(heard) == 1
+
+
+def test_each_end_has_a_leg_and_a_way_that_it_came_by() -> None:
+    made = line(quiet=False)
+    made.callees[1], made.destinations[1] = FakeLeg(), Destination("carrier", "sip:+12025550123@a")
+    assert made.control(0) is made.caller
+    assert (made.control(1), made.control(2)) == (made.callees[1], None)
+    assert [made.via(number) for number in (0, 1, 2)] == ["direct", "carrier", ""]
+    made.trunk = "carrier"
+    assert made.via(0) == "carrier"
+    made.facts.direction = "outbound"
+    assert made.via(0) == "xmpp"
