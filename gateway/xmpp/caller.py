@@ -35,6 +35,9 @@ LEAVING_LASTS = 20.0  # seconds in which a crossing session-initiate is still un
 # What a reject says well enough.
 _SAID_BY_REJECT = (Cause.BUSY, Cause.DECLINED, Cause.NORMAL, Cause.CANCELLED, Cause.ELSEWHERE)
 
+# A caller who says this before the answer has given up. COMPAT: Siskin (7.4) ends it with success, or declines it.
+_GIVING_UP = (Cause.NORMAL, Cause.DECLINED, Cause.BUSY, Cause.ELSEWHERE, Cause.NO_ANSWER, Cause.UNAVAILABLE)
+
 _CONDITIONS = {
     Cause.NOT_FOUND: "item-not-found",
     Cause.FORBIDDEN: "forbidden",
@@ -286,7 +289,7 @@ class CallerLeg:
         for output in outputs:
             match output:
                 case Ended(cause, text):
-                    gave_up = self.state is not State.TALKING and cause is Cause.NORMAL
+                    gave_up = self.state is not State.TALKING and cause in _GIVING_UP
                     told += self._over(Cause.CANCELLED if gave_up else cause, text)
                 case Send() | Ignored() | Notice():
                     told.append(output)

@@ -339,10 +339,23 @@ def test_a_caller_who_went_away_is_told_in_case_that_he_is_back(world: World, jo
     assert world.told() == [HungUp(Leg.CALLER, Cause.CANCELLED, 0, "the device went away")]
 
 
-def test_who_ends_it_well_before_the_answer_has_given_up(world: World) -> None:
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("success", Cause.CANCELLED),
+        ("decline", Cause.CANCELLED),
+        ("timeout", Cause.CANCELLED),
+        ("gone", Cause.CANCELLED),
+        ("failed-application", Cause.NO_COMMON_CODEC),
+        ("connectivity-error", Cause.MEDIA_FAILED),
+    ],
+)
+def test_who_ends_it_before_the_answer_has_given_up_unless_something_failed(
+    world: World, said: str, cause: Cause
+) -> None:
     world.initiate()
-    world.jingle("session-terminate", "<reason><success/></reason>")
-    assert world.told() == [HungUp(Leg.CALLER, Cause.CANCELLED)]
+    world.jingle("session-terminate", f"<reason><{said}/></reason>")
+    assert world.told() == [HungUp(Leg.CALLER, cause)]
 
 
 # --- early media: he is asked, and answered, before the far side took the call
