@@ -10,6 +10,7 @@ what `send` finds in the worker's packet. In between:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import time
@@ -29,13 +30,14 @@ from gateway.media.pace import Pacer
 from gateway.media.prompts import NOISE, Encoded, Sound, encoded
 from gateway.media.rtp import HEADER, MINIMUM, DigitReader, Outgoing, Packet, Pressed, payload
 from gateway.media.speech import Digits, Speaker
-from gateway.media.transcode import can
+from gateway.media.transcode import can, carries_tones
 from gateway.session.model import Direction, Stream
 
 SENDS = (Direction.SENDRECV, Direction.SENDONLY)
 HEARS = (Direction.SENDRECV, Direction.RECVONLY)
 BANDWIDTH = 1_000_000  # bit/s
 BURST = 2.0  # s of it that may come at once
+SHORTEST, LONGEST = 70, 500  # ms, of a digit that goes on as a tone
 GAP = 0.06  # s without a packet, after which comfort noise is sent
 
 Tell = Callable[[MediaEvent], None]
@@ -273,6 +275,10 @@ class Leg:
     def _press(self, pressed: tuple[Pressed, ...]) -> None:
         for digit in pressed:
             self._tell(Digit(self.call, self.name, digit.digit, digit.duration))
+            peer = self.peer
+            if peer is not None and peer.stream is not None and peer.stream.send_dtmf is None and peer is not self:
+                with contextlib.suppress(MediaError):  # it takes neither events nor tones, or is over
+                    peer.dial(digit.digit, min(max(digit.duration, SHORTEST), LONGEST))
 
     # what is said to this leg in place of its peer
 
@@ -286,10 +292,14 @@ class Leg:
         self.speaker.stop()
 
     def dial(self, digits: str, duration: int) -> None:
-        """Send digits as telephone events. Raises MediaError where the far end takes none."""
+        """Send digits as telephone events, or as tones where the far end takes none and its codec carries them.
+
+        Raises MediaError where neither can be.
+        """
         self._demand_life()
-        if self.stream is not None and self.stream.send_dtmf is None:
-            raise MediaError("the far end takes no telephone events")
+        stream = self.stream
+        if stream is not None and stream.send_dtmf is None and not carries_tones(stream.send):
+            raise MediaError("the far end takes no telephone events, nor would it hear tones")
         self.speaker.dial(Digits(digits, duration))
 
     def write(self, pt: int, timestamp: int, body: bytes, *, marker: bool) -> None:

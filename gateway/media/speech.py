@@ -15,9 +15,10 @@ from typing import Protocol
 import structlog
 
 from gateway.errors import MediaError
+from gateway.media import tones
 from gateway.media.prompts import Sound, encoded
 from gateway.media.rtp import Outgoing, steps
-from gateway.media.transcode import can
+from gateway.media.transcode import can, carries_tones
 from gateway.session.model import Stream
 
 MAX_WAITING = 32  # prompts and runs of digits
@@ -72,7 +73,9 @@ class Speaker:
         if self._task is not None and not self._waiting and not self._dialling:
             self._task.cancel()
             self._ended()
-        self._endless = self._current = None
+        self._endless = None
+        if not self._dialling:
+            self._current = None
 
     async def close(self) -> None:
         self._waiting.clear()
@@ -150,9 +153,13 @@ class Speaker:
 
     async def _dial(self, work: Digits) -> None:
         leg = self._leg
-        codec = leg.stream.send_dtmf if leg.stream else None
+        stream = leg.stream
+        codec = stream.send_dtmf if stream is not None else None
         if codec is None:
-            leg.log.info("digits not sent: the far end takes no telephone events")
+            if stream is not None and carries_tones(stream.send):
+                await self._say(Sound("digits", tones.digits(work.digits, work.duration)), 0)
+            else:
+                leg.log.info("digits not sent: the far end takes no telephone events, nor would it hear tones")
             return
         start = asyncio.get_running_loop().time()
         _, timestamp = leg.out.begin(work, start)

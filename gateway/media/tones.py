@@ -69,6 +69,25 @@ _LASTING = 1.6  # s, after which it is not heard any more
 _QUIET = 2_600  # peak of one note; several sound together
 
 
+# ITU-T Q.23: a key's row and column, Hz
+_ROWS, _COLUMNS = (697, 770, 852, 941), (1_209, 1_336, 1_477, 1_633)
+_KEYS = "123A456B789C*0#D"
+_DIGIT_LEVEL = 5_000  # peak of each of the two, about -13 dBm0
+_DIGIT_PAUSE = 80  # ms
+
+
+def digits(keys: str, duration: int) -> bytes:
+    """What these keys sound like, `duration` ms each (Q.24: at least 40), with pauses, the last one too."""
+    size = duration * RATE // 1000
+    made = []
+    for key in keys.upper():
+        row, column = divmod(_KEYS.index(key), 4)
+        turns = [2 * math.pi * frequency / RATE for frequency in (_ROWS[row], _COLUMNS[column])]
+        made.append(_pcm([round(_DIGIT_LEVEL * sum(math.sin(turn * n) for turn in turns)) for n in range(size)]))
+        made.append(bytes(_DIGIT_PAUSE * RATE // 1000 * 2))
+    return b"".join(made)
+
+
 def ringback(region: str = "") -> bytes:
     """One period of what a caller hears while it rings; `region` is a country's code (ISO 3166), any case."""
     return _made(_RINGBACKS.get(region.upper(), _RINGBACK))

@@ -63,6 +63,11 @@ def can(codec: Codec) -> bool:
     return name in _ENCODINGS and (name != "g722" or g722.available())
 
 
+def carries_tones(codec: Codec) -> bool:
+    """Whether digits can be heard through it as tones; Opus is made for voices and bends them."""
+    return can(codec) and codec.name.lower() != "opus"
+
+
 class Framed:
     """PCM in pieces of any size, encoded frames of `ptime` (or the next shorter allowed size) out."""
 

@@ -6,17 +6,19 @@ import struct
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media import speech
 from gateway.media.engine import Connected, Digit, Lost, MediaEvent
+from gateway.media.g711 import decode_alaw
 from gateway.media.leg import Leg
 from gateway.media.prompts import Sound
 from gateway.media.rtp import HEADER, Packet
 from gateway.session.model import Codec, Direction, Stream
-from tests.media.ends import EVENT_8, OPUS, PCMA, PCMU, Opus, packet, sine, stream
+from tests.media.ends import EVENT_8, EVENT_48, OPUS, PCMA, PCMU, Opus, packet, sine, stream
 
 AMR = Codec(96, "AMR", 8_000)
 
@@ -140,7 +142,7 @@ async def test_a_digit_is_told_and_passed_on_and_told_where_it_cannot_be() -> No
         for number in range(3):
             a.hear(101, number, 160, body)
         assert a.events == [Digit("call", "a", "5", 100)]
-        assert len(b.got) == passed
+        assert [pt for pt, *_ in b.got] == [101] * passed
 
 
 async def test_a_digit_whose_end_is_lost_is_told_in_time() -> None:
@@ -189,6 +191,26 @@ async def test_digits_follow_a_prompt_in_their_own_payload_type() -> None:
     await spoken(leg)
     assert [pt for pt, *_ in leg.got] == [8] + [101] * 10
     assert [body[0] for pt, _, _, body in leg.got if pt == 101] == [1] * 5 + [2] * 5
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_an_end_that_takes_no_events_hears_tones() -> None:
+    a, b = pair(stream(OPUS, EVENT_48), stream(PCMA))
+    b.tell_connected()
+    for number in range(3):
+        a.hear(110, number, 960, struct.pack("!BBH", 5, 0x8A, 4_800))
+    await spoken(b)
+    heard = np.frombuffer(b"".join(decode_alaw(body) for *_, body in b.got), np.int16)[:800]
+    spectrum = np.abs(np.fft.rfft(heard * np.hanning(800)))
+    assert {round(at * 10, -2) for at in np.argsort(spectrum)[-2:]} == {800, 1_300}  # 770 and 1336 Hz
+    assert a.events == [Digit("call", "a", "5", 100)]
+    b.got.clear()
+    b.dial("12", 100)
+    await asyncio.sleep(0)
+    b.stop_playing()
+    await spoken(b)
+    assert len(b.got) == 18
+    assert {pt for pt, *_ in b.got} == {8}
 
 
 @pytest.mark.usefixtures("at_once")

@@ -40,6 +40,17 @@ def test_busy_is_as_long_as_its_pause(region: str, expected: list[int], half: fl
     assert len(made) == 2 * begin
 
 
+@pytest.mark.parametrize(
+    ("key", "pair"), [("1", [697, 1_209]), ("0", [941, 1_336]), ("#", [941, 1_477]), ("d", [941, 1_633])]
+)
+def test_a_key_is_its_row_and_its_column(key: str, pair: list[int]) -> None:
+    made = samples(tones.digits(key + "5", 100))
+    assert len(made) == 2 * (800 + 640)
+    assert frequencies(made[:800]) == pytest.approx(pair, abs=6)
+    assert not made[800:1_440].any()
+    assert np.abs(made).max() <= 10_000
+
+
 def test_tones_are_as_loud_as_a_networks() -> None:
     for region in ("", "US", "AU"):
         assert 3_000 < np.abs(samples(tones.ringback(region))).max() <= 6_000
