@@ -25,7 +25,7 @@ def line(*, quiet: bool) -> Line:
         id="c1",
         machine=Call(),
         caller=FakeLeg(),
-        bridge=Bridge(FakeEngine(), "c1", Towards.SIP),
+        bridge=Bridge(cast(Any, FakeEngine()), "c1", Towards.SIP),
         facts=Facts("inbound", "sip:x@evil.example", "sip:juliet@sip.example.com"),
         quiet=quiet,
     )
