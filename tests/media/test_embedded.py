@@ -144,12 +144,16 @@ async def test_digits_by_signalling_are_said_to_a_leg(make_engine: MakeEngine, b
         assert [(one.digit, one.duration) for one in heard] == [("4", 60), ("#", 60)]
 
 
-async def test_digits_to_an_end_that_takes_none_are_refused(make_engine: MakeEngine, phone: Phone) -> None:
+async def test_digits_to_an_end_that_takes_none_are_tones_or_refused(make_engine: MakeEngine, phone: Phone) -> None:
     engine = await make_engine()
     await engine.allocate("call", "callee", LegKind.RTP)
-    await engine.connect("call", "callee", phone.transport, stream(PCMA))
+    await engine.connect("call", "callee", phone.transport, stream(OPUS))
     with pytest.raises(MediaError, match="telephone events"):
         await engine.dtmf("call", "callee", "1")
+    await engine.connect("call", "callee", phone.transport, stream(PCMA))
+    await engine.dtmf("call", "callee", "1", 200)
+    sound = await listen(phone, PCMA, 10)
+    assert loudest(sound) in (pytest.approx(697, abs=6), pytest.approx(1_209, abs=6))
 
 
 async def test_the_test_line_says_something_and_then_echoes(make_engine: MakeEngine, browser: Browser) -> None:
