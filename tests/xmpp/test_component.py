@@ -431,3 +431,11 @@ async def test_a_subscriber_of_an_earlier_run_is_told_when_we_come_and_when_we_g
     await running
     gone = await server.heard('<presence[^>]*type="unavailable"[^>]*>')
     assert 'to="juliet@shakespeare.lit"' in gone
+
+
+@pytest.mark.parametrize("ringing_after", [None, 7.0])
+def test_what_the_operator_set_for_calls_reaches_them(ringing_after: float | None) -> None:
+    settings = XmppSettings(DOMAIN, "127.0.0.1", 1, "secret", (), ringing_after=ringing_after, chat_dtmf=True)
+    built = Component(settings, lambda local: True, lambda incoming, leg: Admitted("", lambda report: None), print)
+    calls = built._router._calls
+    assert (calls._ringing_after, calls._chat_dtmf) == (ringing_after, True)
