@@ -14,7 +14,7 @@ from gateway.call.events import Destination, Leg
 from gateway.call.leg import LegControl, Sink
 from gateway.call.machine import Call, State
 from gateway.dialplan import plan as dialplan
-from gateway.dialplan.plan import Identity, Limit
+from gateway.dialplan.plan import Identity, Limit, Plan
 from gateway.session.model import Session
 
 Direction = Literal["outbound", "inbound", "test"]  # XMPP to SIP, SIP to XMPP, a test line
@@ -46,6 +46,7 @@ class Line:
     caller: LegControl
     bridge: Bridge
     facts: Facts
+    plan: Plan  # that it began with
     payer: str = ""  # the user whose call it is, bare JID: what it costs is his
     contact: str = ""  # the local part under which a caller from SIP appears
     trunk: str | None = None  # that a caller from SIP came through

@@ -80,7 +80,8 @@ class NotSent:
 
 
 class Routing:
-    """The dialplan, the limits, and where the trunks are. `now` is the loop's clock, `unix_now` the calendar's."""
+    """The dialplan, the limits, and where the trunks are. `plan` may be exchanged at any time: a call keeps the one that it
+    began with. `now` is the loop's clock, `unix_now` the calendar's."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class Routing:
 
     def policy(self, line: Line, to: Destination) -> Policy:
         """What may be spoken on the SIP side of a call to this destination."""
-        trunk = self.plan.trunks.get(to.via if to.via != "xmpp" else line.trunk or "")
+        trunk = line.plan.trunks.get(to.via if to.via != "xmpp" else line.trunk or "")
         policy = DIRECT
         if trunk is not None:
             policy = Policy(tuple(trunk.codecs), Transcode(trunk.transcode), Srtp(trunk.srtp))
@@ -142,15 +143,15 @@ class Routing:
 
     # --- calls from XMPP
 
-    async def decide(self, caller: str, local: str) -> dialplan.Route | dialplan.Refusal:
+    async def decide(self, plan: dialplan.Plan, caller: str, local: str) -> dialplan.Route | dialplan.Refusal:
         """What the dialplan says. A name can only turn out to lead where nobody may call: it is looked up for those who
         may call it at all, so that no stranger has us ask for names, and for help nobody waits.
         """
         request = self._request(caller, local)
-        outcome = dialplan.route(self.plan, request)
+        outcome = dialplan.route(plan, request)
         if isinstance(outcome, dialplan.Refusal) or outcome.emergency or not (found := await self._host_of(local)):
             return outcome
-        return dialplan.route(self.plan, replace(request, resolved=found, trunk_hosts=self.whereabouts.hosts))
+        return dialplan.route(plan, replace(request, resolved=found, trunk_hosts=self.whereabouts.hosts))
 
     def _request(self, caller: str, local: str) -> dialplan.Request:
         return dialplan.Request(caller, local, at=datetime.fromtimestamp(self._unix_now(), UTC))  # rules may have hours
@@ -234,7 +235,7 @@ class Routing:
             ]
         if refused := self.book.take(line.id, own, self._now()):
             return ev.Refused(Cause.CONGESTION, refused)
-        outcome = dialplan.inbound(self.plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
+        outcome = dialplan.inbound(line.plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
         log.info(
             "routed",
             call=line.id,
@@ -250,13 +251,13 @@ class Routing:
         if isinstance(outcome, dialplan.Refusal):
             if trunk is not None:
                 return ev.Refused(Cause.NOT_FOUND, outcome.reason)
-            if not any(rule.match.any_source for rule in self.plan.inbound):
+            if not any(rule.match.any_source for rule in line.plan.inbound):
                 return ev.Refused(Cause.FORBIDDEN)
             line.machine = Call(Patience(setup=setup))
             return ev.Offered(((NOBODY,),), incoming.session)
         if refused := self.book.take(line.id, outcome.limits, self._now()):
             return ev.Refused(Cause.CONGESTION, "" if line.quiet else refused)
-        users = self._users(outcome)
+        users = self._users(line.plan, outcome)
         if outcome.ring == "sequence" and len(users) > 1:
             stage = RING_SECONDS / len(users)
             if trunk is not None:
@@ -267,14 +268,14 @@ class Routing:
         line.machine = Call(Patience(setup=setup))
         return ev.Offered((users,), incoming.session, await_media=True)
 
-    def _users(self, outcome: dialplan.InboundRoute) -> tuple[Destination, ...]:
+    def _users(self, plan: dialplan.Plan, outcome: dialplan.InboundRoute) -> tuple[Destination, ...]:
         return tuple(
-            Destination("xmpp", user, _longest((*outcome.limits, *self._limits_of(user)))) for user in outcome.to
+            Destination("xmpp", user, _longest((*outcome.limits, *self._limits_of(plan, user)))) for user in outcome.to
         )
 
-    def _limits_of(self, user: str) -> tuple[Limit, ...]:
+    def _limits_of(self, plan: dialplan.Plan, user: str) -> tuple[Limit, ...]:
         """What a user who is called counts under. How often he may begin a call is not for his callers to use up."""
-        return tuple(replace(limit, per_minute=None) for limit in dialplan.limits(self.plan, user, ()))
+        return tuple(replace(limit, per_minute=None) for limit in dialplan.limits(plan, user, ()))
 
     # --- attempts
 
@@ -284,10 +285,10 @@ class Routing:
         """
         key = f"{line.id}/{attempt}"
         if to.via == "xmpp":
-            refused = self.book.take(key, self._limits_of(to.target), self._now())
+            refused = self.book.take(key, self._limits_of(line.plan, to.target), self._now())
             cause = Cause.CONGESTION if line.quiet else Cause.BUSY  # a stranger does not learn who talks
             return ev.OfferFailed(attempt, cause, "" if line.quiet else refused) if refused else None
-        trunk = self.plan.trunks.get(to.via)
+        trunk = line.plan.trunks.get(to.via)
         if trunk is None:
             return None
         limit = line.limits.get(key_of(trunk.name), Limit(key_of(trunk.name), trunk.max_calls))
@@ -338,10 +339,10 @@ class Routing:
         except AddressError as error:
             return NotSent(str(error))
         if uri.host == self._sip_domain:  # one of our own users: whom any caller from there may reach
-            within = dialplan.inbound(self.plan, dialplan.Inbound(uri, by if by in self.plan.trunks else None))
+            within = dialplan.inbound(line.plan, dialplan.Inbound(uri, by if by in line.plan.trunks else None))
             if isinstance(within, dialplan.InboundRoute):
-                return (self._users(within),)
-        outcome = await self.decide(line.payer, local)
+                return (self._users(line.plan, within),)
+        outcome = await self.decide(line.plan, line.payer, local)
         log.info("sent elsewhere", call=line.id, to=text, payer=line.payer, steps=list(outcome.steps))
         if isinstance(outcome, dialplan.Refusal):
             return NotSent(outcome.reason)

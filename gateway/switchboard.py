@@ -115,7 +115,7 @@ class Switchboard:
 
     async def _route_from_xmpp(self, line: Line, incoming: xmpp.IncomingCall) -> None:
         try:
-            outcome = await self.routing.decide(line.facts.caller, incoming.local)
+            outcome = await self.routing.decide(line.plan, line.facts.caller, incoming.local)
             offered = self.routing.offer_from_user(line, incoming.session, outcome)
         except Exception:  # a bug of ours: he is told, and no call stays behind that nobody ends
             log.exception("a call could not be routed", call=line.id)
@@ -171,7 +171,7 @@ class Switchboard:
 
     def _new_line(self, leg: LegControl, facts: Facts, towards_caller: Towards) -> Line:
         call = secrets.token_hex(6)
-        line = Line(call, Call(), leg, Bridge(self._engine, call, towards_caller), facts)
+        line = Line(call, Call(), leg, Bridge(self._engine, call, towards_caller), facts, self.routing.plan)
         self._lines[call] = line
         log.info("call", call=call, direction=facts.direction, caller=facts.caller, to=facts.callee, key=facts.key)
         return line
@@ -187,7 +187,7 @@ class Switchboard:
     def _ask_sip(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
         if self._telephony is None:
             raise MediaError("SIP is not attached")
-        trunk = self.routing.plan.trunks.get(to.via)
+        trunk = line.plan.trunks.get(to.via)
         identity = line.identities.get(to.via, Identity())
         callback = line.emergency.callback if line.emergency else None
         # An escaped @ is legal in a user part and makes the caller's address one that can be called back.

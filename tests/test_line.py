@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +12,7 @@ from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination, Leg
 from gateway.call.machine import Call
+from gateway.dialplan.plan import Plan
 from gateway.line import EchoLine, Facts, Line, audible
 from gateway.session.model import Session
 from gateway.session.negotiate import Towards
@@ -27,6 +29,7 @@ def line(*, quiet: bool) -> Line:
         caller=FakeLeg(),
         bridge=Bridge(cast(Any, FakeEngine()), "c1", Towards.SIP),
         facts=Facts("inbound", "sip:x@evil.example", "sip:juliet@sip.example.com"),
+        plan=Plan(),
         quiet=quiet,
     )
     made.machine.handle(ev.Offered(((Destination("xmpp", "juliet@shakespeare.lit"),),), Session(())), 0.0)

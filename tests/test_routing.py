@@ -61,11 +61,11 @@ class Scene:
     def line(self, caller: str, callee: str, call: str = "c1") -> Line:
         facts = Facts("outbound", caller, callee)
         bridge = Bridge(cast(Any, FakeEngine()), call, Towards.XMPP)
-        return Line(call, Call(), FakeLeg(), bridge, facts, payer=caller)
+        return Line(call, Call(), FakeLeg(), bridge, facts, self.routing.plan, payer=caller)
 
     async def routed(self, callee: str, caller: str = JULIET, call: str = "c1") -> tuple[Line, ev.Event]:
         line = self.line(caller, callee, call)
-        return line, self.routing.offer_from_user(line, None, await self.routing.decide(caller, callee))
+        return line, self.routing.offer_from_user(line, None, await self.routing.decide(line.plan, caller, callee))
 
 
 async def test_a_rule_says_whether_the_caller_hears_what_comes_before_the_answer() -> None:
@@ -201,6 +201,15 @@ def test_who_sends_something_new_is_a_trunk_a_guest_or_a_stranger() -> None:
     assert Scene(anybody).routing.standing(somebody) is Standing.GUEST
     named = replace(PLAN, trunks={"carrier": replace(PLAN.trunks["carrier"], tls_names=("sbc.carrier.example",))})
     assert Scene(named).routing.standing(somebody) is Standing.TRUNK
+
+
+async def test_a_call_keeps_the_plan_that_it_began_with() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    scene.routing.plan = replace(PLAN, routes=())
+    assert not isinstance(await scene.routing.elsewhere(line, "carrier", ("tel:+12025550177",)), NotSent)
+    _, offered = await scene.routed("+12025550123", call="c2")
+    assert isinstance(offered, ev.Refused)
 
 
 async def test_a_trunk_that_is_known_to_be_down_is_asked_last() -> None:
