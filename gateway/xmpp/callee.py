@@ -54,9 +54,21 @@ class State(enum.Enum):
 
 
 class CalleeLeg:
-    """`user` is a bare JID, `voice` the contact's full JID; `sid` is the propose's, and direct sessions extend it."""
+    """`user` is a bare JID, `voice` the contact's full JID; `sid` is the propose's, and direct sessions extend it.
 
-    def __init__(self, user: str, voice: str, sid: str, prefix: str, attempt: int, ask_presence: bool = True) -> None:
+    `subscribed`: the two see each other's presence, so that all of the user's devices are known.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        voice: str,
+        sid: str,
+        prefix: str,
+        attempt: int,
+        ask_presence: bool = True,
+        subscribed: bool = False,
+    ) -> None:
         self.user = user
         self.contact = stanzas.bare(voice)
         self.sid = sid
@@ -64,6 +76,7 @@ class CalleeLeg:
         self._voice = voice
         self._prefix = prefix
         self._ask_presence = ask_presence
+        self._subscribed = subscribed
         self.attempt = attempt
         self._offer: Session | None = None
         self._chosen: JingleSession | None = None  # after proceed, or the first to accept
@@ -371,10 +384,11 @@ class CalleeLeg:
         """Nobody has the call any more.
 
         COMPAT: Siskin (7.4) neither understands that another device took it nor says that it rings, nor ever stops.
-        Where nobody's presence is known it may be there: all are told then, as after a reject.
+        Where its presence may be unknown it may be there: all are told then, as after a reject. Not otherwise: Movim
+        writes a line about it.
         """
         others = [*self._stop_ringing()]
-        if self._proceeded and not self._devices:
+        if self._proceeded and not self._subscribed:
             others.append(self._jmi("retract", self.user, _ELSEWHERE))
         self.state = State.ENDED
         self._silence = self._until = None

@@ -188,7 +188,8 @@ class Calls:
     ) -> LegControl:
         """A leg that calls a user (bare JID) from a contact (bare JID)."""
         tag = self._lines.new_tag()
-        leg = CalleeLeg(user, f"{contact}/{stanzas.RESOURCE}", self._new_sid(), f"{tag}-", attempt, ask_presence)
+        voice, subscribed = f"{contact}/{stanzas.RESOURCE}", self._presences.subscribed(user, contact)
+        leg = CalleeLeg(user, voice, self._new_sid(), f"{tag}-", attempt, ask_presence, subscribed)
         line = Line(leg, tag, call, sink)
         return _Control(self, line)
 

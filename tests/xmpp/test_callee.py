@@ -594,7 +594,8 @@ def test_a_call_that_is_over_is_retracted_where_nobody_knows_who_is_there(
 ) -> None:
     """A Siskin that does not understand that another device took it would ring on for ever."""
     if known:
-        comes(world, BALCONY, jmi=True)
+        world.says(f"<presence type='subscribe' from='{USER}' to='{ROMEO}'/>")
+        world.says(f"<presence type='subscribed' from='{USER}' to='{ROMEO}'/>")
     leg = dial(world, our_offer)
     world.jmi("proceed", "our1", BALCONY, VOICE)
     world.jingle("session-accept", ANSWER, "our1", BALCONY)
