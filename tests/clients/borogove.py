@@ -50,6 +50,7 @@ GATHERS_FOR = 3.0  # s, Session:650
 class Borogove(UserAgent):
     CLIENT = "borogove 2026-08 (fb3172a)"
     NODE = "https://sdk.borogove.dev"
+    TALKS = "ongoing"
     INFO = Info(  # Client:88-108
         frozenset({("client", "pc", "", "borogove")}),
         frozenset({JINGLE, JMI, RTP, RTP_AUDIO, RTP_VIDEO, ICE_UDP, DTLS, RECEIPTS}),
