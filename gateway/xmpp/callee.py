@@ -12,7 +12,8 @@
     ENDED   (from every state: hang_up(), the device's session-terminate, its going away)
 
 The first device to answer wins: the others' sessions are cancelled, the propose is retracted or finished. A `proceed`
-is a person's answer, so that it stops the others too.
+is a person's answer, so that it stops the others too. They see a carbon of it, and of a reject; for those that do not
+understand it there is a retract: to their full JIDs when the call is up, to all when nobody has it.
 
 It rings when a device says so. Some say nothing (Dino): after two seconds of silence it counts as ringing if a device
 is known to be there, else nobody can tell (a telephone that has to be woken first). One that comes later counts in the
@@ -326,7 +327,7 @@ class CalleeLeg:
         return [self._jmi(kind, device, _ELSEWHERE, private=True) for kind in ("retract", "finish")]
 
     def _rejected(self, reason: spelling.Reason | None, now: float) -> list[LegOutput]:
-        """One device's reject is for all of them (XEP-0353 §4.4)."""
+        """One device's reject is for all of them (XEP-0353 §3.5)."""
         if reason is not None:
             cause = _refusal(from_jingle(reason.condition))
         else:
