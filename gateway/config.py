@@ -92,6 +92,7 @@ class MediaSection(Section):
 
 class DialplanSection(Section):
     files: Annotated[Words, Field(min_length=1)] = ("dialplan/*.toml",)
+    watch: bool = False
 
 
 class StorageSection(Section):
@@ -173,8 +174,15 @@ class Config:
     http_listen: str
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["text", "json"]
+    dialplan_patterns: tuple[str, ...]
+    dialplan_watch: bool
     plan: Plan
     warnings: tuple[Fault, ...] = ()
+
+    @property
+    def dialplan_files(self) -> tuple[Path, ...]:
+        """The files that the dialplan is read from, as they are there now."""
+        return tuple(path for pattern in self.dialplan_patterns for path in _matching(self.path.parent, pattern))
 
     @property
     def xmpp(self) -> XmppSettings:
@@ -317,7 +325,7 @@ class _Reader:
         key_file = self._key_file(storage) if storage else None
         plan = self._plan(dialplan, users, {domain, sip_domain} - {""}, set(self._endpoints(sip, media, listen)))
 
-        if not (xmpp and sip and media and storage and http and log and calls and plan) or any(
+        if not (xmpp and sip and media and storage and http and log and calls and dialplan and plan) or any(
             not fault.warning for fault in self.faults
         ):
             raise ConfigurationError(load.in_order(self.faults))
@@ -356,6 +364,8 @@ class _Reader:
             http_listen=http.listen,
             log_level=log.level,
             log_format=log.format,
+            dialplan_patterns=dialplan.files,
+            dialplan_watch=dialplan.watch,
             plan=plan,
             warnings=load.in_order(self.faults),
         )
@@ -521,7 +531,7 @@ class _Reader:
         files: list[Path] = []
         for number, pattern in enumerate(section.files):
             try:
-                found = sorted(self.base.glob(pattern)) if not Path(pattern).is_absolute() else _absolute(pattern)
+                found = _matching(self.base, pattern)
             except (ValueError, NotImplementedError):
                 self.fault(("dialplan", "files", number), f"{pattern!r} is no pattern of file names")
                 continue
@@ -538,9 +548,12 @@ class _Reader:
         return plan
 
 
-def _absolute(pattern: str) -> list[Path]:
+def _matching(base: Path, pattern: str) -> list[Path]:
+    """The files of a pattern, in the order of their names. Raises ValueError, NotImplementedError for none."""
     path = Path(pattern)
-    return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    if path.is_absolute():
+        base, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
+    return sorted(base.glob(pattern))
 
 
 def _from_text(text: str, model: type[Section], key: str) -> object:

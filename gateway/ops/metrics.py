@@ -8,6 +8,7 @@
     gateway_xmpp_ignored_stanzas_total{reason}       stanzas that were neither answered nor acted upon
     gateway_sip_turned_away_total{why}               new requests that were not let in: strangers, too many, too busy
     gateway_trunk_up{trunk}                          1 while it answers our OPTIONS, of trunks that are asked
+    gateway_dialplan_reloads_total{outcome}          ok, or fault: then the old one stays
     gateway_media_workers_alive                      of gateway_media_workers_configured
     gateway_media_dropped_packets_total{reason}      packets that no leg took
     gateway_call_records_dropped_total               call records that could not be written
@@ -66,6 +67,11 @@ class Metrics:
         self._ignored = Counter(
             "gateway_xmpp_ignored_stanzas", "Stanzas that nothing came of.", ["reason"], registry=self.registry
         )
+        self._reloads = Counter(
+            "gateway_dialplan_reloads", "How often the dialplan was read anew.", ["outcome"], registry=self.registry
+        )
+        for outcome in ("ok", "fault"):
+            self._reloads.labels(outcome)
         self._trunks = Gauge(
             "gateway_trunk_up", "Whether a trunk answers our OPTIONS.", ["trunk"], registry=self.registry
         )
@@ -106,6 +112,10 @@ class Metrics:
         for label, count in counts.items():
             self._turned_away.labels(label).inc(count - self._counted.get(label, 0))
             self._counted[label] = count
+
+    def reloaded(self, well: bool) -> None:
+        """The dialplan was read again, or could not be."""
+        self._reloads.labels("ok" if well else "fault").inc()
 
     def link(self, up: bool) -> None:
         self._link.set(1 if up else 0)

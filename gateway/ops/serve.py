@@ -1,6 +1,7 @@
 """`gateway run`: everything started in order, watched, and ended in order.
 
     records, media workers, SIP sockets, web page ── listening ──> XMPP link ──> calls
+    SIGHUP: the dialplan is read anew (reload.py)
     SIGTERM, SIGINT: no new work, every call ended with its cause, records written, workers stopped
 
 Exit code 0 after a signal, 1 when something cannot be used at all: a wrong secret, a taken port, an unusable database.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -22,15 +24,18 @@ from gateway.addresses import SipUri
 from gateway.call.causes import Cause
 from gateway.call.words import Say
 from gateway.config import Config
+from gateway.dialplan.plan import Plan
 from gateway.errors import GatewayError
 from gateway.media.embedded import EmbeddedEngine
 from gateway.ops import log as logs
 from gateway.ops.metrics import Direction, Metrics
+from gateway.ops.reload import Reloader
 from gateway.ops.trace import Recorder
 from gateway.ops.web import Health, Web
 from gateway.reach import Reach
 from gateway.routing import Limits
 from gateway.sip.application import Application
+from gateway.sip.digestserver import DigestServer
 from gateway.sip.pings import Pings
 from gateway.sip.resolver import resolve
 from gateway.sip.telephony import Account, Telephony
@@ -100,6 +105,7 @@ class Gateway:
             tls=config.tls,
             door=config.door,
             standing=self._board.routing.standing,
+            digest=DigestServer(config.sip_domain, self._board.routing.accounts, secrets.token_bytes(32)),
         )
         self._telephony = Telephony(app, config.sip, self._board.on_sip_call, trace)
         self._component = Component(
@@ -115,11 +121,9 @@ class Gateway:
         self._board.attach(self._component, self._telephony)
         self._pings = Pings(app, config.sip_domain, self._metrics.trunk)
         self._board.routing.is_down = self._pings.is_down
-        self._accounts = [
-            Account(trunk.name, trunk.proxy, SipUri("sip", trunk.username, trunk.proxy.host), credentials_of(trunk))
-            for trunk in config.plan.trunks.values()
-            if trunk.register
-        ]
+        self._accounts: dict[str, Account] = {}
+        self._pinged: dict[str, tuple[SipUri, int]] = {}
+        self._reloader = Reloader(config, self._adopt, self._metrics.reloaded)
         self._web = Web(config.http_listen, self._metrics, self._health)
 
     async def run(self) -> int:
@@ -140,12 +144,9 @@ class Gateway:
             for start, stop in rooms:
                 stops.append(stop)  # a room that failed half-way has something to give back too
                 await start()
-            for account in self._accounts:
-                self._telephony.register(account)
             stops.append(self._pings.stop)
-            for trunk in self._config.plan.trunks.values():
-                if trunk.ping:
-                    self._pings.start({trunk.name: trunk.proxy}, trunk.ping)
+            self._follow(self._config.plan)
+            loop.add_signal_handler(signal.SIGHUP, self._reloader.reload)
             log.info("listening", sip=list(self._config.sip_listen), http=self._config.http_listen)
             stops.append(self._unlink)
             stops.append(self._drain)
@@ -162,6 +163,36 @@ class Gateway:
         log.info("stopped", exit_code=code)
         return code
 
+    def _adopt(self, config: Config) -> None:
+        """A dialplan that has changed: for calls that begin now, for registrations and pings, for who sees what."""
+        self._config = config
+        self._board.routing.plan = config.plan
+        self._follow(config.plan)
+        self._component.refresh()
+
+    def _follow(self, plan: Plan) -> None:
+        """Be registered where this plan says so and nowhere else, and ask the trunks that it wants asked."""
+        accounts = {
+            trunk.name: Account(
+                trunk.name, trunk.proxy, SipUri("sip", trunk.username, trunk.proxy.host), credentials_of(trunk)
+            )
+            for trunk in plan.trunks.values()
+            if trunk.register
+        }
+        for name in self._accounts.keys() - accounts.keys():
+            self._telephony.unregister(name)
+        for name, account in accounts.items():
+            if self._accounts.get(name) != account:
+                self._telephony.register(account)
+        self._accounts = accounts
+        pinged = {trunk.name: (trunk.proxy, trunk.ping) for trunk in plan.trunks.values() if trunk.ping}
+        for name in self._pinged.keys() - pinged.keys():
+            self._pings.forget(name)
+        for name, (proxy, interval) in pinged.items():
+            if self._pinged.get(name) != (proxy, interval):
+                self._pings.start({name: proxy}, interval)
+        self._pinged = pinged
+
     async def _work(self) -> None:
         """Until a signal, or until something gives up. Raises what it gave up with."""
         self._link = asyncio.create_task(self._component.run())
@@ -170,6 +201,8 @@ class Gateway:
             asyncio.create_task(self._board.watch_trunks()),
             asyncio.create_task(self._observe()),
         ]
+        if self._config.dialplan_watch:
+            beside.append(asyncio.create_task(self._reloader.watch()))
         try:
             done, _ = await asyncio.wait((self._link, *beside), return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -28,19 +28,26 @@ class Pings:
         self._own = NameAddr(f"sip:{bracketed(domain)}")
         self._on_change = on_change
         self._probes: dict[str, Probe] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, trunks: Mapping[str, SipUri], interval: float = 60.0) -> None:
         """Ask these from now on: name and proxy."""
         for name, proxy in trunks.items():
+            self.forget(name)
             probe = self._probes[name] = Probe(self._app.now(), interval)
-            self._tasks.append(self._app.loop.create_task(self._keep_asking(name, proxy, probe)))
+            self._tasks[name] = self._app.loop.create_task(self._keep_asking(name, proxy, probe))
+
+    def forget(self, name: str) -> None:
+        """Ask this one no more; nothing is known of it then."""
+        self._probes.pop(name, None)
+        if (task := self._tasks.pop(name, None)) is not None:
+            task.cancel()
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        tasks = tuple(self._tasks.values())
+        for name in tuple(self._tasks):
+            self.forget(name)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def states(self) -> Mapping[str, State]:

@@ -22,7 +22,7 @@ from gateway.call.trace import Traced, Tracer
 from gateway.errors import AddressError, SipError
 from gateway.sip.agent import safe_text
 from gateway.sip.application import Application, BaseDialplan, Dialog, Handler, IncomingRequest
-from gateway.sip.body import session_of
+from gateway.sip.body import session_of, takes_sdp
 from gateway.sip.calleeleg import CalleeLeg
 from gateway.sip.callerleg import CallerLeg
 from gateway.sip.calls import IncomingCall, OnCall, OutgoingCall
@@ -69,7 +69,8 @@ class Telephony(BaseDialplan):
         self._legs: dict[str, SipLeg] = {}  # Call-ID -> its leg, while there is one
         self._early: deque[tuple[str, bool, str, str]] = deque(maxlen=MAX_EARLY)
         self._hosts = {settings.domain.lower()} | ({settings.advertise.lower()} if settings.advertise else set())
-        self._registering: list[asyncio.Task[None]] = []
+        self._registering: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         app.dialplan = self
         app.advertise = settings.advertise
         app.trace = self._saw
@@ -83,16 +84,24 @@ class Telephony(BaseDialplan):
 
     async def stop(self) -> None:
         """Hang up whatever is left and close the sockets."""
-        for task in self._registering:
-            task.cancel()
-        await asyncio.gather(*self._registering, return_exceptions=True)
+        for name in tuple(self._registering):
+            self.unregister(name)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         await self.app.close()
 
     def register(self, account: Account) -> Registration:
         """Register this account from now on; what is given back says how that goes."""
         registration = Registration(account, self.app.now())
-        self._registering.append(self.app.loop.create_task(self._keep_registered(registration)))
+        self.unregister(account.name)
+        self._registering[account.name] = self.app.loop.create_task(self._keep_registered(registration))
         return registration
+
+    def unregister(self, name: str) -> None:
+        """Say good-bye to the registrar of the account with this name, if there is one."""
+        if (task := self._registering.pop(name, None)) is not None:
+            task.cancel()
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def _keep_registered(self, registration: Registration) -> None:
         dialog: Dialog | None = None
@@ -170,6 +179,8 @@ class Telephony(BaseDialplan):
         uri = SipUri.parse(message.uri)
         if not self.is_our_host(uri, flow):
             raise SipError("that host is not served here", 404)
+        if not takes_sdp(message):
+            raise SipError("an answer with an SDP would not be accepted", 406)
         from_ = message.from_
         from_uri = SipUri.parse(from_.uri)
         return IncomingCall(
@@ -185,6 +196,7 @@ class Telephony(BaseDialplan):
             anonymous=is_hidden(message, from_uri),
             key=message.call_id,
             names=flow.names,
+            account=message.account,
             diverted=diverted(message),
             replaces=self._replaced(message),
         )

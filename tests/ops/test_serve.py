@@ -100,6 +100,26 @@ async def test_a_gateway_gets_ready_and_ends_cleanly_when_it_is_told_to(tmp_path
 
 
 @pytest.mark.slow
+async def test_a_changed_dialplan_is_taken_up_on_sighup_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    async with xmpp_server("<handshake/>") as port:
+        with structlog.testing.capture_logs() as events:
+            made = gateway(tmp_path, port)
+            running = asyncio.create_task(made.run())
+            await said(events, "ready")
+            rule = '[[route]]\nname = "new"\nmatch = { name = "x" }\nvia = "echo"\n'
+            (tmp_path / "plan.toml").write_text(rule)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await said(events, "dialplan reloaded")
+            assert [route.name for route in made._board.routing.plan.routes] == ["new"]
+            (tmp_path / "plan.toml").write_text(rule + "via = 1\n")
+            os.kill(os.getpid(), signal.SIGHUP)
+            await said(events, "dialplan not reloaded")
+            assert [route.name for route in made._board.routing.plan.routes] == ["new"]
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await running == 0
+
+
+@pytest.mark.slow
 async def test_a_wrong_secret_is_one_clear_line_and_exit_code_one(tmp_path: Path) -> None:
     async with xmpp_server(REFUSAL) as port:
         with structlog.testing.capture_logs() as events:

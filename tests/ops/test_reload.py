@@ -1,0 +1,105 @@
+"""A dialplan that changes under a running gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import config
+from gateway.config import Config
+from gateway.ops import reload
+from gateway.ops.reload import Reloader, stamp, unexchanged
+
+GOOD = '[xmpp]\ndomain = "sip.example.com"\nsecret = "s3cret"\nusers = ["shakespeare.lit"]\n'
+PLAN = '[[route]]\nname = "{name}"\nmatch = {{ kind = "uri" }}\nvia = "direct"\n'
+OTHER = '[[route]]\nname = "new file"\nmatch = { name = "x" }\nvia = "echo"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "dialplan").mkdir()
+    (tmp_path / "dialplan" / "a.toml").write_text(PLAN.format(name="first"))
+    (tmp_path / "gateway.toml").write_text(GOOD)
+    return tmp_path
+
+
+class Running:
+    """What a gateway would make of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.adopted: list[Config] = []
+        self.told: list[bool] = []
+        self.changed = asyncio.Event()
+        self.reloader = Reloader(config.read(folder / "gateway.toml", {}), self.adopt, self.told.append)
+
+    def adopt(self, found: Config) -> None:
+        self.adopted.append(found)
+        self.changed.set()
+
+    @property
+    def rules(self) -> list[str]:
+        return [rule.name for rule in self.adopted[-1].plan.routes]
+
+
+async def test_a_plan_without_faults_takes_the_place_of_the_old_one(folder: Path) -> None:
+    running = Running(folder)
+    (folder / "dialplan" / "a.toml").write_text(PLAN.format(name="second"))
+    assert running.reloader.reload()
+    assert (running.rules, running.told) == (["second"], [True])
+
+
+async def test_a_fault_is_named_by_file_and_line_and_nothing_is_exchanged(folder: Path) -> None:
+    running = Running(folder)
+    (folder / "dialplan" / "a.toml").write_text(PLAN.format(name="second"))
+    (folder / "dialplan" / "b.toml").write_text('[[route]]\nname = "broken"\nvia = "nowhere"\n')
+    with capture_logs() as said:
+        assert not running.reloader.reload()
+    assert any("b.toml:3" in line.get("fault", "") for line in said)
+    assert (running.adopted, running.told) == ([], [False])
+    (folder / "dialplan" / "b.toml").unlink()
+    assert running.reloader.reload()
+
+
+async def test_what_needs_a_restart_is_named(folder: Path) -> None:
+    running = Running(folder)
+    (folder / "gateway.toml").write_text(GOOD + '[log]\nlevel = "debug"\n')
+    with capture_logs() as said:
+        assert running.reloader.reload()
+    assert [line["settings"] for line in said if "settings" in line] == [["log_level"]]
+
+
+async def test_files_that_change_are_read_again_once_they_rest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "LOOK_EVERY", 0.01)
+    running = Running(folder)
+    watching = asyncio.create_task(running.reloader.watch())
+    try:
+        await asyncio.sleep(0)  # it has seen what is there
+        (folder / "dialplan" / "a.toml").write_text(PLAN.format(name="a longer name"))
+        async with asyncio.timeout(10):
+            await running.changed.wait()
+        assert running.rules == ["a longer name"]
+        running.changed.clear()
+        (folder / "dialplan" / "b.toml").write_text(OTHER)
+        async with asyncio.timeout(10):
+            await running.changed.wait()
+        assert running.rules == ["a longer name", "new file"]
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+def test_a_file_that_vanished_is_a_change_and_no_error(folder: Path) -> None:
+    found = config.read(folder / "gateway.toml", {})
+    before = stamp(found)
+    (folder / "dialplan" / "a.toml").unlink()
+    assert stamp(found) != before
+
+
+def test_nothing_that_differs_needs_no_restart(folder: Path) -> None:
+    path = folder / "gateway.toml"
+    assert unexchanged(config.read(path, {}), config.read(path, {})) == []
