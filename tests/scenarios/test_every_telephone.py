@@ -215,6 +215,24 @@ async def test_a_call_that_is_refused_after_an_announcement_ends(early: Home, cl
     assert juliet.complaints == []
 
 
+@pytest.mark.parametrize("later", [0.0, 0.03, 0.08])
+@EVERY_ONE
+async def test_a_refusal_that_crosses_the_session_after_an_announcement_ends_the_call(
+    early: Home, client: type[UserAgent], later: float
+) -> None:
+    """What Conversations brings after the proceed has to be ended by Jingle: it does not read `finish`."""
+    juliet, phone = await at(early, client), early.scene.phone
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 183, phone_session())
+    await asyncio.sleep(later)
+    phone.answers(invite, 404)
+    await early.scene.over()
+    await asyncio.sleep(60)  # so long the gateway waits for a session that is still to be ended
+    assert not juliet.busy
+    assert juliet.complaints == []
+
+
 @EVERY_TELEPHONE
 async def test_a_telephone_that_a_push_does_not_wake_is_unavailable(home: Home, client: type[UserAgent]) -> None:
     juliet, phone = client(home), home.scene.phone

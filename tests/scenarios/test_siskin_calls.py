@@ -291,15 +291,7 @@ async def test_it_stops_ringing_for_a_number_that_is_new_to_a_user_who_has_anoth
     assert seen == ["Incoming call", ENDED]
 
 
-@pytest.mark.parametrize(
-    "takes_it",
-    [
-        Monal,
-        pytest.param(
-            Borogove, marks=pytest.mark.xfail(strict=True, reason="its own presence is taken for that of all devices")
-        ),
-    ],
-)
+@pytest.mark.parametrize("takes_it", [Monal, Borogove])
 async def test_it_stops_ringing_at_the_end_of_a_call_that_another_device_took(
     home: Home, takes_it: type[Monal | Borogove]
 ) -> None:
