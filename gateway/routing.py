@@ -111,12 +111,24 @@ class Routing:
         """Whether an IP address is a trunk's: no SIP URI that a user names may lead there, whenever it resolves so."""
         return self.trunk_at(address) is not None
 
-    def trunk_at(self, address: str, names: Collection[str] = ()) -> dialplan.Trunk | None:
-        """The trunk that a source is: by the names in its certificate, which nobody else has, or by its address."""
+    def trunk_at(self, address: str, names: Collection[str] = (), account: str | None = None) -> dialplan.Trunk | None:
+        """The trunk that a source is: by the password that it knew, by the names in its certificate, which nobody else
+        has, or by its address."""
+        for trunk in self.plan.trunks.values() if account is not None else ():
+            if trunk.inbound_username == account:
+                return trunk
         for trunk in self.plan.trunks.values() if names else ():
             if any(name in trunk.tls_names for name in names):
                 return trunk
         return self.plan.trunk_of(address, self.whereabouts.addresses)
+
+    def accounts(self) -> dict[str, str]:
+        """The names and passwords by which trunks prove to be themselves, wherever they call from."""
+        return {
+            trunk.inbound_username: trunk.inbound_password
+            for trunk in self.plan.trunks.values()
+            if trunk.inbound_username is not None and trunk.inbound_password is not None
+        }
 
     def standing(self, source: Source) -> Standing:
         """Who sends us something new: a trunk, somebody who may call where some rule is for all, or a stranger."""

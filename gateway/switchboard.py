@@ -124,7 +124,7 @@ class Switchboard:
 
     def on_sip_call(self, incoming: sip.IncomingCall, leg: LegControl) -> Admitted:
         """Somebody sends an INVITE."""
-        trunk = self.routing.trunk_at(incoming.source[0], incoming.names)
+        trunk = self.routing.trunk_at(incoming.source[0], incoming.names, incoming.account)
         if incoming.replaces is not None:
             return self._on_replacement(incoming, leg, trunk)
         # P-Asserted-Identity is a trunk's word, from others it is nobody's (RFC 3325 §5).
@@ -260,9 +260,11 @@ class Switchboard:
             case ev.TransferAsked():
                 self._spawn(line.tasks, self._transfer_asked(line, report))
             case ev.PartyChanged(leg, attempt, uri, name):
-                log.info("party changed", call=line.id, leg=leg.value, uri=uri, name=name)
-                if self._say is Say.ALL:
-                    self._tell_users(line, 0 if leg is Leg.CALLER else attempt, Kind.PARTY, party=name or _plain(uri))
+                number = 0 if leg is Leg.CALLER else attempt
+                trusted = line.via(number) in line.plan.trunks  # from others it is a claim (RFC 3325 §5)
+                log.info("party changed", call=line.id, leg=leg.value, uri=uri, name=name, trusted=trusted)
+                if self._say is Say.ALL and trusted:
+                    self._tell_users(line, number, Kind.PARTY, party=name or _plain(uri))
 
     def _carry_out(self, line: Line, effect: do.Effect) -> None:
         match effect:
@@ -280,6 +282,8 @@ class Switchboard:
                 self._leg(line, lambda: callee.dial(session))
             case do.Alert():
                 self._leg(line, line.caller.alert)
+            case do.Progress():
+                self._leg(line, line.caller.progress)
             case do.AskCaller() if line.wants_offer:
                 self._media(line, lambda: self._offer_caller(line))
             case do.AskCaller():

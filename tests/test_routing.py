@@ -203,6 +203,16 @@ def test_who_sends_something_new_is_a_trunk_a_guest_or_a_stranger() -> None:
     assert Scene(named).routing.standing(somebody) is Standing.TRUNK
 
 
+def test_a_trunk_is_who_knows_its_password_wherever_he_is() -> None:
+    trunk = replace(PLAN.trunks["carrier"], inbound_username="capulet", inbound_password="poison")
+    routing = Scene(replace(PLAN, trunks={"carrier": trunk})).routing
+    assert routing.accounts() == {"capulet": "poison"}
+    assert routing.trunk_at("198.51.100.200") is None
+    assert routing.trunk_at("198.51.100.200", account="capulet") is routing.plan.trunks["carrier"]
+    assert routing.trunk_at("198.51.100.200", account="montague") is None
+    assert Scene().routing.accounts() == {}
+
+
 async def test_a_call_keeps_the_plan_that_it_began_with() -> None:
     scene = Scene()
     line, _ = await scene.routed("+12025550123")

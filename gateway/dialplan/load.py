@@ -281,6 +281,12 @@ class _Loader:
             self.tables.fault(table, ("register",), "to register, a trunk needs its username")
         if (section.username is None) != (section.password_file is None):
             self.tables.fault(table, ("username",), "username and password_file go together")
+        if (section.inbound_username is None) != (section.inbound_password_file is None):
+            message = "inbound_username and inbound_password_file go together"
+            self.tables.fault(table, ("inbound_username",), message)
+        names = [each.inbound_username for _, each in self.tables.sections("trunk", TrunkSection)]
+        if section.inbound_username is not None and names.count(section.inbound_username) > 1:
+            self.tables.fault(table, ("inbound_username",), "another trunk has the same name")
         for number, codec in enumerate(section.codecs):
             if codec not in CODECS:
                 self.tables.fault(table, ("codecs", number), f"{codec!r} is no codec{near(codec.upper(), CODECS)}")
@@ -307,7 +313,10 @@ class _Loader:
             except ValueError as error:
                 self.tables.fault(table, ("allow", number), f"allow: {error}")
         self._named(table, "policy", section.policy)
-        password = self._password(table, section.password_file) if section.password_file else None
+        password, inbound = (
+            self._password(table, key, name) if (name := getattr(section, key)) else None
+            for key in ("password_file", "inbound_password_file")
+        )
         if proxy is None:
             return None
         return plan.Trunk(
@@ -316,6 +325,7 @@ class _Loader:
             section.policy, section.transfers, section.ping, tuple(name.lower() for name in section.tls_names),
             files.get("ca"), section.server_name.lower() if section.server_name else None,
             files.get("certificate"), files.get("key"),
+            section.inbound_username, inbound,
         )  # fmt: skip
 
     def _file(self, table: Table, key: str, name: str) -> str:
@@ -325,11 +335,11 @@ class _Loader:
             self.tables.fault(table, (key,), f"{key}: there is no file {name}")
         return str(path)
 
-    def _password(self, table: Table, name: str) -> str | None:
+    def _password(self, table: Table, key: str, name: str) -> str | None:
         password, problem, warning = read_secret(self.folders[table.document.file] / name)
         for text, is_warning in ((problem, False), (warning, True)):
             if text:
-                self.tables.fault(table, ("password_file",), f"password_file: {name} {text}", warning=is_warning)
+                self.tables.fault(table, (key,), f"{key}: {name} {text}", warning=is_warning)
         return password
 
     def _route(self, table: Table, section: RouteSection, conditions: Conditions) -> plan.Rule:

@@ -65,6 +65,8 @@ class Trunk:
     server_name: str | None = None  # in its own certificate
     certificate: str | None = None
     key: str | None = None
+    inbound_username: str | None = None  # its calls may prove to be its own by these
+    inbound_password: str | None = field(default=None, repr=False)
 
     @property
     def own_number(self) -> str | None:

@@ -136,6 +136,11 @@ class TrunkSection(Section):
     """Seconds between OPTIONS to it, which tell whether it is there; 0: none. One that is silent is tried last."""
     tls_names: Words = ()
     """Names in the certificate with which its calls come over TLS; `[sip] ca` says whose certificates count."""
+    inbound_username: Text | None = None
+    """With `inbound_password_file`: its calls may come from anywhere, if they prove to be its own by digest
+    authentication. Callers whom nobody knows are asked to."""
+    inbound_password_file: Text | None = None
+    """A file beside this one whose first line is that password."""
     ca: Text | None = None
     """A PEM file beside this one: who signs its own certificate; by default the system's authorities or `[sip] ca`."""
     server_name: Text | None = None

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from gateway.errors import SipError
 from gateway.sip.clientsession import ClientSession
 from gateway.sip.dialog import Dialog, Key
+from gateway.sip.digestserver import DigestServer
 from gateway.sip.headers import AuthField, bracketed, split
 from gateway.sip.layer import (
     COOKIE,
@@ -66,6 +67,7 @@ class Agent:
         self._out: list[Output] = []
         self.gate = Gate()
         self.standing: StandingOf | None = None  # without a policy everybody is heard
+        self.digest: DigestServer | None = None  # who may prove to be a trunk by a password
         self.backlog: Callable[[], int] = int  # see overload.Door
 
     def take(self) -> list[Output]:
@@ -115,9 +117,13 @@ class Agent:
         if request.method == "ACK" or self._layer.knows(request, flow) or _key(request) in self._usages:
             return False
         source, load = _source(flow), Load(len(self._keys), self.backlog())
-        verdict = self.gate.judge(request.method, source, self._standing(flow), load, now)
+        standing, stale = self._proven(request, self._standing(flow), source, now)
+        verdict = self.gate.judge(request.method, source, standing, load, now)
         if verdict is not None and verdict.status:
             refusal = respond(request, verdict.status, tag="door")
+            if verdict.status == 401 and self.digest is not None:
+                for challenge in self.digest.challenges(source.address, now, stale=stale):
+                    refusal.headers.add("WWW-Authenticate", challenge)
             if verdict.retry_after is not None:
                 refusal.headers.add("Retry-After", str(verdict.retry_after))
             if verdict.stream is not None:
@@ -127,6 +133,21 @@ class Agent:
                 )
             self._out.append(Transmit(flow, refusal))
         return verdict is not None
+
+    def _proven(self, request: Request, standing: Standing, source: Source, now: float) -> tuple[Standing, bool]:
+        """What a password makes of the standing of a source, and whether the nonce that it was given with is stale.
+
+        Only calls are challenged, for scanners ask for OPTIONS; and where anybody may call, only who says to be ours.
+        """
+        if standing is Standing.TRUNK or self.digest is None or not self.digest.active:
+            return standing, False
+        found = self.digest.judge(request, source.address, now)
+        if found.account is not None:
+            request.account = found.account
+            return Standing.TRUNK, False
+        if request.method == "INVITE" and (standing is Standing.STRANGER or self.digest.claims_us(request)):
+            return Standing.UNPROVEN, found.stale
+        return standing, False
 
     def _complain(self, request: Request, flow: Flow, status: int, text: str) -> None:
         """A response without a transaction, to a request that cannot have one."""

@@ -21,6 +21,7 @@ import structlog
 from gateway.addresses import SipUri
 from gateway.sip.agent import Agent
 from gateway.sip.dialogs import Dialog, IncomingRequest
+from gateway.sip.digestserver import DigestServer
 from gateway.sip.headers import NameAddr, bracketed
 from gateway.sip.layer import Address, Flow, Limits, Transmit
 from gateway.sip.locate import PORTS
@@ -66,8 +67,8 @@ class Application(MutableMapping[str, Any]):
     """One SIP endpoint. As a mapping it keeps whatever the program wants to keep with it.
 
     `advertise` is our address for Via and Contact behind NAT; `permit` judges every address that a peer or a user
-    names; `standing` says who those are that send us something new, and `door` what is let in of that; `tls` has the
-    certificates; `trace` sees every message.
+    names; `standing` says who those are that send us something new, `digest` who may prove it by a password, and `door`
+    what is let in of that; `tls` has the certificates; `trace` sees every message.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Application(MutableMapping[str, Any]):
         limits: Limits | None = None,
         tls: TlsSettings | None = None,
         standing: StandingOf | None = None,
+        digest: DigestServer | None = None,
         door: Door | None = None,
         pace: Pace | None = None,
         room: Room | None = None,
@@ -95,6 +97,7 @@ class Application(MutableMapping[str, Any]):
             self._received, self._closed, advertise, is_trunk=self._is_trunk, tls=tls, pace=pace, room=room
         )
         self.agent.standing = standing
+        self.agent.digest = digest
         self.agent.gate = Gate(door)
         self.agent.backlog = lambda: self.transports.backlog
         self._outbound = Outbound(self.transports, self._permits, self._arrive)

@@ -40,6 +40,12 @@ def session_of(message: Message) -> Session | None:
         raise SipError(str(fault), 488) from None
 
 
+def takes_sdp(message: Message) -> bool:
+    """Whether its sender would read an SDP in our answer: who names nothing does (RFC 3261 §20.1)."""
+    accepted = [kind.partition(";")[0].strip() for kind in message.headers.tokens("Accept")]
+    return not accepted or any(kind in ("application/sdp", "application/*", "*/*") for kind in accepted)
+
+
 def with_place(description: str, place: str, content_id: str, boundary: str) -> tuple[str, bytes]:
     """Content-Type and body of an INVITE that says where its caller is: SDP and a PIDF-LO document (RFC 6442 §3.1).
 

@@ -36,6 +36,7 @@ class IncomingCall:
     diverted: SipUri | None = None
     replaces: tuple[str, Leg, int] | None = None
     names: tuple[str, ...] = ()  # what a verified certificate says of the source
+    account: str | None = None  # whose password it proved to know
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,12 +266,15 @@ class Message:
 
 
 class Request(Message):
-    __slots__ = ("method", "uri")
+    """`account` is whose password its sender proved to know: what we found, and nothing that is on the wire."""
+
+    __slots__ = ("account", "method", "uri")
 
     def __init__(self, method: str, uri: str, headers: Headers | None = None, body: bytes = b"") -> None:
         super().__init__(headers if headers is not None else Headers(), body)
         self.method = method
         self.uri = uri
+        self.account: str | None = None
 
     @property
     def start_line(self) -> str:

@@ -3,6 +3,7 @@
     new request ──> a trunk's ────────────────────────────────────┬─> too much to do? 503, Retry-After
                 ├─> a guest's (some rule is for anybody) ─ rates ─┘      (trunks last)
                 │       └ over a datagram, too many: come by a stream
+                ├─> of one who may prove to be a trunk ─> 401, at a guest's rate, then silence
                 └─> a stranger's ──> silence, counted, or 403
 
 A source address in a datagram is easily forged, one of a stream is not: it took a handshake. So all guests by datagram
@@ -24,6 +25,7 @@ MAX_SOURCES = 10_000  # whose rates are kept; the one that was quiet for longest
 class Standing(enum.Enum):
     TRUNK = "trunk"
     GUEST = "guest"  # nobody we know, and somebody may call who is nobody we know
+    UNPROVEN = "unproven"  # nobody we know, who may have a trunk's credentials
     STRANGER = "stranger"
 
 
@@ -121,6 +123,9 @@ class Gate:
         door = self.door
         if standing is Standing.STRANGER:
             return Verdict(403, "refused") if door.strangers == "refuse" else Verdict(0, "ignored")
+        if standing is Standing.UNPROVEN:
+            often = not self._bucket(source, now).take(door.guest, now)
+            return Verdict(0, "ignored") if often else Verdict(401, "challenged")
         guest = standing is Standing.GUEST
         if method == "INVITE" and self._is_full(load, share=0.5 if guest else 1.0):
             return Verdict(503, "overloaded", door.retry_after)

@@ -130,6 +130,25 @@ def test_a_trunk_is_read_with_its_password_which_is_never_shown(tmp_path: Path) 
     assert "s3cret" not in repr(plan)
 
 
+def test_a_trunk_may_prove_itself_by_a_password_of_its_own(tmp_path: Path) -> None:
+    password(tmp_path)
+    (tmp_path / "inbound").write_text("p0ison\n")
+    (tmp_path / "inbound").chmod(0o600)
+    inbound = 'inbound_username = "capulet"\ninbound_password_file = "inbound"\n'
+    plan, warnings = loaded(tmp_path, a=TRUNK + inbound)
+    trunk = plan.trunks["carrier"]
+    assert not warnings
+    assert (trunk.inbound_username, trunk.inbound_password, trunk.password) == ("capulet", "p0ison", "s3cret")
+    assert "p0ison" not in repr(plan)
+    for wrong, told in (
+        ('inbound_username = "capulet"\n', "inbound_username and inbound_password_file go together"),
+        (inbound.replace('"inbound"', '"nowhere"'), "inbound_password_file: nowhere"),
+        (inbound + TRUNK.replace("carrier", "other") + inbound, "another trunk has the same name"),
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            loaded(tmp_path, a=TRUNK + wrong)
+
+
 def test_a_trunk_over_tls_is_read_with_the_names_and_files_that_prove_it(tmp_path: Path) -> None:
     password(tmp_path)
     for name in ("ca.pem", "ours.crt", "ours.key"):

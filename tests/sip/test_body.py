@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import SipError
 from gateway.session import sdp
 from gateway.session.model import Session
-from gateway.sip.body import Description, dtmf_of, sdp_of, session_of, with_place
+from gateway.sip.body import Description, dtmf_of, sdp_of, session_of, takes_sdp, with_place
 from gateway.sip.message import Headers, Message, Request
 from tests.sip.wire import SDP
 
@@ -21,6 +21,22 @@ MULTIPART = (
     b"--b1\r\nContent-Type: application/ISUP;version=x\r\n\r\n\x01\x10\r\n"
     b"--b1\r\nContent-Type: Application/SDP\r\nContent-Disposition: session\r\n\r\nv=0\r\n\r\n--b1--\r\n"
 )
+
+
+@pytest.mark.parametrize(
+    ("accept", "taken"),
+    [
+        ((), True),
+        (("application/sdp",), True),
+        (("text/plain, Application/SDP;level=1",), True),
+        (("text/*", "application/*;q=0.1"), True),
+        (("*/*",), True),
+        (("text/nobodyKnowsThis",), False),  # RFC 4475 section 3.3.15
+    ],
+)
+def test_who_names_what_he_accepts_accepts_nothing_else(accept: tuple[str, ...], taken: bool) -> None:
+    headers = Headers(("Accept", value) for value in accept)
+    assert takes_sdp(Request("INVITE", "sip:a@b", headers)) is taken
 
 
 def test_a_description_alone_or_among_others() -> None:

@@ -37,6 +37,12 @@ def test_an_operator_may_have_strangers_refused() -> None:
     assert gate.counts == {"refused": 1}
 
 
+def test_who_may_prove_himself_is_asked_to_and_not_for_ever() -> None:
+    gate = Gate(Door(guest=Rate(1.0, 2.0)))
+    assert [invites(gate, CARRIER, Standing.UNPROVEN) for _ in range(3)] == [401, 401, -1]
+    assert gate.counts == {"challenged": 2, "ignored": 1}
+
+
 def test_a_trunk_may_call_as_often_as_it_likes() -> None:
     gate = Gate()
     assert {invites(gate, CARRIER, Standing.TRUNK) for _ in range(10_000)} == {0}

@@ -37,6 +37,7 @@ async def test_requests_outside_of_calls(house: House, peer: Datagrams) -> None:
         ("sip:jul iet@gw.example", "", SDP, 400),
         ("sip:juliet@gw.example", "", "v=nonsense", 488),
         ("sip:juliet@gw.example", "Content-Type: text/plain", "hello", 415),
+        ("sip:juliet@gw.example", "Accept: text/nobodyKnowsThis", SDP, 406),
         ("sip:juliet@gw.example", "Require: 100rel, gruu", SDP, 420),
     ],
 )
