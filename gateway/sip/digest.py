@@ -1,9 +1,9 @@
 """The client's side of digest authentication (RFC 3261 §22, RFC 7616, RFC 8760).
 
-    401/407 ── challenges() ──> the first that we can answer ── Session.authorize() ──> Authorization
+    401/407 ── challenges() ──> the strongest that we can answer ── Session.authorize() ──> Authorization
 
-The server lists challenges in its order of preference, so the first supported one is taken (RFC 8760 §2.3). One
-Session remembers one challenge's nonce and counts its uses. A request that answered a challenge and is challenged again
+Of several challenges the strongest is taken, of equals the server's first: that order is our policy (RFC 8760 §2.4
+allows one), so that nobody on the way talks us down to MD5 by reordering fields. One Session remembers one challenge's nonce and counts its uses. A request that answered a challenge and is challenged again
 answers only if it hears that the nonce was stale: anything else means that the password is wrong, and asking again
 would lock the account.
 """
@@ -48,6 +48,12 @@ class Challenge:
     opaque: str | None
     stale: bool
     proxy: bool
+    userhash: bool = False  # the server would rather not read our name (RFC 7616 §3.4.4)
+
+    @property
+    def strength(self) -> int:
+        """More is better; MD5 is broken, the others are not."""
+        return 0 if self.base == "MD5" else 1
 
     @property
     def base(self) -> str:
@@ -59,7 +65,7 @@ class Challenge:
 
 
 def challenges(response: Response) -> list[Challenge]:
-    """The challenges to answer: the server's first that we can, and the first of each proxy's realm.
+    """The challenges to answer: the strongest of the server's, and of each proxy's realm.
 
     A server names one realm and several algorithms; only of proxies there may be several (RFC 3261 §22.3).
     """
@@ -68,7 +74,9 @@ def challenges(response: Response) -> list[Challenge]:
         for value in response.headers.all(name):
             read = _challenge(AuthField.parse(value), proxy)
             if read is not None:
-                found.setdefault((proxy, read.realm if proxy else ""), read)
+                key = (proxy, read.realm if proxy else "")
+                if key not in found or read.strength > found[key].strength:
+                    found[key] = read
     return list(found.values())
 
 
@@ -84,7 +92,8 @@ def _challenge(read: AuthField, proxy: bool) -> Challenge | None:
     if offered and qop is None:
         return None
     stale = (read.parameter("stale") or "").lower() == "true"
-    return Challenge(realm, nonce, algorithm, qop or "", read.parameter("opaque"), stale, proxy)
+    userhash = (read.parameter("userhash") or "").lower() == "true"
+    return Challenge(realm, nonce, algorithm, qop or "", read.parameter("opaque"), stale, proxy, userhash)
 
 
 class Session:
@@ -105,8 +114,11 @@ class Session:
         challenge, credentials = self.challenge, self._credentials
         count = f"{self._count:08x}"
         digest = response(challenge, credentials, method, uri, body=body, cnonce=cnonce, count=count)
+        name = credentials.username
+        if challenge.userhash:
+            name = HASHES[challenge.base](f"{name}:{challenge.realm}".encode("utf-8", "surrogateescape"))
         out = [
-            f"username={quote(credentials.username)}",
+            f"username={quote(name)}",
             f"realm={quote(challenge.realm)}",
             f"nonce={quote(challenge.nonce)}",
             f"uri={quote(uri)}",
@@ -114,6 +126,8 @@ class Session:
         ]
         if challenge.algorithm:
             out.append(f"algorithm={challenge.algorithm}")
+        if challenge.userhash:
+            out.append("userhash=true")
         if challenge.opaque is not None:
             out.append(f"opaque={quote(challenge.opaque)}")
         if challenge.qop:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from gateway.sip.digest import Authenticator, Challenge, Credentials, Session, challenges, response
 from gateway.sip.headers import AuthField
 from gateway.sip.message import Headers, Response
@@ -50,6 +52,25 @@ def test_sess_and_auth_int_change_the_digest() -> None:
 def refusal(*fields: str, proxy: bool = False) -> Response:
     name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
     return Response(407 if proxy else 401, "", Headers((name, field) for field in fields))
+
+
+def test_nobody_on_the_way_talks_us_down_to_md5() -> None:
+    found = challenges(
+        refusal(
+            'Digest realm="r", nonce="1", algorithm=MD5',
+            'Digest realm="r", nonce="2", algorithm=SHA-256',
+            'Digest realm="r", nonce="3", algorithm=SHA-256',
+        )
+    )
+    assert [(each.nonce, each.algorithm) for each in found] == [("2", "SHA-256")]
+
+
+def test_a_server_that_would_rather_not_read_a_name_gets_its_hash() -> None:
+    # RFC 7616 section 3.9.2, with SHA-256 in place of SHA-512-256, which no SIP server has
+    (given,) = challenges(refusal('Digest realm="api@example.org", nonce="n", algorithm=SHA-256, userhash=true'))
+    read = AuthField.parse(Session(given, Credentials("Jäsøn Doe", "x")).authorize("GET", "/", b"", "c"))
+    expected = hashlib.sha256("Jäsøn Doe:api@example.org".encode()).hexdigest()
+    assert (read.parameter("username"), read.parameter("userhash")) == (expected, "true")
 
 
 def test_the_first_challenge_that_can_be_answered_is_taken() -> None:
