@@ -3,9 +3,9 @@
     401/407 ── challenges() ──> the strongest that we can answer ── Session.authorize() ──> Authorization
 
 Of several challenges the strongest is taken, of equals the server's first: that order is our policy (RFC 8760 §2.4
-allows one), so that nobody on the way talks us down to MD5 by reordering fields. One Session remembers one challenge's nonce and counts its uses. A request that answered a challenge and is challenged again
-answers only if it hears that the nonce was stale: anything else means that the password is wrong, and asking again
-would lock the account.
+allows one), so that nobody on the way talks us down to MD5 by reordering fields. One Session remembers one challenge's
+nonce and counts its uses. A request that answered a challenge and is challenged again answers only if it hears that the
+nonce was stale: anything else means that the password is wrong, and asking again would lock the account.
 """
 
 from __future__ import annotations
