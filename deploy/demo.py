@@ -76,7 +76,7 @@ async def demo(mute: Side | None) -> bool:
     console.print("Starting Prosody, the gateway and a telephone (baresip)")
     async with Prosody() as prosody, Gateway(prosody) as gateway:
         await gateway.ready()
-        user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+        user = prosody.account("juliet")
         async with Client(*user) as juliet, Baresip("romeo", tone=tones.draw(juliet.tone)) as phone:
             try:
                 findings = await both_calls(juliet, phone, gateway, mute)

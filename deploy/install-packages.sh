@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the demo and the tests need from the system's packages: what is missing, and nothing else. It never asks.
 #   deploy/install-packages.sh            the demo: Python, Prosody, baresip, libopus
-#   deploy/install-packages.sh --tests    also SIPp, Kamailio, Chromium, Node.js
+#   deploy/install-packages.sh --tests    also ejabberd, SIPp, Kamailio, Chromium, Node.js
 # For Debian 12 and Ubuntu 24.04, as root or with sudo. On other systems it tells what it misses.
 set -eu
 
@@ -38,6 +38,10 @@ python_makes_environments() {
   python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'
 }
 
+ejabberd_is_there() {
+  ls /usr/lib/*/ejabberd-*/ebin/ejabberd.app
+}
+
 look() {
   missing=""
   need python3-venv python_makes_environments
@@ -46,6 +50,7 @@ look() {
   need libopus0 sh -c 'ldconfig -p | grep -q libopus.so.0'
   need util-linux has setpriv
   if [ "$tests" = yes ]; then
+    need ejabberd ejabberd_is_there
     need sip-tester has sipp
     need kamailio has kamailio
     need kamailio-tls-modules kamailio_has tls
@@ -65,6 +70,35 @@ as_root() {
     echo "install-packages: this needs root, and there is no sudo: $*" >&2
     exit 1
   fi
+}
+
+# Servers that packages bring would start at once, on the ports of a real one: the demo and the tests start their own.
+# A policy that is there already says what it says.
+policy=/usr/sbin/policy-rc.d
+quiet=no
+
+keep_services_quiet() {
+  [ -e "$policy" ] && return
+  quiet=yes
+  trap let_services_start EXIT
+  trap 'exit 130' INT TERM
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+  as_root chmod 755 "$policy"
+}
+
+let_services_start() {
+  [ "$quiet" = no ] || as_root rm -f "$policy"
+  quiet=no
+}
+
+# What was not started now would be at the next boot.
+disable_new_services() {
+  [ -d /run/systemd/system ] || return 0
+  for service in prosody ejabberd kamailio; do
+    case " $missing " in
+    *" $service "*) as_root systemctl disable --quiet "$service" || : ;;
+    esac
+  done
 }
 
 # Ubuntu's Chromium comes as a snap, and its package only asks snapd for it.
@@ -102,8 +136,11 @@ if [ -n "$(echo "$missing" | tr -d ' ')" ]; then
   # The package lists of a fresh machine or image may be empty or old: they are fetched when a package is not found.
   # shellcheck disable=SC2086
   apt-get install -y --no-install-recommends --simulate $missing >/dev/null 2>&1 || as_root apt-get update -q
+  keep_services_quiet
   # shellcheck disable=SC2086
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+  let_services_start
+  disable_new_services
 fi
 [ "$snap" = no ] || install_chromium_snap
 

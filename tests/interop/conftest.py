@@ -17,6 +17,7 @@ from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.gateway import Gateway
 from tests.interop.peers.process import witnesses
 from tests.interop.peers.prosody import Prosody
+from tests.interop.peers.server import Server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,21 +37,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture
-async def prosody() -> AsyncIterator[Prosody]:
-    async with Prosody() as server:
-        yield server
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    """Prosody, or each of the servers where a test is marked with ON_EVERY_SERVER."""
+    async with getattr(request, "param", Prosody)() as started:
+        yield started
 
 
 @pytest.fixture
-async def gateway(prosody: Prosody) -> AsyncIterator[Gateway]:
-    async with Gateway(prosody) as process:
+async def gateway(server: Server) -> AsyncIterator[Gateway]:
+    async with Gateway(server) as process:
         yield await process.ready()
 
 
 @pytest.fixture
-async def juliet(prosody: Prosody, gateway: Gateway) -> AsyncIterator[Client]:
+async def juliet(server: Server, gateway: Gateway) -> AsyncIterator[Client]:
     """A user with a client that knows Jingle Message Initiation, and a tone of his own."""
-    async with Client(prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port) as client:
+    async with Client(*server.account("juliet")) as client:
         yield client
 
 

@@ -12,7 +12,8 @@ from tests.interop.client.jingle import DTMF_48000, OPUS
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.gateway import CONFIGURATION, Gateway
-from tests.interop.peers.prosody import Prosody
+from tests.interop.peers.server import Server
+from tests.interop.peers.servers import ON_EVERY_SERVER
 
 
 def with_inbound(*users: str) -> str:
@@ -33,6 +34,7 @@ async def both_hear(call: Call, phone: Baresip) -> None:
     await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
+@ON_EVERY_SERVER
 async def test_a_telephone_calls_a_user(juliet: Client, phone: Baresip, gateway: Gateway) -> None:
     await phone.dial(gateway.sip_uri("juliet"))
     call = await juliet.incoming()
@@ -54,9 +56,9 @@ async def test_a_telephone_calls_a_user_over_tcp(juliet: Client, gateway: Gatewa
 
 
 async def test_a_telephone_calls_a_user_whose_client_knows_only_opus(
-    prosody: Prosody, phone: Baresip, gateway: Gateway
+    server: Server, phone: Baresip, gateway: Gateway
 ) -> None:
-    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    user = server.account("juliet")
     async with Client(*user, tone=tones.draw(phone.tone), codecs=(OPUS, DTMF_48000), resource="other") as other:
         await phone.dial(gateway.sip_uri("juliet"))
         call = await other.incoming()
@@ -66,9 +68,10 @@ async def test_a_telephone_calls_a_user_whose_client_knows_only_opus(
         await call.hang_up()
 
 
-async def test_a_telephone_calls_a_user_with_a_simple_client(prosody: Prosody, gateway: Gateway) -> None:
+@ON_EVERY_SERVER
+async def test_a_telephone_calls_a_user_with_a_simple_client(server: Server, gateway: Gateway) -> None:
     """His caps do not name Jingle Message Initiation, so he is asked directly at his full JID."""
-    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    user = server.account("juliet")
     async with Client(*user, tone=440, jmi=False) as old_juliet, Baresip(tone=520) as phone:
         await old_juliet.add(gateway.contact_of(phone.uri))
         await phone.dial(gateway.sip_uri("juliet"))
@@ -103,9 +106,10 @@ async def test_keys_go_both_ways(juliet: Client, phone: Baresip, gateway: Gatewa
     await call.hang_up()
 
 
+@ON_EVERY_SERVER
 @pytest.mark.parametrize("jmi", [True, False], ids=["announced", "direct"])
-async def test_a_user_declines(prosody: Prosody, gateway: Gateway, jmi: bool) -> None:
-    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+async def test_a_user_declines(server: Server, gateway: Gateway, jmi: bool) -> None:
+    user = server.account("juliet")
     async with Client(*user, jmi=jmi) as juliet, Baresip() as phone:
         await juliet.add(gateway.contact_of(phone.uri))
         await phone.dial(gateway.sip_uri("juliet"))
@@ -123,10 +127,11 @@ async def test_a_telephone_gives_up_while_it_rings(juliet: Client, phone: Baresi
     assert await call.ended() == "retract"
 
 
+@ON_EVERY_SERVER
 async def test_all_devices_ring_and_the_others_stop_when_one_answers(
-    juliet: Client, prosody: Prosody, phone: Baresip, gateway: Gateway
+    juliet: Client, server: Server, phone: Baresip, gateway: Gateway
 ) -> None:
-    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    user = server.account("juliet")
     async with Client(*user, tone=juliet.tone, resource="tablet") as tablet:
         await phone.dial(gateway.sip_uri("juliet"))
         call, other = await juliet.incoming(), await tablet.incoming()
@@ -136,15 +141,15 @@ async def test_all_devices_ring_and_the_others_stop_when_one_answers(
         assert other.voice.packets == 0
 
 
-async def test_strangers_are_told_one_thing_of_whoever_does_not_answer_and_within_a_minute(prosody: Prosody) -> None:
+async def test_strangers_are_told_one_thing_of_whoever_does_not_answer_and_within_a_minute(server: Server) -> None:
     """A server that keeps messages for offline users keeps the propose too, and a push may wake a device.
 
     Tybalt has no account, and nobody here is called Mercutio: a stranger who calls them learns no more than that.
     """
-    user = prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port
+    user = server.account("juliet")
     names = ("juliet", "romeo", "tybalt", "mercutio")
     async with contextlib.AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(Gateway(prosody, with_inbound("romeo", "tybalt")))
+        gateway = await stack.enter_async_context(Gateway(server, with_inbound("romeo", "tybalt")))
         phones = [await stack.enter_async_context(Baresip(name)) for name in names]
         juliet = await stack.enter_async_context(Client(*user))
         await gateway.ready()

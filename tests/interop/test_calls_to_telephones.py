@@ -13,14 +13,15 @@ from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.gateway import Gateway
 from tests.interop.peers.process import PHONE_HOST
-from tests.interop.peers.prosody import Prosody
+from tests.interop.peers.server import Server
+from tests.interop.peers.servers import ON_EVERY_SERVER
 from tests.interop.peers.sipp import Sipp
 
 
 @pytest.fixture
-async def old_juliet(prosody: Prosody, gateway: Gateway) -> AsyncIterator[Client]:
+async def old_juliet(server: Server, gateway: Gateway) -> AsyncIterator[Client]:
     """A user whose client knows no Jingle Message Initiation."""
-    client = Client(prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port, jmi=False)
+    client = Client(*server.account("juliet"), jmi=False)
     async with client:
         yield client
 
@@ -54,6 +55,7 @@ async def test_a_user_with_a_simple_client_calls_the_test_line(old_juliet: Clien
     await call.hang_up()
 
 
+@ON_EVERY_SERVER
 async def test_a_user_calls_a_telephone(juliet: Client, phone: Baresip, gateway: Gateway) -> None:
     call = await call_up(juliet, gateway.contact_of(phone.uri))
     await both_hear(call, phone)
@@ -61,6 +63,7 @@ async def test_a_user_calls_a_telephone(juliet: Client, phone: Baresip, gateway:
     await phone.event("CALL_CLOSED")
 
 
+@ON_EVERY_SERVER
 async def test_a_user_with_a_simple_client_calls_a_telephone(old_juliet: Client, gateway: Gateway) -> None:
     async with Baresip(tone=tones.draw(old_juliet.tone)) as phone:
         address = await old_juliet.add(gateway.contact_of(phone.uri))
@@ -70,6 +73,7 @@ async def test_a_user_with_a_simple_client_calls_a_telephone(old_juliet: Client,
         await phone.event("CALL_CLOSED")
 
 
+@ON_EVERY_SERVER
 async def test_a_stranger_is_called_after_asking_for_his_presence(old_juliet: Client, gateway: Gateway) -> None:
     """XEP-0276: no subscription, no roster; the answer's JID is enough for a direct call."""
     async with Baresip(tone=tones.draw(old_juliet.tone)) as phone:

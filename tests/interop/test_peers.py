@@ -12,7 +12,7 @@ from tests.interop.client.client import Client
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.process import Child, PeerError, program
-from tests.interop.peers.prosody import Prosody
+from tests.interop.peers.server import Server
 from tests.interop.web.browser import Browser
 
 
@@ -71,16 +71,14 @@ async def test_a_muted_telephone_is_not_heard() -> None:
 
 
 @pytest.mark.parametrize("jmi", [True, False], ids=["announced", "direct"])
-async def test_two_users_call_each_other(prosody: Prosody, jmi: bool) -> None:
+async def test_two_users_call_each_other(server: Server, jmi: bool) -> None:
     juliet_tone, romeo_tone = 440.0, 520.0
     async with (
-        Client(
-            prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port, tone=juliet_tone, jmi=jmi
-        ) as juliet,
-        Client(prosody.jid("romeo"), prosody.users["romeo"], prosody.client_port, tone=romeo_tone, jmi=jmi) as romeo,
+        Client(*server.account("juliet"), tone=juliet_tone, jmi=jmi) as juliet,
+        Client(*server.account("romeo"), tone=romeo_tone, jmi=jmi) as romeo,
     ):
-        address = await juliet.add(prosody.jid("romeo"))
-        outgoing = await juliet.call(prosody.jid("romeo") if jmi else address)
+        address = await juliet.add(server.jid("romeo"))
+        outgoing = await juliet.call(server.jid("romeo") if jmi else address)
         incoming = await romeo.incoming()
         await outgoing.ringing()
         await asyncio.gather(incoming.accept(), outgoing.answered())
@@ -91,12 +89,12 @@ async def test_two_users_call_each_other(prosody: Prosody, jmi: bool) -> None:
         assert await outgoing.ended() == "success"
 
 
-async def test_a_muted_user_is_not_heard(prosody: Prosody) -> None:
+async def test_a_muted_user_is_not_heard(server: Server) -> None:
     async with (
-        Client(prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port, tone=0) as juliet,
-        Client(prosody.jid("romeo"), prosody.users["romeo"], prosody.client_port, tone=520) as romeo,
+        Client(*server.account("juliet"), tone=0) as juliet,
+        Client(*server.account("romeo"), tone=520) as romeo,
     ):
-        outgoing = await juliet.call(prosody.jid("romeo"))
+        outgoing = await juliet.call(server.jid("romeo"))
         incoming = await romeo.incoming()
         await asyncio.gather(incoming.accept(), outgoing.answered())
         await outgoing.voice.hears(520)
@@ -104,16 +102,14 @@ async def test_a_muted_user_is_not_heard(prosody: Prosody) -> None:
             await incoming.voice.hears(440, timeout=2)
 
 
-async def test_a_browser_and_our_client_understand_each_other(prosody: Prosody) -> None:
+async def test_a_browser_and_our_client_understand_each_other(server: Server) -> None:
     """Our client's Jingle is held against a client stack that nobody here wrote, in both directions."""
     async with (
         # stanza.js trickles candidates that the strictest clients would not take.
-        Client(
-            prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port, tone=440, jmi=False, strict=False
-        ) as juliet,
-        Browser(prosody.jid("romeo"), prosody.users["romeo"], prosody.websocket, tone=520) as romeo,
+        Client(*server.account("juliet"), tone=440, jmi=False, strict=False) as juliet,
+        Browser(server.jid("romeo"), server.users["romeo"], server.websocket, tone=520) as romeo,
     ):
-        address = await romeo.do("add", prosody.jid("juliet"))
+        address = await romeo.do("add", server.jid("juliet"))
         asked = asyncio.create_task(romeo.do("call", address))
         call = await juliet.incoming()
         await call.accept()
@@ -124,7 +120,7 @@ async def test_a_browser_and_our_client_understand_each_other(prosody: Prosody) 
         await romeo.do("hangUp")
         assert await call.ended() == "success"
 
-        call = await juliet.call(await juliet.sees(prosody.jid("romeo")))
+        call = await juliet.call(await juliet.sees(server.jid("romeo")))
         await romeo.do("incoming")
         await romeo.do("ring")
         await call.ringing()

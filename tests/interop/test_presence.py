@@ -10,7 +10,8 @@ import pytest
 
 from tests.interop.client.client import Client
 from tests.interop.peers.gateway import Gateway
-from tests.interop.peers.prosody import Prosody
+from tests.interop.peers.server import Server
+from tests.interop.peers.servers import ON_EVERY_SERVER
 
 NUMBER = "+12025550123"
 PREMIUM = "+19005550123"
@@ -43,8 +44,8 @@ via = "echo"
 
 
 @pytest.fixture
-async def gateway(prosody: Prosody) -> Any:
-    async with Gateway(prosody, PLAN) as process:
+async def gateway(server: Server) -> Any:
+    async with Gateway(server, PLAN) as process:
         yield await process.ready()
 
 
@@ -77,6 +78,7 @@ async def asked(client: Client, to: str, payload: ET.Element, kind: Literal["get
     return (await iq.send(timeout=20)).xml  # type: ignore[no-any-return]
 
 
+@ON_EVERY_SERVER
 async def test_a_contact_is_there_before_and_after_a_restart_of_the_gateway(juliet: Client, gateway: Gateway) -> None:
     contact = gateway.contact(NUMBER)
     jid = await juliet.add(contact)
@@ -101,12 +103,12 @@ async def test_a_button_lights_for_what_the_dialplan_allows(juliet: Client, gate
     assert await announced(juliet, gateway.contact(PREMIUM)) == allowed
 
 
-async def test_only_who_may_dial_sees_a_telephone_gateway(juliet: Client, gateway: Gateway, prosody: Prosody) -> None:
-    async with Client(prosody.jid("romeo"), prosody.users["romeo"], prosody.client_port) as romeo:
+async def test_only_who_may_dial_sees_a_telephone_gateway(juliet: Client, gateway: Gateway, server: Server) -> None:
+    async with Client(*server.account("romeo")) as romeo:
         for client, expected in ((juliet, {"pstn", "simple"}), (romeo, {"simple"})):
-            assert await client.add(prosody.component) == prosody.component
+            assert await client.add(server.component) == server.component
             disco: Any = client.xmpp.plugin["xep_0030"]
-            info = (await disco.get_info(jid=prosody.component, timeout=20))["disco_info"]
+            info = (await disco.get_info(jid=server.component, timeout=20))["disco_info"]
             assert {kind for category, kind, *_ in info["identities"] if category == "gateway"} == expected
 
 
@@ -118,12 +120,12 @@ async def test_an_address_book_finds_number_picture_and_address(juliet: Client, 
     assert await juliet.sees(contact), "the first word was answered with presence too"
     query = ET.Element("{jabber:iq:gateway}query")
     ET.SubElement(query, "{jabber:iq:gateway}prompt").text = "+1 (202) 555-0123"
-    answer = await asked(juliet, gateway.prosody.component, query, "set")
+    answer = await asked(juliet, gateway.server.component, query, "set")
     assert answer[0].findtext("{jabber:iq:gateway}jid") == contact
 
 
 async def test_a_registered_user_has_the_gateway_in_his_contact_list(juliet: Client, gateway: Gateway) -> None:
-    domain = gateway.prosody.component
+    domain = gateway.server.component
     register = ET.Element("{jabber:iq:register}query")
     await asked(juliet, domain, register, "set")
     assert await juliet.sees(domain) == domain

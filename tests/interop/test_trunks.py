@@ -9,7 +9,8 @@ import pytest
 from tests.interop.client.client import Client
 from tests.interop.peers.gateway import Gateway
 from tests.interop.peers.process import TRUNK_HOST
-from tests.interop.peers.prosody import Prosody
+from tests.interop.peers.server import Server
+from tests.interop.peers.servers import ON_EVERY_SERVER
 from tests.interop.peers.sipp import Sipp, digest_is_right
 
 USERNAME, PASSWORD = "shakespeare", "all the world's a stage"
@@ -52,16 +53,16 @@ to = "juliet@shakespeare.lit"
 
 
 @pytest.fixture
-async def quiet_juliet(prosody: Prosody) -> AsyncIterator[Client]:
-    async with Client(prosody.jid("juliet"), prosody.users["juliet"], prosody.client_port) as client:
+async def quiet_juliet(server: Server) -> AsyncIterator[Client]:
+    async with Client(*server.account("juliet")) as client:
         yield client
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
-async def test_a_trunk_that_wants_a_digest_gets_it(prosody: Prosody, quiet_juliet: Client, algorithm: str) -> None:
+async def test_a_trunk_that_wants_a_digest_gets_it(server: Server, quiet_juliet: Client, algorithm: str) -> None:
     juliet = quiet_juliet
     async with Sipp("answer_challenged", algorithm=algorithm) as carrier:
-        async with Gateway(prosody, plan(carrier.host, carrier.host), passwords=PASSWORDS) as gateway:
+        async with Gateway(server, plan(carrier.host, carrier.host), passwords=PASSWORDS) as gateway:
             await gateway.ready()
             call = await juliet.call(gateway.contact("(202) 555-0123".replace(" ", "\\20")))
             await call.answered()
@@ -73,12 +74,12 @@ async def test_a_trunk_that_wants_a_digest_gets_it(prosody: Prosody, quiet_julie
         assert "INVITE sip:+12025550123@" in carrier.messages
 
 
-async def test_the_second_trunk_takes_a_call_that_the_first_cannot(prosody: Prosody, quiet_juliet: Client) -> None:
+async def test_the_second_trunk_takes_a_call_that_the_first_cannot(server: Server, quiet_juliet: Client) -> None:
     juliet = quiet_juliet
     async with (
         Sipp("refuse", status="503 Service Unavailable") as carrier,
         Sipp("answer_challenged", algorithm="MD5") as backup,
-        Gateway(prosody, plan(carrier.host, backup.host), passwords=PASSWORDS) as gateway,
+        Gateway(server, plan(carrier.host, backup.host), passwords=PASSWORDS) as gateway,
     ):
         await gateway.ready()
         call = await juliet.call(gateway.contact("+12025550123"))
@@ -89,12 +90,12 @@ async def test_the_second_trunk_takes_a_call_that_the_first_cannot(prosody: Pros
         await backup.done()
 
 
-async def test_a_busy_number_is_busy_and_the_second_trunk_is_not_asked(prosody: Prosody, quiet_juliet: Client) -> None:
+async def test_a_busy_number_is_busy_and_the_second_trunk_is_not_asked(server: Server, quiet_juliet: Client) -> None:
     juliet = quiet_juliet
     async with (
         Sipp("refuse", status="486 Busy Here") as carrier,
         Sipp("refuse", status="404 Not Found") as backup,
-        Gateway(prosody, plan(carrier.host, backup.host), passwords=PASSWORDS) as gateway,
+        Gateway(server, plan(carrier.host, backup.host), passwords=PASSWORDS) as gateway,
     ):
         await gateway.ready()
         call = await juliet.call(gateway.contact("+12025550123"))
@@ -103,9 +104,10 @@ async def test_a_busy_number_is_busy_and_the_second_trunk_is_not_asked(prosody: 
         assert not backup.messages
 
 
-async def test_a_trunk_brings_a_call_under_the_callers_number(prosody: Prosody, quiet_juliet: Client) -> None:
+@ON_EVERY_SERVER
+async def test_a_trunk_brings_a_call_under_the_callers_number(server: Server, quiet_juliet: Client) -> None:
     juliet = quiet_juliet
-    async with Gateway(prosody, plan(f"{TRUNK_HOST}:5060", f"{TRUNK_HOST}:5062"), passwords=PASSWORDS) as gateway:
+    async with Gateway(server, plan(f"{TRUNK_HOST}:5060", f"{TRUNK_HOST}:5062"), passwords=PASSWORDS) as gateway:
         await gateway.ready()
         arguments = {"user": "+12025550100", "caller": "+12025550123", "milliseconds": "3000"}
         async with Sipp("call", target=gateway.sip_host, **arguments) as carrier:
@@ -131,12 +133,12 @@ street = "Capulet Street"
 
 
 async def test_a_call_for_help_brings_the_number_to_call_back_and_the_place(
-    prosody: Prosody, quiet_juliet: Client
+    server: Server, quiet_juliet: Client
 ) -> None:
     juliet = quiet_juliet
     async with Sipp("answer_challenged", algorithm="MD5") as carrier:
         text = plan(carrier.host, carrier.host).replace('[emergency]\naction = "refuse"\n', HELP)
-        async with Gateway(prosody, text, passwords=PASSWORDS) as gateway:
+        async with Gateway(server, text, passwords=PASSWORDS) as gateway:
             await gateway.ready()
             call = await juliet.call(gateway.contact("911"))
             await call.answered()
@@ -147,12 +149,12 @@ async def test_a_call_for_help_brings_the_number_to_call_back_and_the_place(
             assert said in carrier.messages
 
 
-async def test_an_anonymous_caller_is_known_to_the_trunk_alone(prosody: Prosody, quiet_juliet: Client) -> None:
+async def test_an_anonymous_caller_is_known_to_the_trunk_alone(server: Server, quiet_juliet: Client) -> None:
     juliet = quiet_juliet
     async with Sipp("answer_challenged", algorithm="MD5") as carrier:
         text = plan(carrier.host, carrier.host)
-        text += f'[users."{prosody.jid("juliet")}"]\ncaller_id = "+12025550177"\nanonymous = true\n'
-        async with Gateway(prosody, text, passwords=PASSWORDS) as gateway:
+        text += f'[users."{server.jid("juliet")}"]\ncaller_id = "+12025550177"\nanonymous = true\n'
+        async with Gateway(server, text, passwords=PASSWORDS) as gateway:
             await gateway.ready()
             call = await juliet.call(gateway.contact("+12025550123"))
             await call.answered()

@@ -30,6 +30,7 @@ from . import jingle
 from .jingle import Codec, Content, Refusal
 from .voice import Voice
 
+CARBONS = "urn:xmpp:carbons:2"
 HINTS = "urn:xmpp:hints"
 TEMPPRES = "urn:xmpp:temppres:0"
 
@@ -58,6 +59,7 @@ class Client:
         codecs: tuple[Codec, ...] = jingle.LIBWEBRTC,
         resource: str = "phone",
         strict: bool = True,
+        carbons: bool = False,
     ) -> None:
         self.jid = self.name = f"{jid}/{resource}"
         self.tone = tones.draw() if tone is None else tone
@@ -65,8 +67,13 @@ class Client:
         self.codecs = codecs
         self.strict = strict
         self.calls: list[Call] = []
+        self.carbons: list[
+            str
+        ] = []  # what other devices said and were told of calls: "sent proceed", "received propose"
+        self.texts: list[tuple[str, str]] = []  # messages: sender's bare JID and body
         self.presences: dict[str, ET.Element] = {}  # the last one of each full JID, also of those gone offline
         self.online = asyncio.Event()
+        self._wants_carbons = carbons
         self._port = port
         self._incoming: asyncio.Queue[Call] = asyncio.Queue()
         self._changed = asyncio.Condition()
@@ -84,6 +91,8 @@ class Client:
         self.xmpp.add_event_handler("presence", self._on_presence)
         self._handle("iq", jingle.JINGLE, self._on_jingle)
         self._handle("message", jingle.JMI, self._on_jmi)
+        self._handle("message", CARBONS, self._on_carbon)
+        self.xmpp.add_event_handler("message", self._on_text)
 
     async def __aenter__(self) -> Self:
         self.xmpp.connect(HOST, self._port)
@@ -147,6 +156,23 @@ class Client:
         await call.start()
         return call
 
+    async def reads(self, contact: str, timeout: float = PATIENCE) -> str:
+        """Waits for a text from this contact, the last one."""
+
+        def found() -> str | None:
+            return next((body for sender, body in reversed(self.texts) if sender == contact), None)
+
+        text: str = await self._until(found, f"{contact} wrote nothing", timeout)
+        return text
+
+    def write(self, contact: str, text: str) -> None:
+        """A chat message."""
+        self.xmpp.send_message(contact, text, mtype="chat")
+
+    async def hears_of(self, carbon: str, timeout: float = PATIENCE) -> None:
+        """Waits for a carbon of another device's Jingle message, "sent proceed"."""
+        await self._until(lambda: carbon in self.carbons, f"no carbon of {carbon}, but {self.carbons}", timeout)
+
     async def incoming(self, timeout: float = PATIENCE) -> Call:
         """Waits for somebody to call."""
         try:
@@ -168,6 +194,8 @@ class Client:
             await disco.add_feature(feature)
         await self.xmpp.get_roster()
         await self.xmpp.plugin["xep_0115"].update_caps()
+        if self._wants_carbons:
+            await self.xmpp.make_iq_set(ET.Element(f"{{{CARBONS}}}enable")).send(timeout=PATIENCE)
         self.xmpp.send_presence()
         self.online.set()
 
@@ -182,6 +210,18 @@ class Client:
     def _on_presence(self, presence: Any) -> None:
         if presence.xml.get("type") in (None, "unavailable", "error"):
             self.presences[presence.xml.get("from")] = presence.xml
+            self._spawn(self._notify())
+
+    def _on_carbon(self, message: ET.Element) -> None:
+        for carbon in message.findall(f"{{{CARBONS}}}*"):
+            for element in carbon.iter():
+                if element.tag.startswith(f"{{{jingle.JMI}}}"):
+                    self.carbons.append(f"{carbon.tag.partition('}')[2]} {element.tag.partition('}')[2]}")
+        self._spawn(self._notify())
+
+    def _on_text(self, message: Any) -> None:
+        if message["body"]:
+            self.texts.append((message["from"].bare, message["body"]))
             self._spawn(self._notify())
 
     def _on_jmi(self, message: ET.Element) -> None:

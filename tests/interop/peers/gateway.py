@@ -14,32 +14,34 @@ from pathlib import Path
 from typing import Any, Self
 
 from .process import HOST, PATIENCE, Child, PeerError, free_port
-from .prosody import Prosody
+from .server import Server
 
 CONFIGURATION = Path(__file__).parents[3] / "deploy" / "gateway.toml"
 
 
 class Gateway:
-    """A running gateway beside this Prosody; `secret` is what it tells Prosody.
+    """A running gateway beside this XMPP server; `secret` is what it tells the server.
 
     `plan` stands for the shipped dialplan file; the `passwords` that it names are files beside it. Its log is JSON, one
-    event a line.
+    event a line. `settings` are more of its configuration, as xmpp__chat_dtmf="true".
     """
 
     def __init__(
         self,
-        prosody: Prosody,
+        server: Server,
         plan: str | None = None,
         *,
         passwords: Mapping[str, str] | None = None,
         secret: str | None = None,
+        **settings: str,
     ) -> None:
-        self.prosody = prosody
+        self.server = server
         self.sip_port = free_port()
         self.sip_host = f"{HOST}:{self.sip_port}"
         self._plan = plan
         self._passwords = passwords or {}
-        self._secret = prosody.secret if secret is None else secret
+        self._secret = server.secret if secret is None else secret
+        self._more = {key.upper(): value for key, value in settings.items()}
         self._media_port = free_port(40)
         self._http_port = free_port()
         self._stack = contextlib.AsyncExitStack()
@@ -65,7 +67,7 @@ class Gateway:
 
     def contact(self, local: str) -> str:
         """The bare JID under which the gateway shows this local part."""
-        return f"{local}@{self.prosody.component}"
+        return f"{local}@{self.server.component}"
 
     def contact_of(self, sip_uri: str) -> str:
         """The bare JID of a SIP URI, written by hand as a user would (XEP-0106 for the colon before a port)."""
@@ -97,11 +99,11 @@ class Gateway:
     def _settings(self) -> dict[str, str]:
         """What is different from the shipped configuration."""
         settings = {
-            "XMPP__DOMAIN": self.prosody.component,
-            "XMPP__SERVER": f"{HOST}:{self.prosody.component_port}",
+            "XMPP__DOMAIN": self.server.component,
+            "XMPP__SERVER": f"{HOST}:{self.server.component_port}",
             "XMPP__SECRET": self._secret,
-            "XMPP__USERS": self.prosody.domain,
-            "SIP__DOMAIN": self.prosody.component,
+            "XMPP__USERS": self.server.domain,
+            "SIP__DOMAIN": self.server.component,
             "SIP__LISTEN": f"udp:{self.sip_host},tcp:{self.sip_host}",
             "MEDIA__PORTS": f"[{self._media_port}, {self._media_port + 39}]",
             "STORAGE__URL": f"sqlite:///{self.directory}/gateway.db",
@@ -109,7 +111,7 @@ class Gateway:
         }
         if self._plan is not None:
             settings["DIALPLAN__FILES"] = str(self.directory / "dialplan.toml")
-        return {f"GATEWAY_{key}": value for key, value in settings.items()}
+        return {f"GATEWAY_{key}": value for key, value in (settings | self._more).items()}
 
 
 def gateway_command() -> Path:

@@ -58,6 +58,25 @@ def is_tone(wanted: float, frequency: float, share: float, loudness: float) -> b
     return abs(frequency - wanted) <= TOLERANCE and share >= SHARE and loudness >= LOUDNESS
 
 
+def has_tone(wanted: float, samples: Samples, rate: int) -> bool:
+    """Whether this tone stands out in all of these samples."""
+    return is_tone(wanted, *strongest(samples, rate))
+
+
+def has_key(key: str, samples: Samples, rate: int) -> bool:
+    """Whether the two tones of a telephone's key (ITU-T Q.23) stand out somewhere in these samples."""
+    at = "123A456B789C*0#D".index(key)
+    pair = (697, 770, 852, 941)[at // 4], (1209, 1336, 1477, 1633)[at % 4]
+    size = round(0.05 * rate)
+    for start in range(0, len(samples) - size + 1, size):
+        window = samples[start : start + size]
+        spectrum = np.abs(np.fft.rfft(window * np.hanning(size))) ** 2
+        lines = [spectrum[round(f * size / rate) - 2 : round(f * size / rate) + 3].sum() for f in pair]
+        if np.sqrt(np.mean(window**2)) >= LOUDNESS and min(lines) >= 0.2 * spectrum.sum():
+            return True
+    return False
+
+
 def describe(samples: Samples, rate: int) -> str:
     """What the recording's last two seconds sound like, for a failed assertion."""
     size = round(WINDOW * rate)

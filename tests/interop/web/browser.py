@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -90,14 +90,14 @@ def _serve(folder: Path) -> Iterator[str]:
 class Browser:
     """One page in one Chromium, as the telephone of one user.
 
-    async with Browser("juliet@shakespeare.lit", "secret", prosody.websocket, tone=440) as juliet:
+    async with Browser("juliet@shakespeare.lit", "secret", server.websocket, tone=440) as juliet:
         await juliet.do("call", "romeo%example.com@sip.shakespeare.lit/sip")
     """
 
-    def __init__(self, jid: str, password: str, websocket: str, *, tone: float) -> None:
-        self.name = f"console of {jid}'s browser"
+    def __init__(self, jid: str, password: str, websocket: str, *, tone: float, resource: str = "browser") -> None:
+        self.name = f"console of {jid}/{resource}"
         self.tone = tone
-        self._login = (jid, password, websocket, tone)
+        self._login = (jid, password, websocket, tone, resource)
         self._stack = contextlib.AsyncExitStack()
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._session = ""
@@ -136,6 +136,15 @@ class Browser:
         """Waits until the page has heard this tone for so long, in third parts of a second."""
         state = await self.do("connected", timeout=timeout)
         assert state == "connected", f"the browser's media is {state}"
+        await self._listens(f"{frequency:.0f} Hz", partial(tones.has_tone, frequency), seconds, timeout)
+
+    async def hears_key(self, key: str, timeout: float = PATIENCE) -> None:
+        """Waits until the page has heard this key as its two tones, of which it can be sure in a third of a second."""
+        await self._listens(f"the key {key}", partial(tones.has_key, key), 0.1, timeout)
+
+    async def _listens(
+        self, what: str, found: Callable[[tones.Samples, int], bool], seconds: float, timeout: float
+    ) -> None:
         got, last = 0.0, tones.silence()
         try:
             async with asyncio.timeout(timeout):
@@ -143,13 +152,11 @@ class Browser:
                     heard = await self.do("samples")
                     last = np.array(heard["samples"]), int(heard["rate"])
                     length = len(last[0]) / last[1]
-                    got += length if tones.is_tone(frequency, *tones.strongest(*last)) else 0
+                    got += length if found(*last) else 0
                     await asyncio.sleep(length)  # until the analyser holds other samples
         except TimeoutError:
             state = json.dumps(await self.do("state"), indent=1)
-            raise AssertionError(
-                f"the browser was to hear {frequency:.0f} Hz: {tones.describe(*last)}\n{state}"
-            ) from None
+            raise AssertionError(f"the browser was to hear {what}: {tones.describe(*last)}\n{state}") from None
 
     # --- DevTools
 

@@ -26,7 +26,9 @@ function until(found) {
 
 /** What one call says of itself while it goes on. */
 function watch(session, incoming) {
-  const call = { session, incoming, rang: false, accepted: false, ended: null, analyser: null, audio: null };
+  const call = {
+    session, incoming, rang: false, accepted: false, held: false, ended: null, analyser: null, audio: null,
+  };
   sessions.push(call);
   // An incoming session is told of when its offer has been taken: its track event is over by then.
   for (const { track } of session.pc.getReceivers()) listen(call, new MediaStream([track]));
@@ -53,7 +55,7 @@ function addMicrophone(session) {
 
 window.phone = {
   /** Logs in; `tone` (Hz) is what this telephone says in every call, 0 is silence. */
-  async login(jid, password, websocket, tone) {
+  async login(jid, password, websocket, tone, resource) {
     context = new AudioContext();
     const out = new MediaStreamAudioDestinationNode(context);
     const loudness = new GainNode(context, { gain: tone ? 0.4 : 0 });
@@ -65,7 +67,7 @@ window.phone = {
     client = createClient({
       jid,
       password,
-      resource: "browser",
+      resource,
       transports: { websocket, bosh: false },
       jingle: { iceServers: [], advertiseVideo: false, advertiseFileTransfer: false },
     });
@@ -78,6 +80,8 @@ window.phone = {
     client.on("jingle:incoming", (session) => watch(session, true));
     client.on("jingle:ringing", (session) => (callOf(session).rang = true));
     client.on("jingle:accepted", (session) => (callOf(session).accepted = true));
+    client.on("jingle:hold", (session) => (callOf(session).held = true));
+    client.on("jingle:resumed", (session) => (callOf(session).held = false));
     client.on("jingle:terminated", (session, reason) => {
       const call = callOf(session);
       if (call) call.ended = reason?.condition ?? "gone";
@@ -136,8 +140,46 @@ window.phone = {
     sessions.at(-1).session.decline();
   },
 
+  cancel() {
+    sessions.at(-1).session.cancel();
+  },
+
   hangUp() {
     sessions.at(-1).session.end();
+  },
+
+  /** Waits until it rings at the far side. */
+  async rings() {
+    return until(() => sessions.at(-1)?.rang);
+  },
+
+  async hold() {
+    await sessions.at(-1).session.hold();
+  },
+
+  async resume() {
+    await sessions.at(-1).session.resume();
+  },
+
+  /** Waits until the far side holds this call, or holds it no more. */
+  async held(wanted) {
+    return until(() => sessions.at(-1).held === wanted);
+  },
+
+  /** Restarts ICE as stanza.js does it, and comes back when voice goes another way; the new local name (ufrag). */
+  async restartIce() {
+    const { session } = sessions.at(-1);
+    const used = async () => {
+      const stats = [...(await session.pc.getStats()).values()];
+      return stats.find((each) => each.type === "transport" && each.iceState !== "checking")?.iceLocalUsernameFragment;
+    };
+    const before = await used();
+    await session.restartIce();
+    for (;;) {
+      const now = await used();
+      if (now && now !== before && session.pc.signalingState === "stable") return [before, now];
+      await new Promise((done) => setTimeout(done, 50)); // statistics have no event
+    }
   },
 
   /** Waits until ICE and DTLS are done. */
