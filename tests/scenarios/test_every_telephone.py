@@ -233,6 +233,24 @@ async def test_a_refusal_that_crosses_the_session_after_an_announcement_ends_the
     assert juliet.complaints == []
 
 
+@pytest.mark.parametrize("talks", [False, True])
+@EVERY_TELEPHONE
+async def test_a_caller_whose_telephone_dies_is_gone(home: Home, client: type[UserAgent], talks: bool) -> None:
+    """Its server says so for it, to a contact that he has."""
+    home.knows(CONTACT)
+    juliet, phone = await at(home, client), home.scene.phone
+    if talks:
+        await talking(home, juliet)
+    else:
+        juliet.call(CONTACT)
+        phone.answers(await phone.hears("INVITE"), 180)
+        await asyncio.sleep(2)
+    juliet.dies()
+    await asyncio.sleep(120)  # in a call it might come back
+    await phone.hears("BYE" if talks else "CANCEL")
+    await home.scene.over()
+
+
 @EVERY_TELEPHONE
 async def test_a_telephone_that_a_push_does_not_wake_is_unavailable(home: Home, client: type[UserAgent]) -> None:
     juliet, phone = client(home), home.scene.phone
