@@ -392,5 +392,6 @@ def _is_new(ice: Ice, known: Ice | None) -> bool:
 
 
 def _our_setup(theirs: Session, towards: Towards, *, offering: bool) -> Setup:
-    fingerprint = negotiate.remote_transport(theirs, towards).fingerprint
+    """Who begins with DTLS, which is spoken towards XMPP alone."""
+    fingerprint = negotiate.remote_transport(theirs, towards).fingerprint if towards is Towards.XMPP else None
     return Setup.ACTIVE if fingerprint is None else negotiate.our_setup(fingerprint.setup, offering=offering)

@@ -10,9 +10,9 @@ from gateway.bridge import MAX_DIGITS, MAX_TRICKLED, Bridge
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind
-from gateway.session.model import Codec, Direction, Ice, Media, Session, Setup
+from gateway.session.model import Codec, Crypto, Direction, Ice, Media, Profile, Session, Setup
 from gateway.session.negotiate import Policy, Towards
-from gateway.session.protection import UnprotectedError
+from gateway.session.protection import Srtp, UnprotectedError
 from tests.support import EVENTS, OPUS, PCMA, PCMU, FakeEngine, candidate, phone_session, webrtc_session
 
 SIP_CODECS = Policy(("PCMA", "PCMU"))
@@ -67,6 +67,34 @@ async def test_whoever_answers_active_finds_us_passive() -> None:
     await bridge.offer(1, Towards.XMPP, SIP_CODECS, phone_session())
     await bridge.answer(1, SIP_CODECS, webrtc_session(PCMA, setup=Setup.ACTIVE, name="audio"), phone_session())
     assert engine.connected("callee1")[3] is Setup.PASSIVE
+
+
+KEYED = Policy(("PCMA",), srtp=Srtp.REQUIRED)
+THEIR_KEY = Crypto(1, "AES_CM_128_HMAC_SHA1_80", "inline:theirs")
+
+
+def keyed_session() -> Session:
+    """What a phone says that protects its media with a key in the SDP."""
+    (media,) = phone_session(PCMA).media
+    return Session((replace(media, profile=Profile.SAVP, transport=replace(media.transport, crypto=(THEIR_KEY,))),))
+
+
+async def test_a_trunk_that_has_to_protect_its_media_answers_with_its_key() -> None:
+    engine = FakeEngine()
+    bridge = Bridge(engine, "c", Towards.XMPP)
+    await bridge.offer(1, Towards.SIP, KEYED, None)
+    await bridge.answer(1, KEYED, keyed_session(), webrtc_session(PCMA))
+    assert engine.connected("callee1")[0].crypto == (THEIR_KEY,)
+
+
+async def test_a_trunk_that_has_to_protect_its_media_calls_with_its_key() -> None:
+    engine = FakeEngine()
+    bridge = Bridge(engine, "c", Towards.SIP)
+    await bridge.offer(1, Towards.XMPP, KEYED, keyed_session())
+    answer = await bridge.answer(1, KEYED, webrtc_session(PCMA, name="audio"), keyed_session())
+    assert engine.connected("caller")[0].crypto == (THEIR_KEY,)
+    assert answer.audio is not None
+    assert [(crypto.tag, crypto.suite) for crypto in answer.audio.transport.crypto] == [(1, THEIR_KEY.suite)]
 
 
 async def test_the_test_line_answers_prompts_and_loops() -> None:
