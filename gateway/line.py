@@ -92,6 +92,8 @@ class EchoLine:
 
     def alert(self) -> None: ...
 
+    def progress(self) -> None: ...
+
     def ask(self, offer: Session | None = None) -> None: ...
 
     def answer(self, session: Session) -> None: ...
@@ -114,6 +116,8 @@ def audible(line: Line, report: ev.Event) -> tuple[ev.Event, ...]:
     if not line.quiet or line.machine.state is not State.SEEKING:
         return (report,)
     match report:
+        case ev.Waking():  # only of somebody who exists
+            return ()
         case ev.HungUp(Leg.CALLEE, cause) | ev.OfferFailed(_, cause) if cause not in SPOKEN:
             line.kept.append(report)
             return ()

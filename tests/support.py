@@ -162,6 +162,9 @@ class FakeLeg:
     def alert(self) -> None:
         self._note("alert")
 
+    def progress(self) -> None:
+        self._note("progress")
+
     def ask(self, offer: Session | None = None) -> None:
         self._note("ask", *(() if offer is None else (offer,)))
 

@@ -41,6 +41,11 @@ def test_a_stranger_does_not_hear_that_nobody_is_there() -> None:
     assert audible(line(quiet=False), UNKNOWN) == (UNKNOWN,)
 
 
+def test_a_stranger_does_not_hear_that_somebody_is_being_woken() -> None:
+    assert audible(line(quiet=True), ev.Waking(1)) == ()
+    assert audible(line(quiet=False), ev.Waking(1)) == (ev.Waking(1),)
+
+
 def test_what_was_kept_from_him_counts_again_once_somebody_rings() -> None:
     made = line(quiet=True)
     audible(made, UNKNOWN)

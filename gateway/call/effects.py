@@ -41,6 +41,11 @@ class Alert(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class Progress(Effect):
+    """Tell the caller that the call goes on, although nothing rings."""
+
+
+@dataclass(frozen=True, slots=True)
 class AskCaller(Effect):
     """The callee answered; have the caller bring his session (JMI proceed); tell CallerJoined."""
 

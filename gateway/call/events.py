@@ -92,6 +92,13 @@ class Ringing(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Waking(Event):
+    """Nobody is known to be there who could ring; a push may be waking a device."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed(Event):
     """A callee that has not answered sends media already, and here is where from (a 183 with SDP)."""
 

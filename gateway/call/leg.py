@@ -37,6 +37,9 @@ class LegControl(Protocol):
     def alert(self) -> None:
         """Caller's leg: the far side rings (180; JMI ringing; session-info ringing). Repeats are harmless."""
 
+    def progress(self) -> None:
+        """Caller's leg: something is done, and nothing rings yet (183 without a session). Repeats are harmless."""
+
     def ask(self, offer: Session | None = None) -> None:
         """Caller's leg, when Offered carried no session: have him bring it, in CallerJoined.
 

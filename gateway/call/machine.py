@@ -139,6 +139,8 @@ class Call:
             case ev.OfferFailed(attempt, cause, text) if attempt in self._hunt.live:
                 # Its media may be lost after it was asked, and then somebody's telephone is ringing.
                 return [*self._cancel(attempt), *self._attempt_failed(attempt, None, cause, text, now)]
+            case ev.Waking(attempt) if attempt in self._hunt.live and self.state is State.SEEKING:
+                return [do.Progress()]
             case ev.Ringing(attempt) if attempt in self._hunt.live:
                 return self._rings(now)
             case ev.Progressed(attempt, session) if attempt in self._hunt.live:

@@ -55,6 +55,10 @@ class CallerLeg(SipLeg):
             self._alerted = True
             self.dialog.respond(self._invite, 180)
 
+    def progress(self) -> None:
+        if not self._alerted and not self.up and not self._over:
+            self.dialog.respond(self._invite, 183)
+
     def ask(self, offer: Session | None = None) -> None:
         """His session came with the INVITE, or comes with the ACK to a 200 that has our offer."""
         if offer is not None and not self._invite.body and not self.up and not self._over:

@@ -318,6 +318,9 @@ class SipLeg:
     def alert(self) -> None:
         """A callee is not told that it rings."""
 
+    def progress(self) -> None:
+        """Nor that something is done."""
+
     def ask(self, offer: Session | None = None) -> None:
         """A callee was asked when it was dialled."""
 

@@ -27,7 +27,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 from gateway.call.causes import Cause, from_jingle
-from gateway.call.events import Answered, HungUp, Leg, Notice, Ringing
+from gateway.call.events import Answered, HungUp, Leg, Notice, Ringing, Waking
 from gateway.errors import JingleError
 from gateway.session import jingle as spelling
 from gateway.session.model import Session
@@ -283,6 +283,8 @@ class CalleeLeg:
             listening = self._proposed and any(d.abilities is None or d.abilities.jmi for d in self._devices.values())
             if took or listening:
                 told += self._ringing()
+            elif self._proposed and not self._rang:
+                told.append(Waking(self.attempt))
         if self._chosen is not None:
             told += self._translated(self._chosen, self._chosen.tick(now))
         return told

@@ -74,6 +74,9 @@ class _Control:
         if isinstance(self._line.leg, CallerLeg):
             self._calls.carry_out(self._line, self._line.leg.alert())
 
+    def progress(self) -> None:
+        """Nothing here says so: what does not ring shows as calling."""
+
     def ask(self, offer: Session | None = None) -> None:
         """Nobody here wants to be offered anything: proceed says all (XEP-0353)."""
         if isinstance(self._line.leg, CallerLeg):

@@ -403,6 +403,9 @@ class _Unreachable:
     def alert(self) -> None:
         pass
 
+    def progress(self) -> None:
+        pass
+
     def ask(self, offer: Session | None = None) -> None:
         pass
 

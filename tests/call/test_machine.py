@@ -375,3 +375,10 @@ def test_a_callee_whose_media_fails_before_the_caller_was_answered_leaves_a_call
     todo = call.handle(ev.MediaLost(Cause.SECURITY), 6.0)
     assert todo[0] == do.HangUp(Leg.CALLER, Cause.SECURITY)
     assert call.handle(ev.MediaUp(1), 6.1) == []
+
+
+def test_a_caller_hears_that_a_device_is_being_woken_and_nothing_rings() -> None:
+    call = call_in(State.SEEKING)
+    assert call.handle(ev.Waking(1), 3.0) == [do.Progress()]
+    assert call_in(State.RINGING).handle(ev.Waking(1), 3.0) == []
+    assert call_in(State.TALKING).handle(ev.Waking(1), 3.0) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.call.causes import Cause
-from gateway.call.events import Answered, HungUp, Leg, Ringing, Trickled
+from gateway.call.events import Answered, HungUp, Leg, Ringing, Trickled, Waking
 from gateway.call.leg import LegControl
 from gateway.session.model import Session
 from gateway.xmpp import disco, stanzas
@@ -301,7 +301,7 @@ def test_no_accept_after_proceed_is_given_up(world: World, our_offer: Session) -
 def test_no_reaction_at_all_is_retracted(world: World, our_offer: Session) -> None:
     leg = dial(world, our_offer)
     world.passes(40.0)
-    assert world.told() == []
+    assert world.told() == [Waking(3)]
     world.take()
     leg.hang_up(Cause.NO_ANSWER)
     retract, gone = world.take()
@@ -383,14 +383,14 @@ def test_a_device_that_is_there_counts_as_ringing_after_two_seconds(world: World
 def test_a_telephone_that_has_to_be_woken_does_not_ring_yet(world: World, our_offer: Session) -> None:
     dial(world, our_offer)
     world.passes(30.0)
-    assert world.told() == []
+    assert world.told() == [Waking(3)]
 
 
 def test_a_device_that_can_only_be_asked_directly_does_not_ring_by_a_propose(world: World, our_offer: Session) -> None:
     comes(world, BALCONY, jmi=False)
     dial(world, our_offer)
     world.passes(2.0)
-    assert world.told() == []
+    assert world.told() == [Waking(3)]
 
 
 # --- without JMI
@@ -524,7 +524,8 @@ def test_a_user_of_whom_nothing_is_heard_is_not_there(world: World, our_offer: S
     world.take()
     assert world.passes(UNHEARD - 1) == []
     assert labels(world.passes(2.0)) == ["JMI retract", "presence unavailable"]
-    assert world.told() == [HungUp(Leg.CALLEE, Cause.UNAVAILABLE, 3, "no sign of a device within 45 s")]
+    ended = HungUp(Leg.CALLEE, Cause.UNAVAILABLE, 3, "no sign of a device within 45 s")
+    assert world.told() == [Waking(3), ended]
     assert world.router.calls == 0
 
 
@@ -533,7 +534,7 @@ def test_a_device_that_comes_late_and_says_nothing_counts_as_ringing(world: Worl
     world.passes(10.0)
     comes(world, BALCONY, jmi=True)
     world.passes(1.9)
-    assert world.told() == []
+    assert world.told() == [Waking(3)]
     world.passes(0.2)
     assert world.told() == [Ringing(3)]
     world.passes(100.0)
