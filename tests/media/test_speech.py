@@ -11,6 +11,7 @@ from gateway.media.leg import Leg
 from gateway.media.prompts import Sound
 from gateway.media.rtp import HEADER, Packet
 from gateway.media.speech import MAX_WAITING, Digits
+from gateway.media.tones import digits
 from gateway.session.model import Codec, Stream
 from tests.media.ends import EVENT_8, OPUS, PCMA, SAFETY, sine, stream
 
@@ -157,3 +158,12 @@ async def test_only_so_much_waits() -> None:
     await leg.close()
     with pytest.raises(MediaError, match="over"):
         leg.play(SHORT)
+
+
+async def test_an_end_that_takes_no_events_hears_tones_instead() -> None:
+    leg = Told(stream(PCMA))
+    leg.dial("1", 100)
+    leg.dial("2", 100)
+    heard = await leg.heard(18)
+    assert b"".join(heard) == encode_alaw(digits("12", 100))
+    await leg.close()
