@@ -80,8 +80,8 @@ class NotSent:
 
 
 class Routing:
-    """The dialplan, the limits, and where the trunks are. `plan` may be exchanged at any time: a call keeps the one that
-    it began with. `now` is the loop's clock, `unix_now` the calendar's.
+    """The dialplan, the limits, and where the trunks are. `plan` may be exchanged at any time: a call keeps the one it
+    began with. `now` is the loop's clock, `unix_now` the calendar's.
     """
 
     def __init__(
