@@ -12,6 +12,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -23,11 +24,21 @@ CONFIGURATION = Path(__file__).parents[3] / "deploy" / "baresip" / "config"
 Event = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """PEM files: what a telephone shows over TLS, and whose certificates it believes."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+
 class Baresip:
     """A telephone with the address `uri`; it hears only requests for its own user part.
 
     answer: "auto" takes every call at once, "manual" rings until told otherwise. codecs are baresip's names, in order
-    of preference.
+    of preference. encryption by keys in the SDP: "srtp" offers them beside RTP/AVP, "srtp-mand" with RTP/SAVP and
+    takes no call without. TLS needs `credentials`.
     """
 
     def __init__(
@@ -37,22 +48,30 @@ class Baresip:
         tone: float = 440.0,
         answer: Literal["auto", "manual"] = "auto",
         codecs: tuple[str, ...] = ("PCMU/8000/1", "PCMA/8000/1"),
-        transport: Literal["udp", "tcp"] = "udp",
+        transport: Literal["udp", "tcp", "tls"] = "udp",
         proxy: str | None = None,
         host: str = PHONE_HOST,
+        encryption: Literal["", "srtp", "srtp-mand"] = "",
+        credentials: Credentials | None = None,
     ) -> None:
         self.user = user
         self.tone = tone
-        self.port = free_port(4)  # it listens for TLS on the next one
+        self._listening = free_port(4)  # it listens for TLS on the next one
+        self.port = self._listening + (transport == "tls")
         self.host = f"{host}:{self.port}"
+        self.proxy = f"sip:{self.host}" + ("" if transport == "udp" else f";transport={transport}")
+        self._credentials = credentials
         suffix = "" if transport == "udp" else f";transport={transport}"
         self.uri = f"sip:{user}@{self.host}{suffix}"
         self.events: list[Event] = []
         account = [f"<{self.uri}>", f"answermode={answer}", f"audio_codecs={','.join(codecs)}", "regint=0", "ptime=20"]
         if proxy:
             account.append(f'outbound="sip:{proxy}{suffix}"')
+        if encryption:
+            account.append(f"mediaenc={encryption}")
         self._account = ";".join(account)
-        self._control_port = self.port + 2
+        self._address = host
+        self._control_port = self._listening + 2
         self._changed = asyncio.Condition()
         self._responses: dict[str, asyncio.Future[Event]] = {}
         self._stack = contextlib.AsyncExitStack()
@@ -159,13 +178,17 @@ class Baresip:
     def _configure(self) -> None:
         shipped = CONFIGURATION.read_text()
         ours = {
-            "sip_listen": self.host,
-            "net_interface": self.host.partition(":")[0],
+            "sip_listen": f"{self._address}:{self._listening}",
+            "net_interface": self._address,
             "ctrl_tcp_listen": f"{HOST}:{self._control_port}",
             "audio_source": f"ausine,{self.tone:.0f}",
             "snd_path": self.directory,
             "module_path": _module_path(shipped),
         }
+        if self._credentials is not None:
+            proof = self.directory / "proof.pem"  # baresip wants the key and the certificate in one file
+            proof.write_bytes(self._credentials.certificate.read_bytes() + self._credentials.key.read_bytes())
+            ours |= {"sip_certificate": proof, "sip_cafile": self._credentials.ca}
         front = "".join(f"{key}\t{value}\n" for key, value in ours.items())
         (self.directory / "config").write_text(front + shipped)
         (self.directory / "accounts").write_text(self._account + "\n")

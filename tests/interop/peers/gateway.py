@@ -5,6 +5,7 @@ Ports and names come by environment, as they do in a container.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sys
@@ -95,6 +96,19 @@ class Gateway:
         if event is None:
             raise PeerError(f"no event {name}")
         return event
+
+    async def counted(self, sample: str, *, timeout: float = PATIENCE) -> None:
+        """Waits until the metrics have this line, as `gateway_trunk_up{trunk="carrier"} 1.0`."""
+        async with asyncio.timeout(timeout):
+            while sample not in await self.metrics():
+                await asyncio.sleep(0.2)  # they are asked for, not told
+
+    async def metrics(self) -> list[str]:
+        reader, writer = await asyncio.open_connection(HOST, self._http_port)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = await reader.read()
+        writer.close()
+        return text.decode().splitlines()
 
     def _settings(self) -> dict[str, str]:
         """What is different from the shipped configuration."""
