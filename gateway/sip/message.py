@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from gateway.errors import SipError
 from gateway.sip.headers import CSeq, NameAddr, Via, split
@@ -18,6 +19,7 @@ from gateway.sip.headers import CSeq, NameAddr, Via, split
 MAX_MESSAGE = 65_535  # octets; also the largest UDP datagram
 MAX_HEADERS = 200  # header fields of one message
 MAX_LINE = 16_384  # octets of one header field, unfolded
+MAX_NAME = 255  # octets of a field's name
 
 VERSION = "SIP/2.0"
 
@@ -45,7 +47,7 @@ COMPACT = {  # RFC 3261 §7.3.3 and the IANA registry
 }
 
 # Fields that a message has once (RFC 3261 §7.3.1; two of them is how smugglers of requests begin, RFC 4475 §3.3.8).
-SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
+SINGLE = frozenset({"from", "to", "call-id", "cseq", "max-forwards", "content-length"})
 
 PHRASES = {
     100: "Trying",
@@ -100,6 +102,12 @@ def canonical(name: str) -> str:
     """The one lower-case spelling of a header field's name, compact forms included."""
     lower = name.lower()
     return COMPACT.get(lower, lower)
+
+
+@lru_cache(maxsize=1024)
+def _key(name: str) -> str:
+    """The same for a name that came over the wire; "" for what is no name. Messages share their names."""
+    return canonical(name) if name and _TOKEN.issuperset(name) else ""
 
 
 class Headers:
@@ -255,11 +263,12 @@ class Message:
         """The message on the wire; Content-Length is ours. Raises ValueError when a field would break the framing."""
         lines = [self.start_line]
         lines += [f"{name}: {value}" for key, name, value in self.headers._fields if key != "content-length"]
-        for line in lines:
-            if "\r" in line or "\n" in line or "\0" in line:
-                raise ValueError("a line break inside a header field")
         lines.append(f"Content-Length: {len(self.body)}")
-        return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
+        text = "\r\n".join(lines)
+        breaks = len(lines) - 1  # ours; one more is somebody else's
+        if text.count("\r") != breaks or text.count("\n") != breaks or "\0" in text:
+            raise ValueError("a line break inside a header field")
+        return text.encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
 
     def __repr__(self) -> str:
         return f"<{self.label} {self.headers.get('Call-ID')} {self.headers.get('CSeq')}>"
@@ -401,11 +410,12 @@ def _divide(data: bytes) -> tuple[bytes, bytes, bytes]:
 def _fields(lines: list[str]) -> tuple[Headers, str | None]:
     """The header fields, unfolded (RFC 3261 §7.3.1), and the first fault if there is one."""
     headers, fault = Headers(), None
-    name, parts, length = "", list[str](), 0
+    key, name, parts, length = "", "", list[str](), 0
 
     def finish() -> None:
-        if name:
-            headers.add(name, " ".join(part for part in parts if part))
+        if key:
+            value = parts[0] if len(parts) == 1 else " ".join(part for part in parts if part)
+            headers._fields.append((key, name, value))
 
     for raw in lines:
         line = raw.removesuffix("\r")
@@ -425,8 +435,9 @@ def _fields(lines: list[str]) -> tuple[Headers, str | None]:
         finish()
         name, colon, value = line.partition(":")
         name, parts = name.rstrip(" \t"), [value.strip()]
-        if not colon or not name or not _TOKEN.issuperset(name):
-            fault, name = fault or "a header line without a name", ""
+        key = _key(name) if colon and len(name) <= MAX_NAME else ""
+        if not key:
+            fault = fault or "a header line without a name"
         if len(headers) >= MAX_HEADERS:
             return headers, f"more than {MAX_HEADERS} header fields"
     finish()
@@ -457,7 +468,8 @@ def _start(line: str, headers: Headers) -> Request | Response:
 
 
 def _doubled(headers: Headers) -> str | None:
-    return next((f"more than one {name}" for name in SINGLE if len(headers.all(name)) > 1), None)
+    keys = [key for key, _, _ in headers._fields if key in SINGLE]
+    return next((f"more than one {key}" for key in SINGLE if keys.count(key) > 1), None)
 
 
 def _strayed(headers: Headers) -> str | None:
