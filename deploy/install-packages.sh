@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the demo and the tests need from the system's packages: what is missing, and nothing else. It never asks.
 #   deploy/install-packages.sh            the demo: Python, Prosody, baresip, libopus
-#   deploy/install-packages.sh --tests    also ejabberd, SIPp, Kamailio, Chromium, Node.js
+#   deploy/install-packages.sh --tests    also ejabberd, SIPp, linphone, Kamailio, Chromium, Node.js
 # For Debian 12 and Ubuntu 24.04, as root or with sudo. On other systems it tells what it misses.
 set -eu
 
@@ -52,6 +52,7 @@ look() {
   if [ "$tests" = yes ]; then
     need ejabberd ejabberd_is_there
     need sip-tester has sipp
+    need linphone-cli has linphonec
     need kamailio has kamailio
     need kamailio-tls-modules kamailio_has tls
     need kamailio-websocket-modules kamailio_has websocket

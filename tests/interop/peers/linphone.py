@@ -134,14 +134,22 @@ class Linphone:
 
     # --- finding out
 
+    async def was_told(self, answer: str) -> None:
+        """Waits for a response with this status line's end, "486 Busy Here"."""
+        await self.child.line(f"^SIP/2.0 {answer}$")
+
     async def rings(self) -> None:
         """Waits until somebody calls."""
         await self.child.line("to LinphoneCallIncomingReceived")
 
     async def ended(self, timeout: float = PATIENCE) -> str:
-        """Waits for the end of the call; what it says of it: "Call ended", "Call declined", "User is busy"."""
-        error = await self.child.line(r"Call \d+ with \S+ (ended|error)(?: \((.*)\))?", timeout=timeout)
-        return error[2] or error[1]
+        """Waits for the end of the call; what it says of it: "ended", or "error" when it never began."""
+        end = await self.child.line(r"Call \d+ with \S+ (ended|error)", timeout=timeout)
+        return end[1]
+
+    def profiles(self) -> list[str]:
+        """The transport of the audio in every offer and answer that it heard or said: "RTP/AVP", "RTP/SAVP"."""
+        return [line.split()[2] for line in self.child.lines if line.startswith("m=audio")]
 
     async def hears(self, frequency: float, seconds: float = 1.0, timeout: float = PATIENCE) -> None:
         """Waits until its own recording holds this tone for so long."""

@@ -1,0 +1,183 @@
+"""A trunk over TLS: both ends prove who they are, and the keys of the media travel where nobody reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.interop.client.client import Call, Client
+from tests.interop.peers import tones
+from tests.interop.peers.baresip import Baresip, Credentials
+from tests.interop.peers.carrier import OURS, THEIRS, plan
+from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.process import HOST, PATIENCE, PHONE_HOST, free_port
+from tests.interop.peers.server import Server
+from tests.interop.peers.sipp import Sipp
+from tests.sip.authority import Authority
+
+CARRIER = "carrier.example"  # the name in the trunk's certificate
+KEYS = (f'server_name = "{CARRIER}"', f'tls_names = ["{CARRIER}"]', 'srtp = "required"')
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+async def quiet_juliet(server: Server) -> AsyncIterator[Client]:
+    async with Client(*server.account("juliet")) as client:
+        yield client
+
+
+class TlsGateway(Gateway):
+    """It listens for TLS alone, with a certificate, believes this authority, and refuses strangers aloud."""
+
+    def __init__(self, server: Server, text: str, authority: Authority) -> None:
+        port = free_port()
+        certificate, key = authority.issue(HOST)
+        super().__init__(
+            server,
+            text,
+            sip__listen=f"tls:{HOST}:{port}",
+            sip__certificate=str(certificate),
+            sip__key=str(key),
+            sip__ca=str(authority.ca),
+            sip__strangers="refuse",
+        )
+        self.sip_port = port
+        self.sip_host = f"{HOST}:{port}"
+
+
+def credentials(authority: Authority, *names: str, of: Authority | None = None) -> Credentials:
+    """A certificate with these names, signed by `of`; its holder believes `authority`."""
+    return Credentials(*(of or authority).issue(*names), authority.ca)
+
+
+async def both_hear(call: Call, phone: Baresip) -> None:
+    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
+
+
+async def test_calls_both_ways_with_certificates_and_keys(
+    server: Server, quiet_juliet: Client, authority: Authority
+) -> None:
+    """The trunk's calls come from another address than its own: its certificate is what it is known by."""
+    juliet = quiet_juliet
+    async with (
+        Baresip(
+            THEIRS,
+            tone=tones.draw(juliet.tone),
+            transport="tls",
+            encryption="srtp-mand",
+            credentials=credentials(authority, CARRIER),
+        ) as phone,
+        TlsGateway(server, plan(phone.proxy, *KEYS), authority) as gateway,
+    ):
+        await gateway.ready()
+        call = await juliet.call(gateway.contact(THEIRS))
+        await call.answered()
+        await both_hear(call, phone)
+        await call.hang_up()
+        await phone.event("CALL_CLOSED")
+        await phone.dial(gateway.sip_uri(OURS))
+        call = await juliet.incoming()
+        await call.accept()
+        await both_hear(call, phone)
+        await phone.hang_up()
+        await call.ended()
+
+
+@pytest.mark.parametrize("wrong", ["name", "authority"])
+async def test_a_certificate_that_is_not_the_trunks_brings_no_call_and_takes_none(
+    server: Server, quiet_juliet: Client, authority: Authority, tmp_path: Path, wrong: str
+) -> None:
+    juliet = quiet_juliet
+    if wrong == "name":
+        shown, said = credentials(authority, "mallory.example"), "not that of carrier.example, but of mallory.example"
+    else:
+        shown, said = credentials(authority, CARRIER, of=Authority(tmp_path, "mallory")), "CERTIFICATE_VERIFY_FAILED"
+    async with (
+        Baresip(THEIRS, transport="tls", encryption="srtp-mand", credentials=shown) as phone,
+        TlsGateway(server, plan(phone.proxy, *KEYS), authority) as gateway,
+    ):
+        await gateway.ready()
+        call = await juliet.call(gateway.contact(THEIRS))
+        assert await call.ended() == "reject"
+        assert not phone.events  # nothing was said to it
+        failure = await gateway.logged("sip connection failed", transport="TLS")
+        assert said in failure["error"]
+        if wrong == "name":
+            await phone.dial(gateway.sip_uri(OURS))
+            assert "403" in (await phone.event("CALL_CLOSED"))["param"]
+        else:
+            assert await asyncio.to_thread(heard, gateway, shown) == b""
+        assert not juliet.calls[1:]
+
+
+def heard(gateway: Gateway, shown: Credentials) -> bytes:
+    """What comes on a TLS connection with this certificate: nothing if it is closed at once.
+
+    The end of TLS 1.3's handshake is no proof for who connects: his certificate is looked at after it.
+    """
+    context = ssl.create_default_context(cafile=str(shown.ca))
+    context.load_cert_chain(shown.certificate, shown.key)
+    with (
+        socket.create_connection((HOST, gateway.sip_port), timeout=PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname=HOST) as protected,
+        contextlib.suppress(ConnectionResetError),
+    ):
+        return protected.recv(1)
+    return b""
+
+
+async def test_a_trunk_that_has_to_protect_its_media_and_does_not_has_no_calls(
+    server: Server, quiet_juliet: Client
+) -> None:
+    juliet = quiet_juliet
+    async with (
+        Sipp("answer_challenged", algorithm="MD5", address=PHONE_HOST) as carrier,
+        Baresip(THEIRS) as phone,
+        Gateway(
+            server,
+            plan(f"sip:{carrier.host}", 'srtp = "required"', 'username = "me"', 'password_file = "password"'),
+            passwords={"password": "secret"},
+        ) as gateway,
+    ):
+        await gateway.ready()
+        call = await juliet.call(gateway.contact(THEIRS))
+        assert await call.ended() == "security-error"
+        await gateway.logged("ended", cause="security")
+        await phone.dial(gateway.sip_uri(OURS))
+        assert "488" in (await phone.event("CALL_CLOSED"))["param"]
+        assert not juliet.calls[1:]
+
+
+@pytest.mark.parametrize("encryption", ["", "srtp"])
+async def test_keys_are_offered_to_whoever_takes_them(
+    server: Server, quiet_juliet: Client, encryption: Literal["", "srtp"]
+) -> None:
+    """RFC 8643: RTP/AVP, and keys where the answer has one."""
+    juliet = quiet_juliet
+    async with (
+        Baresip(THEIRS, tone=tones.draw(juliet.tone), encryption=encryption) as phone,
+        Gateway(server, plan(phone.proxy, 'srtp = "optional"')) as gateway,
+    ):
+        await gateway.ready()
+        call = await juliet.call(gateway.contact(THEIRS))
+        await call.answered()
+        await both_hear(call, phone)
+        said = [line for line in phone.child.lines if line.startswith(("m=audio", "a=crypto"))]
+        assert [line.split()[2] for line in said if line.startswith("m=")] == ["RTP/AVP", "RTP/AVP"]
+        # Ours offers two suites; one is taken, under its own number.
+        assert [line.split()[0] for line in said if line.startswith("a=")] == [
+            "a=crypto:1",
+            "a=crypto:2",
+            *(["a=crypto:1"] if encryption else []),
+        ]
