@@ -139,7 +139,8 @@ class CalleeLeg(SipLeg):
         except SipError as fault:  # the final response may still be good
             log.info("sip early media not readable", call=self.call, attempt=self.attempt, error=str(fault))
             session = None
-        if session is not None and tag is not None:
+        # 100 is of no dialog, whatever is in it (RFC 3261 §12.1).
+        if session is not None and tag is not None and response.status > 100:
             # Of a forked call only the first that speaks is heard: there is one ear (RFC 3960 §3.1).
             first = next(iter(self._early), tag) == tag
             changed = self._early.get(tag) != session

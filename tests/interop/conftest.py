@@ -15,7 +15,7 @@ from tests.interop.client.client import Client
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.gateway import Gateway
-from tests.interop.peers.process import witnesses
+from tests.interop.peers.process import last_words, witnesses
 from tests.interop.peers.prosody import Prosody
 from tests.interop.peers.server import Server
 
@@ -29,10 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that failed shows what every peer had to say, while they still run."""
+    """A test that failed shows what every peer had to say: those who still run, and those who left with the failure."""
     report = yield
     if report.failed:
-        report.sections += [(witness.name, witness.tail()) for witness in witnesses]
+        report.sections += [*last_words, *((witness.name, witness.tail()) for witness in witnesses)]
+    last_words.clear()
     return report
 
 

@@ -40,10 +40,11 @@ async def test_a_callee_rings_answers_and_hangs_up(house: House, peer: Datagrams
     assert await house.told() == HungUp(Leg.CALLEE, Cause.BUSY, 1, 'busy, "really"', 17)
 
 
-async def test_nothing_rings_on_100(house: House, peer: Datagrams) -> None:
+@pytest.mark.parametrize(("tag", "content"), [("", ""), ("hasty", SDP)])
+async def test_nothing_rings_and_nothing_is_heard_on_100(house: House, peer: Datagrams, tag: str, content: str) -> None:
     house.dial(peer.port)
     invite = await peer.receive("INVITE")
-    peer.send(answer(invite, 100, to_tag=""))
+    peer.send(answer(invite, 100, to_tag=tag, content=content))
     peer.send(answer(invite, 486, "Busy Here"))
     assert await house.told() == HungUp(Leg.CALLEE, Cause.BUSY, 1, "486 Busy Here")
 

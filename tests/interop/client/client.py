@@ -25,7 +25,7 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher.base import MatcherBase
 
 from ..peers import tones
-from ..peers.process import HOST, PATIENCE, witnesses
+from ..peers.process import HOST, PATIENCE, leaves, witnesses
 from . import jingle
 from .jingle import Codec, Content, Refusal
 from .voice import Voice
@@ -105,7 +105,7 @@ class Client:
 
     async def __aexit__(self, *problem: object) -> None:
         self._closing = True
-        witnesses.remove(self)
+        leaves(self, *problem)
         for call in self.calls:
             await call.voice.close()
         for task in self._tasks:
@@ -167,7 +167,7 @@ class Client:
 
     def write(self, contact: str, text: str) -> None:
         """A chat message."""
-        self.xmpp.send_message(contact, text, mtype="chat")
+        self.xmpp.send_message(slixmpp.JID(contact), text, mtype="chat")
 
     async def hears_of(self, carbon: str, timeout: float = PATIENCE) -> None:
         """Waits for a carbon of another device's Jingle message, "sent proceed"."""
@@ -195,7 +195,8 @@ class Client:
         await self.xmpp.get_roster()
         await self.xmpp.plugin["xep_0115"].update_caps()
         if self._wants_carbons:
-            await self.xmpp.make_iq_set(ET.Element(f"{{{CARBONS}}}enable")).send(timeout=PATIENCE)
+            enable: Any = self.xmpp.make_iq_set(ET.Element(f"{{{CARBONS}}}enable"))
+            await enable.send(timeout=PATIENCE)
         self.xmpp.send_presence()
         self.online.set()
 
@@ -344,6 +345,7 @@ class Call:
         self._jmi = proposed or (outgoing and client.jmi and "/" not in peer)
         self._local: Content | None = None
         self._accepted = False  # an incoming propose that was answered with proceed
+        self.held = False  # by the far side
         self._rings = asyncio.Event()
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
@@ -421,6 +423,10 @@ class Call:
         await self._wait(self._answered, "it was not answered", timeout)
         await self._connected()
 
+    async def holds(self, held: bool, timeout: float = PATIENCE) -> None:
+        """Waits until the far side holds this call, or holds it no more."""
+        await self._wait_for(lambda: self.held is held, f"held is to be {held}", timeout)
+
     async def ended(self, timeout: float = PATIENCE) -> str:
         """Waits for the end; its reason."""
         try:
@@ -464,8 +470,8 @@ class Call:
         elif action == "proceed" and self._outgoing and self._local is None:
             self.peer = sender
             self.client._spawn(self._initiate(trickle=True))
-        elif action in ("reject", "retract"):
-            self.end(action)
+        elif action in ("reject", "retract") and not self._answered.is_set():
+            self.end(action)  # of a call that is up they mean nothing (Conversations: "ignoring retract")
 
     async def on_jingle(self, action: str, element: ET.Element) -> None:
         try:
@@ -493,6 +499,9 @@ class Call:
                 await self.voice.add(jingle.read_candidates(transport, strict=self.client.strict))
         elif action == "session-info" and element.find(f"{{{jingle.RTP_INFO}}}ringing") is not None:
             self._rings.set()
+        elif action == "session-info":
+            said = {child.tag.partition("}")[2] for child in element if child.tag.startswith(f"{{{jingle.RTP_INFO}}}")}
+            self.held = "hold" in said or (self.held and not said & {"unhold", "active"})
         elif action == "session-terminate":
             self.end(jingle.read_reason(element))
             await self.voice.close()

@@ -42,6 +42,14 @@ class Witness(Protocol):
 
 
 witnesses: list[Witness] = []  # everybody who is running
+last_words: list[tuple[str, str]] = []  # of those who left because something went wrong, by name
+
+
+def leaves(witness: Witness, *problem: object) -> None:
+    """To be said by a witness who ends, with what __aexit__ was told."""
+    witnesses.remove(witness)
+    if any(problem):
+        last_words.append((witness.name, witness.tail()))
 
 
 class PeerError(Exception):
@@ -127,7 +135,7 @@ class Child:
         return self
 
     async def __aexit__(self, *problem: object) -> None:
-        witnesses.remove(self)
+        leaves(self, *problem)
         await self.stop()
 
     def command(self, line: str) -> None:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
-from .process import PATIENCE, TRUNK_HOST, Child, PeerError, free_port, program, witnesses
+from .process import PATIENCE, TRUNK_HOST, Child, PeerError, free_port, leaves, program, witnesses
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 
@@ -69,7 +69,7 @@ class Sipp:
         return self
 
     async def __aexit__(self, *problem: Any) -> None:
-        witnesses.remove(self)
+        leaves(self, *problem)
         await self._stack.__aexit__(*problem)
 
     def tail(self) -> str:

@@ -24,7 +24,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..peers import tones
-from ..peers.process import HOST, PATIENCE, Child, PeerError, program, witnesses
+from ..peers.process import HOST, PATIENCE, Child, PeerError, leaves, program, witnesses
 
 HERE = Path(__file__).parent
 BUNDLE = HERE / "node_modules" / ".bundle"
@@ -120,7 +120,7 @@ class Browser:
         return self
 
     async def __aexit__(self, *problem: Any) -> None:
-        witnesses.remove(self)
+        leaves(self, *problem)
         await self._stack.__aexit__(*problem)
 
     async def do(self, action: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
