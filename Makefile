@@ -5,12 +5,13 @@
 #   make lint            style and types
 #   make bench-dialplan    what a decision costs among ten thousand rules
 #   make bench-signalling  what a call's signalling costs, beside a bare slixmpp component
+#   make bench-media-time  how long after the answer both hear each other, with real media and an aiortc client
 #   make bench-media       what a packet costs, beside rtpengine and aiortc            (BENCH="--rounds 1 --relay 50")
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint bench-dialplan bench-signalling bench-media venv packages test-packages clean
+.PHONY: demo test unit lint bench-dialplan bench-signalling bench-media bench-media-time venv packages test-packages clean
 .DEFAULT_GOAL := demo
 
 demo: packages venv
@@ -34,6 +35,9 @@ bench-dialplan: venv
 
 bench-signalling: test-packages venv
 	$(BIN)/python -m tests.scenarios.bench
+
+bench-media-time: test-packages venv
+	$(BIN)/python -m tests.interop.bench
 
 bench-media: venv
 	$(BIN)/python -m tests.media.bench $(BENCH)

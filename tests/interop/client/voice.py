@@ -39,6 +39,7 @@ from .jingle import Candidate, Codec, Content
 
 FRAME = 0.02  # s
 KEYS = "0123456789*#ABCD"
+SOUND = 0.1  # RMS of a packet that holds a tone of ours
 
 # The tests are on loopback, which aioice leaves out of its host candidates.
 aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: [HOST]
@@ -58,6 +59,7 @@ class Voice:
         self.durations: list[float] = []  # of these keys, in seconds
         self.sources: set[int] = set()  # SSRCs heard
         self.packets = 0
+        self.sounds: list[float] = []  # by time.monotonic(), when each packet came that is no silence and no noise
         self._gatherer = RTCIceGatherer(iceServers=[])
         self._ice = RTCIceTransport(self._gatherer)
         self._ice._connection.ice_controlling = controlling  # as RTCPeerConnection does; there is no public way
@@ -218,6 +220,8 @@ class Voice:
                 self._heard.clear()
                 self._rate = frame.sample_rate
             self._heard.append(samples)
+            if samples.size and float(np.sqrt(np.mean(samples**2))) >= SOUND:
+                self.sounds.append(time.monotonic())
 
     async def _handle_rtcp_packet(self, packet: Any) -> None:
         pass
