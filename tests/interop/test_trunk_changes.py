@@ -12,14 +12,15 @@ from tests.interop.client.client import Client
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.gateway import Gateway
-from tests.interop.peers.process import TRUNK_HOST
+from tests.interop.peers.process import PHONE_HOST, TRUNK_HOST
 from tests.interop.peers.server import Server
 from tests.interop.peers.sipp import Sipp
 
 NUMBER, OTHER, PREMIUM = "+12025550123", "+12025550199", "+19005550123"
+NOBODY = f"{TRUNK_HOST}:5062"
 
 
-def plan(carrier: str, backup: str = "127.0.0.2:5060") -> str:
+def plan(carrier: str, backup: str = NOBODY) -> str:
     """One number leads to the second trunk, others to the first; nobody may call premium numbers."""
     return f"""
 [numbers]
@@ -53,6 +54,12 @@ match = {{ kind = "number", country = ["US"] }}
 via = "carrier"
 early_media = true
 
+[[route]]
+name = "telephones"
+match = {{ kind = "uri", host = "{PHONE_HOST}" }}
+via = "direct"
+transfers = true
+
 [[inbound]]
 match = {{ number = "+12025550100" }}
 to = "juliet@shakespeare.lit"
@@ -66,7 +73,7 @@ async def juliet(server: Server) -> AsyncIterator[Client]:
 
 
 @contextlib.asynccontextmanager
-async def beside(server: Server, carrier: Sipp, backup: str = "127.0.0.2:5060") -> AsyncIterator[Gateway]:
+async def beside(server: Server, carrier: Sipp, backup: str = NOBODY) -> AsyncIterator[Gateway]:
     async with Gateway(server, plan(carrier.host, backup)) as gateway:
         yield await gateway.ready()
 
@@ -100,6 +107,23 @@ async def test_a_carrier_sends_a_user_on_to_another_number(server: Server, julie
         assert "SIP/2.0 200 OK" in carrier.messages.split("REFER", 1)[1]
 
 
+async def test_a_telephone_sends_a_user_on_to_another(server: Server, juliet: Client) -> None:
+    async with (
+        Baresip() as phone,
+        Baresip("nurse", tone=tones.draw(juliet.tone, phone.tone)) as other,
+        Gateway(server, plan(f"{TRUNK_HOST}:5060")) as gateway,
+    ):
+        await gateway.ready()
+        call = await juliet.call(gateway.contact_of(phone.uri))
+        await call.answered()
+        await call.voice.hears(phone.tone)
+        await phone.command("transfer", other.uri)
+        await phone.event("CALL_CLOSED")
+        await asyncio.gather(call.voice.hears(other.tone), other.hears(juliet.tone))
+        await other.hang_up()
+        assert await call.ended() == "success"
+
+
 async def test_a_call_follows_a_redirection_that_its_user_may_follow(server: Server, juliet: Client) -> None:
     async with (
         Baresip(OTHER, tone=tones.draw(juliet.tone)) as other,
@@ -128,6 +152,16 @@ async def test_a_user_hears_what_a_carrier_says_before_the_answer(server: Server
     async with Sipp("until_cancelled", first="183 Session Progress") as carrier, beside(server, carrier) as gateway:
         call = await juliet.call(gateway.contact(NUMBER))
         await call.voice.hears(juliet.tone)
+        await call.hang_up()
+        await carrier.done()
+
+
+async def test_a_carrier_is_told_that_it_was_heard_and_moves_before_it_answers(server: Server, juliet: Client) -> None:
+    """PRACK (RFC 3262) and UPDATE (RFC 3311) before the answer, which brings no session any more."""
+    async with Sipp("answer_reliably") as carrier, beside(server, carrier) as gateway:
+        call = await juliet.call(gateway.contact(NUMBER))
+        await call.answered()
+        await gateway.logged("trace", peer="sip", sent=True, label="ACK")
         await call.hang_up()
         await carrier.done()
 
