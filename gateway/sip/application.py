@@ -63,6 +63,14 @@ class BaseDialplan:
         return self._users.get(message.from_details.user or "")
 
 
+def _tokens() -> Iterator[str]:
+    """Random words that nobody guesses (RFC 3261 §19.3), for which the system is asked once in a while."""
+    while True:
+        pool = secrets.token_hex(8 * 512)
+        for start in range(0, len(pool), 16):
+            yield pool[start : start + 16]
+
+
 class Application(MutableMapping[str, Any]):
     """One SIP endpoint. As a mapping it keeps whatever the program wants to keep with it.
 
@@ -92,7 +100,7 @@ class Application(MutableMapping[str, Any]):
         self.dialplan = dialplan or BaseDialplan()
         self.permit = permit
         self.trace = trace
-        self.agent = Agent(lambda: secrets.token_hex(8), timers, limits)
+        self.agent = Agent(_tokens().__next__, timers, limits)
         self.transports = Transports(
             self._received, self._closed, advertise, is_trunk=self._is_trunk, tls=tls, pace=pace, room=room
         )
