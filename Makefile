@@ -4,6 +4,8 @@
 #   make unit            the pure tests alone, in seconds
 #   make lint            style and types
 #   make bench-dialplan    what a decision costs among ten thousand rules
+#   make bench-sip         what SIP costs, beside Sippy
+#   make soak              50,000 calls: does memory grow, and what is left over
 #   make bench-signalling  what a call's signalling costs, beside a bare slixmpp component
 #   make bench-media-time  how long after the answer both hear each other, with real media and an aiortc client
 #   make bench-media       what a packet costs, beside rtpengine and aiortc            (BENCH="--rounds 1 --relay 50")
@@ -11,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint bench-dialplan bench-signalling bench-media bench-media-time venv packages test-packages clean
+.PHONY: demo test unit lint bench-dialplan bench-sip soak bench-signalling bench-media bench-media-time venv packages test-packages clean
 .DEFAULT_GOAL := demo
 
 demo: packages venv
@@ -32,6 +34,12 @@ lint: venv
 
 bench-dialplan: venv
 	$(BIN)/python tests/dialplan/bench.py
+
+bench-sip: test-packages venv
+	$(BIN)/python -m tests.sip.speed
+
+soak: venv
+	$(BIN)/python -m tests.sip.soak
 
 bench-signalling: test-packages venv
 	$(BIN)/python -m tests.scenarios.bench
