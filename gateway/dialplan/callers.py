@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gateway.dialplan.compiled import Plan
 from gateway.dialplan.outcomes import Identity, Limit
-from gateway.dialplan.rules import CallerSettings, Format, Policy, Trunk, is_e164
+from gateway.dialplan.rules import CallerSettings, Format, InboundRule, Policy, Rule, Trunk, is_e164
 from gateway.dialplan.spelling import spelled
 
 _PLAIN = Policy("")
@@ -43,9 +43,17 @@ def _spelled(plan: Plan, number: str | None, how: Format, policy: Policy) -> str
     return spelled(number, how, policy.region or plan.region) or number
 
 
-def limits(plan: Plan, caller: str | None, ways: Collection[str]) -> tuple[Limit, ...]:
-    """Whatever limits a call: its user's, the first [[limit]] that is for him, his groups' and its trunks'."""
+def limits(
+    plan: Plan, caller: str | None, ways: Collection[str], by: Rule | InboundRule | None = None
+) -> tuple[Limit, ...]:
+    """Whatever limits a call: its user's, the first [[limit]] that is for him and what [users] says, his groups', its
+    trunks' and its rule's.
+    """
     found: list[Limit] = []
+    if by is not None and by.longest is not None:
+        found.append(Limit(f"rule {by.name}", longest=by.longest))
+    if caller is not None and plan.callers and (own := plan.settings(caller).longest) is not None:
+        found.append(Limit(f"user {caller}", longest=own))
     seen_user = False
     for rule, whom in zip(plan.limits, plan.limited, strict=True):
         if caller is None or (rule.user and seen_user) or not whom.match(caller):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -25,12 +25,15 @@ from gateway.dialplan.rules import (
     Trunk,
 )
 
+_SETTINGS = tuple(each.name for each in fields(CallerSettings))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that decides where calls go. `users` are the domains of our users; `own` our names, whatever the port;
     `endpoints` the addresses and ports that we listen on, where another port may well be somebody else's; `callers`
     what [users] sets, by JID or "@group"; `anonymous_prefix` what is dialled before a number to call without a name.
+    `includes` says which files it has beside those that it was read from: folders, and patterns of names there.
     """
 
     users: tuple[str, ...] = ()
@@ -48,6 +51,7 @@ class Plan:
     callers: Mapping[str, CallerSettings] = field(default_factory=dict)
     limits: tuple[LimitRule, ...] = ()
     anonymous_prefix: str | None = None
+    includes: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     index: Index = field(init=False, repr=False, compare=False)
     inbound_index: Index = field(init=False, repr=False, compare=False)
     members: Mapping[str, Globs] = field(init=False, repr=False, compare=False)
@@ -112,7 +116,7 @@ class Plan:
         def first(name: str) -> Any:
             return next((value for layer in layers if (value := getattr(layer, name)) is not None), None)
 
-        return CallerSettings(first("caller_id"), first("display"), first("region"), first("anonymous"))
+        return CallerSettings(*map(first, _SETTINGS))
 
     def regions_of(self, caller: str) -> Iterator[tuple[str, str | None]]:
         """The groups of a bare JID that something is set for, and their regions."""

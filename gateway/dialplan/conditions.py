@@ -17,7 +17,7 @@ from gateway.dialplan.numbers import Kind
 from gateway.dialplan.patterns import head_of
 from gateway.dialplan.regex import Regex, RegexError
 from gateway.dialplan.rules import Match
-from gateway.dialplan.schema import MatchSection
+from gateway.dialplan.schema import InboundMatchSection, MatchSection
 from gateway.dialplan.tables import Table, Tables, is_caller, near
 from gateway.dialplan.toml import Place
 from gateway.errors import AddressError
@@ -71,7 +71,7 @@ class Conditions:
             tuple(self._hosts(table, section.host)), tuple(map(addresses.folded, section.user)),
             tuple(map(addresses.folded, section.name)),
             tuple(self.callers(table, section.from_, ("match", "from"), paying=True)),
-            tuple(self._regexes(table, section.regex)), self._hours(table, section),
+            tuple(self._regexes(table, section.regex)), self.hours(table, section),
         )  # fmt: skip
 
     def _regexes(self, table: Table, patterns: Sequence[str]) -> Iterator[Regex]:
@@ -81,7 +81,8 @@ class Conditions:
             except RegexError as error:
                 self.tables.fault(table, ("match", "regex", number), f"regex '{pattern}': {error}")
 
-    def _hours(self, table: Table, section: MatchSection) -> Hours | None:
+    def hours(self, table: Table, section: MatchSection | InboundMatchSection) -> Hours | None:
+        """When a rule holds; None is always."""
         if not section.hours:
             if section.zone is not None:
                 self.tables.fault(table, ("match", "zone"), "a zone is for hours, and there are none")

@@ -13,7 +13,7 @@ from gateway.dialplan.compiled import Plan
 from gateway.dialplan.index import Facts, expanded
 from gateway.dialplan.patterns import Globs
 from gateway.dialplan.regex import Regex
-from gateway.dialplan.rules import InboundMatch, Match
+from gateway.dialplan.rules import InboundMatch, Match, sip_caller
 
 Groups = Mapping[str, Collection[str]]
 
@@ -47,7 +47,9 @@ def unreached_inbound(plan: Plan) -> Iterator[tuple[int, int]]:
 
 
 def _plain(match: InboundMatch) -> Match:
-    return Match(number=match.number, user=match.user)
+    """What it asks of numbers, users, callers (in the place of names, which calls from SIP have none of) and hours."""
+    callers = tuple(map(sip_caller, match.caller))
+    return Match(number=match.number, user=match.user, name=callers, hours=match.hours)
 
 
 def _text(regex: Regex, *, ends: bool) -> str:

@@ -25,13 +25,25 @@ def prove(built: plan.Plan) -> tuple[Fault, ...]:
 
 def _outcome(built: plan.Plan, example: plan.Example) -> Mapping[str, object]:
     if example.inbound is not None:
-        return as_row(plan.inbound(built, plan.Inbound(example.inbound, example.trunk, example.region)))
+        call = plan.Inbound(example.inbound, example.trunk, example.region, _local(example.calling), example.at)
+        return as_row(plan.inbound(built, call))
     request = plan.Request(example.caller or "", example.to or "", example.region, example.at)
     found = plan.route(built, request)
     row = as_row(found)
     if isinstance(found, plan.Route):
         row["caller"] = tuple("anonymous" if who.anonymous else who.from_user or "" for who in found.identities)
     return row
+
+
+def _local(calling: str | None) -> str | None:
+    """The local part under which who is written as rules write him appears."""
+    return (
+        None
+        if calling is None
+        else "anonymous%anonymous.invalid"
+        if calling == "anonymous"
+        else calling.replace("@", "%")
+    )
 
 
 def _plain(value: object) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from gateway import addresses
-from gateway.addresses import SipUri
+from gateway.addresses import Dialled, SipUri
 from gateway.dialplan import numbers
 from gateway.dialplan.callers import limits, policy_of
 from gateway.dialplan.compiled import Plan
@@ -14,17 +15,22 @@ from gateway.dialplan.index import Facts
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.outcomes import InboundRoute, Refusal
 from gateway.dialplan.patterns import stands_for
-from gateway.dialplan.rules import InboundMatch, Trunk
+from gateway.dialplan.rules import InboundMatch, InboundRule, Trunk, sip_caller
 from gateway.errors import AddressError
 
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """An INVITE for this Request-URI; `trunk` is the name of the trunk that it came from, None for anybody else."""
+    """An INVITE for this Request-URI; `trunk` is the name of the trunk that it came from, None for anybody else.
+
+    `caller` is the local part under which its caller appears, as caller_local() has it, None while nobody knows it.
+    """
 
     uri: SipUri
     trunk: str | None = None
     region: str | None = None
+    caller: str | None = None
+    at: datetime | None = None
 
 
 def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute | Refusal:
@@ -37,20 +43,27 @@ def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute
     kind = Kind.NUMBER if number else Kind.URI
     source = f"trunk {call.trunk}" if call.trunk else "a stranger"
     steps = [f"{call.uri} from {source}, user {shown or 'empty'}" + (f", number {number}" if number else "")]
+    caller = calling(call.caller) if call.caller is not None else None
+    if caller is not None:
+        steps.append(f"its caller is {caller}")
 
-    def refuse(reason: str, rule: str | None = None) -> Refusal:
+    def refuse(reason: str, rule: str | None = None, *, wanted: bool = False) -> Refusal:
         steps.append(f"refused: {reason}")
-        return Refusal(kind, number, rule, reason, tuple(steps))
+        return Refusal(kind, number, rule, reason, tuple(steps), wanted)
 
     looked_at: Sequence[int] = range(len(plan.inbound))
     if not explain:
         looked_at = plan.inbound_index.find(Facts(number=number, user=shown))
     for rule in (plan.inbound[index] for index in looked_at):
         why_not, captured = _inbound_mismatch(rule.match, call.trunk, shown, number)
+        why_not = why_not or _differs(rule, caller, call.at)
         if why_not:
             if explain:
                 steps.append(f"{rule.name}: no, {why_not}")
             continue
+        if rule.refuse is not None:
+            steps.append(f"{rule.name}: matches and refuses")
+            return refuse(rule.refuse, rule.name, wanted=True)
         try:
             # Names were prepared when the rule was read; what was captured is a peer's word.
             to = tuple(
@@ -62,9 +75,54 @@ def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute
         if stranger := next((target for target in to if not plan.ours(target)), None):
             return refuse(f"{stranger} is not a user of this gateway", rule.name)
         steps.append(f"{rule.name}: matches, rings {', '.join(to)}" + (f" in {rule.ring}" if len(to) > 1 else ""))
-        counted = limits(plan, None, (call.trunk,) if call.trunk else ())
-        return InboundRoute(to, rule.ring, rule.name, tuple(steps), number, counted)
+        seconds = _ring_seconds(plan, rule, to)
+        if seconds is not None and call.trunk is None:
+            steps.append("a stranger's call rings as long as any")  # or its length would tell whom it reached
+        elif seconds is not None:
+            each = "each rings" if rule.ring == "sequence" and len(to) > 1 else "rings"
+            steps.append(f"{each} {seconds:g} s")
+        counted = limits(plan, None, (call.trunk,) if call.trunk else (), rule)
+        ring_seconds = seconds if call.trunk else None
+        return InboundRoute(
+            to, rule.ring, rule.name, tuple(steps), number, counted, ring_seconds, rule.transcode
+        )  # fmt: skip
     return refuse("nobody is called by this name or number")
+
+
+def _differs(rule: InboundRule, caller: str | None, at: datetime | None) -> str:
+    """What else keeps a rule from matching: who calls, and when. "" when nothing does."""
+    match = rule.match
+    if match.caller and not (caller is not None and match.callers.match(sip_caller(caller))):
+        return "the caller differs"
+    # As for calls from XMPP: without a clock refusals hold, ways do not.
+    if match.hours and not (match.hours.contain(at) if at else rule.refuse is not None):
+        return f"it is for {match.hours.text}"
+    return ""
+
+
+def _ring_seconds(plan: Plan, rule: InboundRule, to: Sequence[str]) -> float | None:
+    """The rule's word, else the longest time of whom it rings."""
+    if rule.ring_seconds is not None or not plan.callers:
+        return rule.ring_seconds
+    return max((each for user in to if (each := plan.settings(user).ring_seconds) is not None), default=None)
+
+
+def calling(local: str) -> str:
+    """Who calls, as rules compare it: a number in E.164, user@host, or "anonymous" (RFC 3323 §4.1.1.3).
+
+    `local` is a local part as caller_local() makes it. A number without a + is one at its host, never a trunk's.
+    """
+    try:
+        contact = addresses.contact(local)
+    except AddressError:
+        return "anonymous"
+    if isinstance(contact, Dialled):
+        return contact.text
+    if not isinstance(contact, SipUri):
+        return addresses.folded(local)
+    user = addresses.folded(contact.user or "anonymous")
+    withheld = user == "anonymous" or contact.host.endswith("anonymous.invalid")
+    return "anonymous" if withheld else f"{user}@{contact.host}"
 
 
 def _inbound_mismatch(match: InboundMatch, trunk: str | None, user: str, number: str | None) -> tuple[str, str]:

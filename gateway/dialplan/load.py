@@ -15,8 +15,10 @@ from types import MappingProxyType
 
 from gateway import addresses
 from gateway.addresses import SipUri
-from gateway.dialplan import coverage, numbers, plan, toml
+from gateway.dialplan import coverage, numbers, plan
 from gateway.dialplan.conditions import Conditions, zone_named
+from gateway.dialplan.files import Include, Reader
+from gateway.dialplan.incoming import Incoming, caller_named, refuses
 from gateway.dialplan.location import ELEMENTS
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.rules import is_e164
@@ -24,7 +26,6 @@ from gateway.dialplan.schema import (
     EmergencySection,
     ExampleSection,
     FormatSection,
-    InboundSection,
     LimitSection,
     LocationSection,
     NumbersSection,
@@ -53,6 +54,7 @@ class _Loader:
     tables: Tables = field(default_factory=Tables)
     folders: dict[str, Path] = field(default_factory=dict)
     region: str | None = None
+    includes: tuple[Include, ...] = ()
 
     def build(self) -> plan.Plan:
         route_unassigned, prefix, zone = False, None, None
@@ -75,7 +77,7 @@ class _Loader:
         routes, sound = self._routes(conditions)
         if "emergency" not in self.tables.present:
             self._emergency_missing([(table, routes[number]) for number, table in sound.items()])
-        inbound, sound_inbound = self._inbounds()
+        inbound, sound_inbound = Incoming(conditions, self.region).rules()
         examples = [self._example(table, section) for table, section in self.tables.sections("example", ExampleSection)]
         built = plan.Plan(
             users=self.users,
@@ -93,6 +95,7 @@ class _Loader:
             callers=MappingProxyType(callers),
             limits=limits,
             anonymous_prefix=prefix,
+            includes=self.includes,
         )
         # A rule with a fault does not say what it means.
         self._unreached(coverage.unreached(built), built.routes, sound)
@@ -177,6 +180,9 @@ class _Loader:
                 section.display,
                 self._region(table, ("region",), section.region),
                 section.anonymous,
+                section.ring_seconds,
+                section.longest,
+                section.transcode,
             )
         return found
 
@@ -325,8 +331,17 @@ class _Loader:
             section.policy, section.transfers, section.ping, tuple(name.lower() for name in section.tls_names),
             files.get("ca"), section.server_name.lower() if section.server_name else None,
             files.get("certificate"), files.get("key"),
-            section.inbound_username, inbound,
+            section.inbound_username, inbound, self._from_host(table, section),
         )  # fmt: skip
+
+    def _from_host(self, table: Table, section: TrunkSection) -> str | None:
+        if section.from_host is None:
+            return None
+        try:
+            return addresses.host_of(section.from_host)
+        except AddressError as error:
+            self.tables.fault(table, ("from_host",), f"from_host: {error}")
+            return None
 
     def _file(self, table: Table, key: str, name: str) -> str:
         """The full path of a file that has to be there."""
@@ -358,10 +373,27 @@ class _Loader:
         if "direct" in section.via and not (match.host or match.user or Kind.URI in match.kind or not match.kind):
             self.tables.fault(table, ("via",), 'direct needs a host to go to: match kind = "uri" or a host')
         self._named(table, "policy", section.policy)
+        self._several(table, section)
+        if section.refuse is not None:
+            refuses(self.tables, table, section, ("weights", "failover", "ring_seconds", "longest"))
         return plan.Rule(
             section.name, match, section.via, section.refuse, section.policy, section.anonymous,
-            section.early_media, section.transcode, section.transfers,
+            section.early_media, section.transcode, section.transfers, section.weights, section.failover,
+            section.ring_seconds, section.longest,
         )  # fmt: skip
+
+    def _several(self, table: Table, section: RouteSection) -> None:
+        """What is said of several vias."""
+        if section.via and section.weights and len(section.weights) != len(section.via):
+            message = f"weights: {len(section.weights)} of them, and {len(section.via)} vias"
+            self.tables.fault(table, ("weights",), message)
+        elif section.weights and not any(section.weights):
+            self.tables.fault(table, ("weights",), "weights: all are 0")
+        if len(section.via) == 1:
+            for key in ("weights", "failover"):
+                if key in section.model_fields_set:
+                    self.tables.fault(table, (key,), f"{key} is for several vias, and there is one")
+        self.tables.twice(table, ("failover",), section.failover or ())
 
     def _unreached(
         self,
@@ -375,45 +407,8 @@ class _Loader:
                 message = f"rule {name!r} is never reached: {first!r} before it matches all that it does"
                 self.tables.fault(sound[later], (), message)
 
-    def _inbounds(self) -> tuple[list[plan.InboundRule], dict[int, Table]]:
-        rules: list[plan.InboundRule] = []
-        sound: dict[int, Table] = {}
-        for number, (table, section) in enumerate(self.tables.sections("inbound", InboundSection)):
-            before = len(self.tables.faults)
-            rules.append(self._inbound(table, section, number + 1, self.region))
-            if table.sound and len(self.tables.faults) == before:
-                sound[number] = table
-        return rules, sound
-
-    def _inbound(self, table: Table, section: InboundSection, number: int, region: str | None) -> plan.InboundRule:
-        match = section.match
-        for index, trunk in enumerate(match.trunk):
-            if trunk not in self.tables.names["trunk"]:
-                close = near(trunk, self.tables.names["trunk"])
-                self.tables.fault(table, ("match", "trunk", index), f"{trunk!r} is no trunk{close}")
-        if match.source and match.trunk:
-            self.tables.fault(table, ("match", "source"), 'source = "any" and trunk contradict each other')
-        dialled = []
-        for index, text in enumerate(match.number):
-            try:
-                dialled.append(_e164_pattern(text, region))
-            except AddressError as error:
-                self.tables.fault(table, ("match", "number", index), f"number: {error}")
-        for index, target in enumerate(section.to):
-            local, _, domain = target.rpartition("@")
-            if not local or "/" in domain:
-                self.tables.fault(table, ("to", index), f"{target!r} is no bare JID")
-            elif self.users and addresses.folded(domain) not in self.users:
-                self.tables.fault(table, ("to", index), f"{domain} is none of [xmpp] users")
-        to = tuple(target if "{user}" in target else addresses.folded(target) for target in section.to)
-        self.tables.twice(table, ("to",), to)
-        rule = plan.InboundMatch(
-            match.source == "any", match.trunk, tuple(dialled), tuple(map(addresses.folded, match.user))
-        )
-        return plan.InboundRule(section.name or f"inbound {number}", rule, to, section.ring)
-
     def _example(self, table: Table, section: ExampleSection) -> plan.Example | None:
-        outgoing = section.to is not None and section.inbound is None
+        outgoing = section.to is not None and section.inbound is None and section.caller is None
         incoming = section.inbound is not None and section.from_ is None and section.to is None
         if not (outgoing or incoming):
             self.tables.fault(table, (), "an example has to (and from), or inbound")
@@ -423,6 +418,7 @@ class _Loader:
             self.tables.fault(table, ("trunk",), f"{section.trunk!r} is no trunk{close}")
         if section.region is not None and section.region not in numbers.REGIONS:
             self.tables.fault(table, ("region",), f"{section.region!r} is no region")
+        calling = caller_named(self.tables, table, ("caller",), section.caller) if section.caller else None
         uri = None
         if section.inbound is not None:
             try:
@@ -434,17 +430,8 @@ class _Loader:
         caller = section.from_ or (f"user@{self.users[0]}" if outgoing and self.users else None)
         return plan.Example(
             table.document.file, table.line_of("expect"), caller, section.to, uri, section.trunk, section.region,
-            section.at, section.expect.model_dump(exclude_unset=True),
+            section.at, section.expect.model_dump(exclude_unset=True), calling,
         )  # fmt: skip
-
-
-def _e164_pattern(text: str, region: str | None) -> str:
-    if text.endswith("*") and not text[:-1].strip("+0123456789"):
-        return text
-    number = numbers.read(addresses.dialled(text), region).number
-    if number is None:
-        raise AddressError(f"{text!r} is no number{'' if region else ' without a region'}")
-    return number
 
 
 def _civic(section: LocationSection) -> tuple[tuple[str, str], ...]:
@@ -478,19 +465,20 @@ def load(
     endpoints: Collection[tuple[str, int]] = (),
     base: Path | None = None,
 ) -> tuple[plan.Plan, tuple[Fault, ...]]:
-    """Reads dialplan files in their order: the plan and its warnings. Raises ConfigurationError with all faults.
+    """Reads dialplan files in their order, and what they include: the plan and its warnings. Raises ConfigurationError
+    with all faults.
 
     `users`, `own` and `endpoints` are the plan's; nothing is checked against `users` while they are unknown (empty).
     File names are shown relative to `base`.
     """
     loader = _Loader(tuple(users), plan.Plan(own=frozenset(own), endpoints=frozenset(endpoints)))
+    reader = Reader(base)
     for path in files:
-        document = toml.read(path, _shown(path, base))
-        if isinstance(document, Fault):
-            loader.tables.faults.append(document)
-        else:
-            loader.folders[document.file] = path.parent
-            loader.tables.add(document)
+        reader.read(path)
+    loader.tables.faults += reader.faults
+    loader.folders, loader.includes = reader.folders, tuple(reader.includes)
+    for document in reader.documents:
+        loader.tables.add(document)
     built = loader.build()
     return built, in_order(loader.tables.faults)
 
@@ -499,9 +487,3 @@ def in_order(faults: Sequence[Fault]) -> tuple[Fault, ...]:
     """Faults as they stand in the files, files in the order in which they were first met, each fault once."""
     files = list(dict.fromkeys(fault.file for fault in faults))
     return tuple(sorted(dict.fromkeys(faults), key=lambda fault: (files.index(fault.file), fault.line)))
-
-
-def _shown(path: Path, base: Path | None) -> str:
-    if base is not None and path.is_relative_to(base):
-        return str(path.relative_to(base))
-    return str(path)

@@ -27,8 +27,8 @@ class Identity:
 class Limit:
     """What may run at a time, begin within a minute, and last, counted under `key`; None: no limit.
 
-    Keys are "user JID", "group NAME" and "trunk NAME". A trunk's counts for the attempt through it, the others for the
-    whole call. `longest` is in seconds.
+    Keys are "user JID", "group NAME", "trunk NAME" and "rule NAME". A trunk's counts for the attempt through it, the
+    others for the whole call. `longest` is in seconds.
     """
 
     key: str
@@ -42,9 +42,10 @@ class Route:
     """`targets` has a SIP URI per `via`, None for the test line; `target` is the first. `number` is E.164.
 
     `identities` has one per `via`. `early_media`: what comes before the answer is heard. `transcode`: the rule's own
-    word. `transfers`: the vias whose callees may send the caller elsewhere (safety rule 5). An emergency call has no
-    `limits`, may have a `callback` number in E.164 and a `geolocation`, a PIDF-LO document (RFC 4119, 5139) to go along
-    as RFC 6442 says.
+    word, or the user's. `transfers`: the vias whose callees may send the caller elsewhere (safety rule 5). `failover`:
+    labels of the causes that lead to the next via, None for the usual ones. `ring_seconds`: how long each via has,
+    None: they have the usual time together. An emergency call has none of these and no `limits`, may have a `callback`
+    number in E.164 and a `geolocation`, a PIDF-LO document (RFC 4119, 5139) to go along as RFC 6442 says.
     """
 
     kind: Kind
@@ -62,22 +63,30 @@ class Route:
     early_media: bool = False
     transcode: str | None = None
     transfers: tuple[str, ...] = ()
+    failover: tuple[str, ...] | None = None
+    ring_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Nobody is called. `rule` is None when no rule said so; `kind` None when the address means nothing."""
+    """Nobody is called. `rule` is None when no rule said so; `kind` None when the address means nothing. `wanted`: the
+    rule is there to refuse, and `reason` is its text.
+    """
 
     kind: Kind | None
     number: str | None
     rule: str | None
     reason: str
     steps: tuple[str, ...]
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InboundRoute:
-    """Bare JIDs to ring, together or one after the other. `number` is what was dialled, in E.164, if it was one."""
+    """Bare JIDs to ring, together or one after the other. `number` is what was dialled, in E.164, if it was one.
+
+    `ring_seconds` is how long each of them rings, None: as usual. `transcode`: the rule's own word.
+    """
 
     to: tuple[str, ...]
     ring: Literal["parallel", "sequence"]
@@ -85,3 +94,5 @@ class InboundRoute:
     steps: tuple[str, ...]
     number: str | None = None
     limits: tuple[Limit, ...] = ()
+    ring_seconds: float | None = None
+    transcode: str | None = None

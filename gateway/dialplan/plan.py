@@ -49,6 +49,7 @@ from gateway.dialplan.rules import (
     Trunk,
 )
 from gateway.dialplan.spelling import spelled
+from gateway.dialplan.weights import drawn, in_words
 from gateway.errors import AddressError
 
 __all__ = [
@@ -76,7 +77,8 @@ class Request:
     """A user (bare JID, as his server vouched for it) calls the contact with this local part.
 
     `resolved` is what the host of a SIP URI resolves to, `trunk_hosts` what the trunks' proxies do: names and addresses
-    that the caller of route() has looked up.
+    that the caller of route() has looked up. `draw` is a random number in [0, 1) for rules with weights; without it
+    vias are in the order of their rule.
     """
 
     caller: str
@@ -85,6 +87,7 @@ class Request:
     at: datetime | None = None
     resolved: frozenset[str] = frozenset()
     trunk_hosts: frozenset[str] = frozenset()
+    draw: float | None = None
 
 
 _NOWHERE = Region(None, "")
@@ -130,9 +133,9 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
     if isinstance(callee, Refusal):
         return callee
 
-    def refuse(reason: str, rule: str | None = None) -> Refusal:
+    def refuse(reason: str, rule: str | None = None, *, wanted: bool = False) -> Refusal:
         steps.append(f"refused: {reason}")
-        return Refusal(callee.kind, callee.number, rule, reason, tuple(steps))
+        return Refusal(callee.kind, callee.number, rule, reason, tuple(steps), wanted)
 
     if callee.kind is Kind.EMERGENCY and callee.reading:
         return _emergency(plan, request, settings, callee.reading, callee.region, steps)
@@ -151,26 +154,41 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
             continue
         if rule.refuse is not None:
             steps.append(f"rule {rule.name}: matches and refuses")
-            return refuse(rule.refuse, rule.name)
-        steps.append(f"rule {rule.name}: matches, via {', '.join(rule.via)}")
-        if undiallable and any(via in plan.trunks for via in rule.via):
+            return refuse(rule.refuse, rule.name, wanted=True)
+        vias = _ordered(rule, request.draw, steps)
+        if undiallable and any(via in plan.trunks for via in vias):
             return refuse(undiallable, rule.name)
-        targets = tuple(_target(plan, rule, via, callee) for via in rule.via)
-        for via, target in zip(rule.via, targets, strict=True):
+        targets = tuple(_target(plan, rule, via, callee) for via in vias)
+        for via, target in zip(vias, targets, strict=True):
             if isinstance(target, _No):
                 return refuse(f"via {via}: {target.reason}", rule.name)
         plain = tuple(None if target is None else str(target) for target in targets)
         steps.append(f"calls {plain[0] or 'the test line'}")
         withheld = callee.anonymous or (settings.anonymous if rule.anonymous is None else rule.anonymous) or False
-        identities = tuple(identity(plan, rule.policy, via, settings, withheld=withheld) for via in rule.via)
+        identities = tuple(identity(plan, rule.policy, via, settings, withheld=withheld) for via in vias)
         if withheld:
             steps.append("the caller's name and number are withheld")
-        counted = limits(plan, request.caller, rule.via)
+        counted = limits(plan, request.caller, vias, rule)
         return Route(
-            callee.kind, callee.number, plain[0], rule.via, plain, rule.name, tuple(steps), identities, counted,
-            early_media=rule.early_media, transcode=rule.transcode, transfers=_transferring(plan, rule),
+            callee.kind, callee.number, plain[0], vias, plain, rule.name, tuple(steps), identities, counted,
+            early_media=rule.early_media, transcode=rule.transcode or settings.transcode,
+            transfers=_transferring(plan, rule), failover=rule.failover, ring_seconds=rule.ring_seconds,
         )  # fmt: skip
     return refuse("no rule allows this call")
+
+
+def _ordered(rule: Rule, draw: float | None, steps: list[str]) -> tuple[str, ...]:
+    """The vias of a rule in the order in which they are asked, and what leads from one to the next."""
+    vias = drawn(rule.via, rule.weights, draw) if rule.weights and draw is not None else rule.via
+    steps.append(f"rule {rule.name}: matches, via {', '.join(vias)}")
+    if rule.weights:
+        how = "in their order, since nothing is drawn here" if draw is None else "drawn for this call"
+        steps.append(f"asked first: {in_words(rule.via, rule.weights)}; {how}")
+    if rule.ring_seconds is not None:
+        steps.append(f"{'each' if len(vias) > 1 else 'it'} has {rule.ring_seconds:g} s to be answered")
+    if rule.failover is not None:
+        steps.append(f"to the next one after: {', '.join(rule.failover) or 'nothing'}")
+    return vias
 
 
 def _transferring(plan: Plan, rule: Rule) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ class Trunk:
     key: str | None = None
     inbound_username: str | None = None  # its calls may prove to be its own by these
     inbound_password: str | None = field(default=None, repr=False)
+    from_host: str | None = None  # in From and P-Asserted-Identity
 
     @property
     def own_number(self) -> str | None:
@@ -111,7 +112,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One [[route]]: either `via` (trunks, "direct" or "echo", tried in this order) or the text of a refusal."""
+    """One [[route]]: either `via` (trunks, "direct" or "echo", tried in this order) or the text of a refusal.
+
+    `weights`, one per via, draw the order anew for every call; `failover` are labels of causes that lead to the next
+    via, None: the usual ones. `ring_seconds` is what each via has, `longest` how many seconds a call may last.
+    """
 
     name: str
     match: Match
@@ -122,6 +127,10 @@ class Rule:
     early_media: bool = False
     transcode: str | None = None
     transfers: bool | None = None
+    weights: tuple[int, ...] = ()
+    failover: tuple[str, ...] | None = None
+    ring_seconds: float | None = None
+    longest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,9 @@ class CallerSettings:
     display: str | None = None
     region: str | None = None
     anonymous: bool | None = None
+    ring_seconds: float | None = None
+    longest: float | None = None
+    transcode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,13 @@ class LimitRule:
     longest: float | None = None
 
 
+def sip_caller(text: str) -> str:
+    """Somebody at a host, or a pattern of such, so that no pattern of numbers is one of his: a stranger may call
+    himself +12025550123@evil.example, and only a trunk's caller is +12025550123.
+    """
+    return f"sip:{text}" if "@" in text else text
+
+
 @dataclass(frozen=True, slots=True)
 class InboundMatch:
     """What an inbound rule is for; an empty field matches everything, `any_source` false asks for a trunk."""
@@ -166,16 +185,28 @@ class InboundMatch:
     trunk: tuple[str, ...] = ()
     number: tuple[str, ...] = ()
     user: tuple[str, ...] = ()
+    caller: tuple[str, ...] = ()  # +E.164, user@host, both with `*`, or "anonymous"
+    hours: Hours | None = None
+    callers: Globs = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "callers", Globs(map(sip_caller, self.caller)) if self.caller else NONE)
 
 
 @dataclass(frozen=True, slots=True)
 class InboundRule:
-    """One [[inbound]]. `{user}` in `to` is what the first `*` of the matching user pattern stands for."""
+    """One [[inbound]]: either `to` or the text of a refusal. `{user}` in `to` is what the first `*` of the matching
+    user pattern stands for.
+    """
 
     name: str
     match: InboundMatch
-    to: tuple[str, ...]
+    to: tuple[str, ...] = ()
     ring: Literal["parallel", "sequence"] = "parallel"
+    refuse: str | None = None
+    ring_seconds: float | None = None
+    longest: float | None = None
+    transcode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +222,4 @@ class Example:
     region: str | None
     at: datetime | None
     expect: Mapping[str, object]
+    calling: str | None = None  # who calls from SIP, as InboundMatch has it

@@ -1,4 +1,5 @@
-"""The shape of dialplan files: a model per table. What tables say about one another is checked in load.py.
+"""The shape of dialplan files: a model per table. What tables say about one another is checked in load.py, `include`,
+which stands above all of them, in files.py.
 
 The texts below the keys are the reference in dialplan/README.md (ops/reference.py writes it there).
 """
@@ -20,7 +21,7 @@ def one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
+Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])]
 
 
 def printable(text: str) -> str:
@@ -32,6 +33,22 @@ def printable(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(printable)]
 Count = Annotated[int, Field(ge=1)]
+RingSeconds = Annotated[int, Field(ge=5, le=600)]
+Transcoding = Literal["fallback", "never", "prefer-opus"]
+Failure = Literal[
+    "busy", "congestion", "declined", "forbidden", "internal", "media-failed", "no-answer", "no-common-codec",
+    "not-found", "protocol", "security", "timeout", "unavailable",
+]  # fmt: skip
+Failures = Annotated[tuple[Failure, ...], BeforeValidator(one_or_more, json_schema_input_type=Failure | list[Failure])]
+
+
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Weights = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=10_000)], ...], BeforeValidator(_listed, json_schema_input_type=list[int])
+]
 Spelling = Literal["e164", "international", "national"]
 
 
@@ -119,6 +136,8 @@ class TrunkSection(Section):
     """Whether it wants to be told where we are."""
     from_: Text | None = Field(None, alias="from")
     """The number that calls show where the user has no `caller_id`."""
+    from_host: Text | None = None
+    """The host that From and P-Asserted-Identity have, where it wants its own; by default `[sip] domain`."""
     codecs: Annotated[Words, Field(min_length=1)] = ("PCMA", "PCMU")
     """Of `PCMA`, `PCMU`, `G722` and `opus`, the best first."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
@@ -215,6 +234,13 @@ class UserSection(Section):
     """Where he dials from; without it the country of his `caller_id`, and then the region of `[numbers]`."""
     anonymous: bool | None = None
     """Whether his calls withhold name and number (RFC 3323, RFC 3325). Trunks are still told, in confidence."""
+    ring_seconds: RingSeconds | None = None
+    """How long he is rung by calls from trunks, where the rule does not say; of several users who are rung the longest
+    time counts."""
+    longest: Count | None = None
+    """Seconds until a call of his is ended, whoever called; of this, his rule's and his limits' the least counts."""
+    transcode: Transcoding | None = None
+    """When media of the calls that he makes is transcoded, where the rule does not say."""
 
 
 class MatchSection(Section):
@@ -266,11 +292,23 @@ class RouteSection(Section):
     """Whether calls withhold name and number, whatever `[users]` says."""
     early_media: bool = False
     """Whether callers hear what comes before the answer: announcements, the network's own ringing."""
-    transcode: Literal["fallback", "never", "prefer-opus"] | None = None
+    transcode: Transcoding | None = None
     """When media is transcoded, in place of the trunk's word; `direct` has `fallback` without it."""
     transfers: bool | None = None
     """Whether who is called may send the caller elsewhere (REFER, a redirection): the new call is the caller's, by
     these rules. Without it trunks may, as far as they say so, and others may not."""
+    weights: Weights = ()
+    """For several vias: a number for each. Which one is asked first is drawn for every call, `[70, 30]` the first one
+    in 70 of 100; then among those that are left, and those of weight 0 last. Without it the order is that of `via`."""
+    failover: Failures | None = None
+    """For several vias: the causes that lead to the next one, of `busy`, `congestion`, `declined`, `forbidden`,
+    `internal`, `media-failed`, `no-answer`, `no-common-codec`, `not-found`, `protocol`, `security`, `timeout` and
+    `unavailable`; without it `congestion`, `timeout` and `internal`. The end of `ring_seconds` always does."""
+    ring_seconds: RingSeconds | None = None
+    """How long each via has to be answered; then the next one is asked, or the call is refused. Without it 120 seconds
+    are for all of them together."""
+    longest: Count | None = None
+    """Seconds until a call is ended; of this and of limits the least counts."""
 
 
 class InboundMatchSection(Section):
@@ -284,6 +322,13 @@ class InboundMatchSection(Section):
     """Numbers in any spelling, or `+E.164` with a `*` at the end."""
     user: Words = ()
     """The user part, as `juliet%shakespeare.lit`, with `*`."""
+    caller: Words = ()
+    """Who calls: a trunk's number as `+E.164` with `*`, `user@host` with `*` for anybody else, or `anonymous`. What
+    strangers say of themselves is their own word."""
+    hours: Words = ()
+    """When the rule holds, as in `route.match`."""
+    zone: str | None = None
+    """The time zone of `hours`."""
 
 
 class InboundSection(Section):
@@ -293,10 +338,19 @@ class InboundSection(Section):
     """What explanations and call records call it."""
     match: InboundMatchSection
     """What it is for, as below."""
-    to: Annotated[Words, Field(min_length=1)]
+    to: Annotated[Words, Field(min_length=1)] | None = None
     """Users of `[xmpp] users`; `{user}` for what the first `*` of the user pattern stands for."""
+    refuse: Text | None = None
+    """A text for the caller's trunk, in place of `to`. A stranger learns no more than that nobody answers."""
     ring: Literal["parallel", "sequence"] = "parallel"
     """All at once, or one after the other."""
+    ring_seconds: RingSeconds | None = None
+    """How long they are rung by calls from trunks, in a sequence each of them; without it 55, in a sequence 25. All of
+    a sequence has 170. Strangers' calls ring 55 seconds whatever is said, for they would learn whom they reach."""
+    longest: Count | None = None
+    """Seconds until a call is ended; of this and of limits the least counts."""
+    transcode: Transcoding | None = None
+    """When media is transcoded, in place of the trunk's word."""
 
 
 class ExpectSection(Section):
@@ -335,6 +389,8 @@ class ExampleSection(Section):
     """In place of both: the URI that SIP calls."""
     trunk: Text | None = None
     """The trunk that it comes from."""
+    caller: Text | None = None
+    """Beside `inbound`, who calls: `+12025550123`, `user@host` or `anonymous`; rules with `caller` need it."""
     region: Text | None = None
     """Where it is dialled."""
     at: datetime | None = None

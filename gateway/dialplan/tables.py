@@ -61,7 +61,7 @@ class Tables:
                 for name, table in value.items():
                     self._add_table(document, (key, name), NAMED[key], table)
             else:
-                known = (*SINGLE, *REPEATED, *NAMED, "groups")
+                known = (*SINGLE, *REPEATED, *NAMED, "groups", "include")
                 self.faults.append(document.fault((key,), f"unknown key {key!r}{near(key, known)}"))
 
     def _add_table(self, document: Document, place: Place, model: type[Section], value: object) -> None:
