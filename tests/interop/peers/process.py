@@ -28,7 +28,8 @@ PATIENCE = 20.0  # seconds that a peer may take for any one thing, on a machine 
 
 # Below the range that systems draw ephemeral ports from, so that nobody takes one between our look and the peer's bind.
 _PORTS = range(12000, 19900, 4)
-_drawn: deque[range] = deque(maxlen=50)  # more than one test uses
+_drawn: deque[list[int]] = deque()  # claims, so that no other run of these tests draws the same
+_KEPT = 50  # more than one test uses
 
 T = TypeVar("T")
 
@@ -61,11 +62,36 @@ def free_port(count: int = 2) -> int:
     for _ in range(2000):
         first = random.choice(_PORTS)
         ports = range(first, first + count)
-        overlap = any(ports.start < other.stop and other.start < ports.stop for other in _drawn)
-        if not overlap and all(map(_is_free, ports)):
-            _drawn.append(ports)
+        claims = _claim(ports)
+        if claims and all(map(_is_free, ports)):
+            _drawn.append(claims)
+            while len(_drawn) > _KEPT:
+                _give_up(_drawn.popleft())
             return first
+        _give_up(claims)
     raise PeerError(f"no {count} adjoining free ports")
+
+
+def _claim(ports: range) -> list[int]:
+    """A socket with a name for each slot of these ports, which the kernel gives to one process alone; or none.
+
+    Descriptors, as nobody closes them at the end but the kernel.
+    """
+    claims: list[int] = []
+    for slot in range(ports.start, ports.stop, _PORTS.step):
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f"\0interop tests, port {slot}")
+            except OSError:
+                _give_up(claims)
+                return []
+            claims.append(claim.detach())
+    return claims
+
+
+def _give_up(claims: list[int]) -> None:
+    for claim in claims:
+        os.close(claim)
 
 
 def _is_free(port: int) -> bool:
