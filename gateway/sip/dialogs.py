@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
 from gateway.errors import SipError
@@ -48,6 +48,7 @@ class Dialog:
         self._wake = asyncio.Event()
         self._ended = False
         self._final: Response | None = None
+        self._undo: Callable[[], Awaitable[object]] | None = None
         self._settled = asyncio.Event()  # there is a final response, or there will be none
 
     @property
@@ -115,8 +116,16 @@ class Dialog:
         return await self.request("NOTIFY", headers=fields, payload=payload)
 
     async def close(self, status_code: int = 480, *, headers: Mapping[str, object] | None = None) -> None:
-        """End it, whatever that takes: CANCEL, BYE, or a final response of `status_code`."""
+        """End it, whatever that takes: CANCEL, BYE, a final response of `status_code`, or the same request with
+        `Expires: 0` for what a registrar or a notifier keeps for us (and it is waited for its answer)."""
+        undo, self._undo = self._undo, None
+        if undo is not None and not self._ended:
+            await undo()
         self.hang_up(status_code, headers=headers)
+
+    def kept(self, undo: Callable[[], Awaitable[object]]) -> None:
+        """The far side keeps something for us now, which `undo` takes back."""
+        self._undo = undo
 
     def hang_up(self, status_code: int = 480, *, headers: Mapping[str, object] | None = None) -> None:
         """What `close` does, for callers that cannot wait."""

@@ -106,9 +106,12 @@ class Peer:
         if contact_details is not None:
             fields["Contact"] = contact_details
         uri = others.pop("uri", None) or f"sip:{bracketed(to_details.host)}"
-        return await self.request(
-            "REGISTER", from_details=from_details, to_details=to_details, headers=fields, uri=uri, **others
-        )
+        who: dict[str, Any] = {"from_details": from_details, "to_details": to_details, "uri": uri, **others}
+        made = await self.request("REGISTER", headers=fields, **who)
+        if expires and _went_well(made):
+            again = {**who, "headers": {**fields, "Expires": 0}, "dialog": made}
+            made.kept(lambda: self.request("REGISTER", **again))
+        return made
 
     async def subscribe(
         self,
@@ -120,9 +123,12 @@ class Peer:
         **others: Any,
     ) -> Dialog:
         fields: dict[str, object] = {"Event": "presence", "Expires": expires, **(headers or {})}
-        return await self.request(
+        made = await self.request(
             "SUBSCRIBE", from_details=from_details, to_details=to_details, headers=fields, **others
         )
+        if expires and _went_well(made):
+            made.kept(lambda: made.request("SUBSCRIBE", headers={**fields, "Expires": 0}))
+        return made
 
     def _identify(self, usage: Usage, from_details: NameAddr, username: str | None, password: str | None) -> None:
         """Who we are in this usage, and with which credentials."""
@@ -131,6 +137,10 @@ class Peer:
         if password is not None and usage.authenticator is None:
             credentials = Credentials(username if username is not None else usage.contact_user, password)
             usage.authenticator = Authenticator(credentials, secrets.token_hex)
+
+
+def _went_well(dialog: Dialog) -> bool:
+    return dialog.status_code is not None and 200 <= dialog.status_code < 300
 
 
 def _request(
