@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip, Credentials
 from tests.interop.peers.carrier import OURS, THEIRS, plan
 from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.kamailio import DOMAIN, PASSWORD, Kamailio
 from tests.interop.peers.process import HOST, PATIENCE, PHONE_HOST, free_port
 from tests.interop.peers.server import Server
 from tests.interop.peers.sipp import Sipp
@@ -40,12 +41,15 @@ async def quiet_juliet(server: Server) -> AsyncIterator[Client]:
 class TlsGateway(Gateway):
     """It listens for TLS alone, with a certificate, believes this authority, and refuses strangers aloud."""
 
-    def __init__(self, server: Server, text: str, authority: Authority) -> None:
+    def __init__(
+        self, server: Server, text: str, authority: Authority, passwords: Mapping[str, str] | None = None
+    ) -> None:
         port = free_port()
         certificate, key = authority.issue(HOST)
         super().__init__(
             server,
             text,
+            passwords=passwords,
             sip__listen=f"tls:{HOST}:{port}",
             sip__certificate=str(certificate),
             sip__key=str(key),
@@ -181,3 +185,45 @@ async def test_keys_are_offered_to_whoever_takes_them(
             "a=crypto:2",
             *(["a=crypto:1"] if encryption else []),
         ]
+
+
+async def test_a_registrar_over_tls_brings_calls_and_takes_them(
+    server: Server, quiet_juliet: Client, authority: Authority
+) -> None:
+    """The gateway registers at Kamailio with a certificate and a digest; a telephone is registered there by UDP."""
+    juliet = quiet_juliet
+    certificate, key = authority.issue(HOST)
+    account = ('username = "verona"', 'password_file = "password"', "register = true")
+    async with (
+        Kamailio(certificate, key, authority.ca, demands=True) as kamailio,
+        Baresip(
+            THEIRS,
+            tone=tones.draw(juliet.tone),
+            proxy=f"{HOST}:{kamailio.port}",
+            account=f"sip:{THEIRS}@{DOMAIN}",
+            password=PASSWORD,
+        ) as phone,
+        TlsGateway(
+            server,
+            plan(kamailio.uri("TLS"), *account).replace(f'number = "{OURS}"', 'user = "verona"'),
+            authority,
+            passwords={"password": PASSWORD},
+        ) as gateway,
+    ):
+        await gateway.ready()
+        await phone.event("REGISTER_OK")
+        await gateway.logged("sip registration", trunk="carrier", registered=True)
+        call = await juliet.call(gateway.contact(THEIRS))
+        await call.answered()
+        await both_hear(call, phone)
+        await call.hang_up()
+        await phone.event("CALL_CLOSED")
+        await phone.dial(f"sip:verona@{DOMAIN}")
+        call = await juliet.incoming()
+        await call.accept()
+        await both_hear(call, phone)
+        await phone.hang_up()
+        await call.ended()
+        heard = [line.partition("heard ")[2] for line in kamailio.process.lines]
+        for each in ("REGISTER from tls", "INVITE from tls", "BYE from tls", "INVITE from udp", "BYE from udp"):
+            assert each in heard

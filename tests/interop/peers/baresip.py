@@ -38,7 +38,8 @@ class Baresip:
 
     answer: "auto" takes every call at once, "manual" rings until told otherwise. codecs are baresip's names, in order
     of preference. encryption by keys in the SDP: "srtp" offers them beside RTP/AVP, "srtp-mand" with RTP/SAVP and
-    takes no call without. TLS needs `credentials`.
+    takes no call without. TLS needs `credentials`. With an `account`, a SIP URI, it registers there by way of `proxy`,
+    with this password.
     """
 
     def __init__(
@@ -53,24 +54,28 @@ class Baresip:
         host: str = PHONE_HOST,
         encryption: Literal["", "srtp", "srtp-mand"] = "",
         credentials: Credentials | None = None,
+        account: str | None = None,
+        password: str = "",
     ) -> None:
         self.user = user
         self.tone = tone
         self._listening = free_port(4)  # it listens for TLS on the next one
         self.port = self._listening + (transport == "tls")
-        self.host = f"{host}:{self.port}"
+        self._address = f"[{host}]" if ":" in host else host
+        self.host = f"{self._address}:{self.port}"
         self.proxy = f"sip:{self.host}" + ("" if transport == "udp" else f";transport={transport}")
         self._credentials = credentials
         suffix = "" if transport == "udp" else f";transport={transport}"
         self.uri = f"sip:{user}@{self.host}{suffix}"
         self.events: list[Event] = []
-        account = [f"<{self.uri}>", f"answermode={answer}", f"audio_codecs={','.join(codecs)}", "regint=0", "ptime=20"]
+        registered = f"regint={600 if account else 0}"
+        parts = [f"<{account or self.uri}>", f"answermode={answer}", f"audio_codecs={','.join(codecs)}", "ptime=20"]
+        parts += [registered, f"auth_pass={password}"] if password else [registered]
         if proxy:
-            account.append(f'outbound="sip:{proxy}{suffix}"')
+            parts.append(f'outbound="sip:{proxy}{suffix}"')
         if encryption:
-            account.append(f"mediaenc={encryption}")
-        self._account = ";".join(account)
-        self._address = host
+            parts.append(f"mediaenc={encryption}")
+        self._account = ";".join(parts)
         self._control_port = self._listening + 2
         self._changed = asyncio.Condition()
         self._responses: dict[str, asyncio.Future[Event]] = {}
@@ -179,7 +184,7 @@ class Baresip:
         shipped = CONFIGURATION.read_text()
         ours = {
             "sip_listen": f"{self._address}:{self._listening}",
-            "net_interface": self._address,
+            "net_interface": self._address.strip("[]"),
             "ctrl_tcp_listen": f"{HOST}:{self._control_port}",
             "audio_source": f"ausine,{self.tone:.0f}",
             "snd_path": self.directory,
