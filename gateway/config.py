@@ -29,6 +29,7 @@ from pydantic import BeforeValidator, Field
 
 from gateway import addresses
 from gateway.dialplan import examples, load, toml
+from gateway.dialplan.files import matching
 from gateway.dialplan.plan import Plan
 from gateway.dialplan.schema import Text, Words, one_or_more
 from gateway.dialplan.toml import Document, Place, Section
@@ -182,7 +183,9 @@ class Config:
     @property
     def dialplan_files(self) -> tuple[Path, ...]:
         """The files that the dialplan is read from, as they are there now."""
-        return tuple(path for pattern in self.dialplan_patterns for path in _matching(self.path.parent, pattern))
+        named = (path for pattern in self.dialplan_patterns for path in matching(self.path.parent, pattern))
+        included = (path for folder, pattern in self.plan.includes for path in matching(Path(folder), pattern))
+        return tuple(dict.fromkeys((*named, *included)))
 
     @property
     def xmpp(self) -> XmppSettings:
@@ -531,7 +534,7 @@ class _Reader:
         files: list[Path] = []
         for number, pattern in enumerate(section.files):
             try:
-                found = _matching(self.base, pattern)
+                found = matching(self.base, pattern)
             except (ValueError, NotImplementedError):
                 self.fault(("dialplan", "files", number), f"{pattern!r} is no pattern of file names")
                 continue
@@ -546,14 +549,6 @@ class _Reader:
         self.faults.extend(warnings)
         self.faults.extend(examples.prove(plan))
         return plan
-
-
-def _matching(base: Path, pattern: str) -> list[Path]:
-    """The files of a pattern, in the order of their names. Raises ValueError, NotImplementedError for none."""
-    path = Path(pattern)
-    if path.is_absolute():
-        base, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
-    return sorted(base.glob(pattern))
 
 
 def _from_text(text: str, model: type[Section], key: str) -> object:

@@ -29,7 +29,7 @@ from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination
 from gateway.call.limits import Book
-from gateway.call.machine import Call, Patience
+from gateway.call.machine import Call, Patience, State
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Limit
 from gateway.errors import AddressError
@@ -48,11 +48,14 @@ TRUNK_FAILURES = frozenset({Cause.CONGESTION, Cause.TIMEOUT, Cause.INTERNAL})
 # In a ring sequence everything but success leads to the next user.
 RING_ON = frozenset(Cause) - {Cause.NORMAL, Cause.CANCELLED, Cause.SHUTDOWN}
 
+_CHANCE = secrets.SystemRandom()
+
 # Towards phones that are no trunk's. G722 can only be relayed, so it is for callers whose codecs are known.
 DIRECT = Policy(("opus", "PCMA", "PCMU"))
 
 RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
 SEQUENCE_SECONDS = 25.0  # one user of a sequence
+MOST_SECONDS = 170.0  # all of a call from a trunk: below Timer C of proxies (RFC 3261 §16.6 step 11)
 MOST_HOPS = 5  # transfers and redirections of one call
 MOST_TARGETS = 5  # of one redirection
 
@@ -81,7 +84,7 @@ class NotSent:
 
 class Routing:
     """The dialplan, the limits, and where the trunks are. `plan` may be exchanged at any time: a call keeps the one it
-    began with. `now` is the loop's clock, `unix_now` the calendar's.
+    began with. `now` is the loop's clock, `unix_now` the calendar's, `draw` a number in [0, 1) for rules with weights.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Routing:
         look_up: LookUp,
         now: Callable[[], float],
         unix_now: Callable[[], float],
+        draw: Callable[[], float] = _CHANCE.random,
     ) -> None:
         self.plan = plan
         self.book = Book()
@@ -101,6 +105,7 @@ class Routing:
         self._limits = limits
         self._now = now
         self._unix_now = unix_now
+        self._draw = draw
         self.is_down: Callable[[str], bool] = lambda trunk: False
 
     def _trunks(self) -> Iterable[dialplan.Trunk]:
@@ -167,7 +172,10 @@ class Routing:
         return dialplan.route(plan, replace(request, resolved=found, trunk_hosts=self.whereabouts.hosts))
 
     def _request(self, caller: str, local: str) -> dialplan.Request:
-        return dialplan.Request(caller, local, at=datetime.fromtimestamp(self._unix_now(), UTC))  # rules may have hours
+        return dialplan.Request(caller, local, at=self._date(), draw=self._draw())
+
+    def _date(self) -> datetime:
+        return datetime.fromtimestamp(self._unix_now(), UTC)  # rules may have hours
 
     async def _host_of(self, local: str) -> frozenset[str]:
         """What the host of a contact's SIP URI resolves to: a name for a trunk is that trunk (safety rule 2)."""
@@ -209,9 +217,12 @@ class Routing:
             )
         elif refused := self.book.take(line.id, (*own, *whole), self._now()):
             return ev.Refused(Cause.CONGESTION, refused)
-        # Whatever the first way says about an emergency, the next one is asked too.
-        advance_on = RING_ON if outcome.emergency else TRUNK_FAILURES
-        return ev.Offered(self._stages(line, outcome, whole), session, advance_on)
+        stages = self._stages(line, outcome, whole)
+        # A caller who gave up while names were looked up has a call that has ended, and keeps it.
+        if outcome.ring_seconds is not None and line.machine.state is State.NEW:
+            setup = outcome.ring_seconds * len(stages)
+            line.machine = Call(Patience(setup=setup, stage=outcome.ring_seconds))
+        return ev.Offered(stages, session, _leading_on(outcome))
 
     def _take_up(self, line: Line, outcome: dialplan.Route) -> tuple[Limit, ...]:
         """Note on the line what its attempts will need; the limits that the whole call is under."""
@@ -248,7 +259,10 @@ class Routing:
             ]
         if refused := self.book.take(line.id, own, self._now()):
             return ev.Refused(Cause.CONGESTION, refused)
-        outcome = dialplan.inbound(line.plan, dialplan.Inbound(incoming.uri, trunk.name if trunk else None))
+        call = dialplan.Inbound(
+            incoming.uri, trunk.name if trunk else None, caller=line.contact or None, at=self._date()
+        )
+        outcome = dialplan.inbound(line.plan, call)
         log.info(
             "routed",
             call=line.id,
@@ -263,21 +277,24 @@ class Routing:
         setup = RING_SECONDS
         if isinstance(outcome, dialplan.Refusal):
             if trunk is not None:
-                return ev.Refused(Cause.NOT_FOUND, outcome.reason)
+                return ev.Refused(Cause.FORBIDDEN if outcome.wanted else Cause.NOT_FOUND, outcome.reason)
             if not any(rule.match.any_source for rule in line.plan.inbound):
                 return ev.Refused(Cause.FORBIDDEN)
             line.machine = Call(Patience(setup=setup))
             return ev.Offered(((NOBODY,),), incoming.session)
         if refused := self.book.take(line.id, outcome.limits, self._now()):
             return ev.Refused(Cause.CONGESTION, "" if line.quiet else refused)
+        line.transcode = outcome.transcode or line.transcode
         users = self._users(line.plan, outcome)
         if outcome.ring == "sequence" and len(users) > 1:
             stage = RING_SECONDS / len(users)
             if trunk is not None:
-                setup = min(SEQUENCE_SECONDS * len(users), 170.0)  # below Timer C of proxies (RFC 3261 §16.6 step 11)
-                stage = SEQUENCE_SECONDS
+                stage = outcome.ring_seconds or SEQUENCE_SECONDS
+                setup = min(stage * len(users), MOST_SECONDS)
             line.machine = Call(Patience(setup=setup, stage=stage))
             return ev.Offered(tuple((user,) for user in users), incoming.session, RING_ON, await_media=True)
+        if outcome.ring_seconds is not None:  # never a stranger's
+            setup = min(outcome.ring_seconds, MOST_SECONDS)
         line.machine = Call(Patience(setup=setup))
         return ev.Offered((users,), incoming.session, await_media=True)
 
@@ -352,7 +369,8 @@ class Routing:
         except AddressError as error:
             return NotSent(str(error))
         if uri.host == self._sip_domain:  # one of our own users: whom any caller from there may reach
-            within = dialplan.inbound(line.plan, dialplan.Inbound(uri, by if by in line.plan.trunks else None))
+            call = dialplan.Inbound(uri, by if by in line.plan.trunks else None, at=self._date())
+            within = dialplan.inbound(line.plan, call)
             if isinstance(within, dialplan.InboundRoute):
                 return (self._users(line.plan, within),)
         outcome = await self.decide(line.plan, line.payer, local)
@@ -374,6 +392,15 @@ class Routing:
             # Each anonymous caller is a contact of his own: clients take a second call of one JID for the first one's.
             return addresses.local_of(SipUri("sip", "anonymous", f"{secrets.token_hex(4)}.anonymous.invalid"))
         return dialplan.caller_local(self.plan, identity, trunk)
+
+
+def _leading_on(outcome: dialplan.Route) -> frozenset[Cause]:
+    """The causes that lead to the next via."""
+    if outcome.emergency:  # whatever the first way says, the next one is asked too
+        return RING_ON
+    if outcome.failover is None:
+        return TRUNK_FAILURES
+    return frozenset(cause for cause in Cause if cause.label in outcome.failover)
 
 
 def key_of(trunk: str) -> str:

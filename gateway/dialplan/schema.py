@@ -305,8 +305,8 @@ class RouteSection(Section):
     `internal`, `media-failed`, `no-answer`, `no-common-codec`, `not-found`, `protocol`, `security`, `timeout` and
     `unavailable`; without it `congestion`, `timeout` and `internal`. The end of `ring_seconds` always does."""
     ring_seconds: RingSeconds | None = None
-    """How long each via has to be answered; then the next one is asked, or the call is refused. Without it 120 seconds
-    are for all of them together."""
+    """How long a via has to be answered before the next one is asked, and all of them as many times as there are vias;
+    then the call is refused. Without it they have 120 seconds together."""
     longest: Count | None = None
     """Seconds until a call is ended; of this and of limits the least counts."""
 
