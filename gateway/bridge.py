@@ -85,6 +85,7 @@ class Bridge:
         self._trickled: dict[str, list[Trickled]] = {}
         self._peer: dict[str, str] = {}
         self._digits: list[tuple[str, str, int]] = []
+        self._released: dict[str, LegStatistics] = {}  # counters of legs that were given back before
 
     async def offer(
         self, attempt: int, towards: Towards, policy: Policy, caller: Session | None, beside: int | None = None
@@ -95,7 +96,13 @@ class Bridge:
             negotiate.check(self._towards_caller, caller, policy)
         name = leg_name(Leg.CALLEE, attempt)
         transport = await self._engine.allocate(
-            self._call, name, kind_of(towards), controlling=True, setup=Setup.ACTPASS, sdes=_keyed(towards, policy)
+            self._call,
+            name,
+            kind_of(towards),
+            controlling=True,
+            setup=Setup.ACTPASS,
+            sdes=_keyed(towards, policy),
+            rtcp_mux=towards is Towards.SIP,  # RFC 8035 §3: whoever offers to mux is ready for an answer that does not
         )
         kept = None if beside is None else self._agreed(beside).stream
         ours = negotiate.offer_callee(policy, towards, caller, transport, kept)
@@ -165,7 +172,13 @@ class Bridge:
         negotiate.check(towards, offer, policy)
         name, setup = end_name(attempt), _our_setup(offer, towards, offering=False)
         transport = await self._engine.allocate(
-            self._call, name, kind_of(towards), controlling=False, setup=setup, sdes=_keyed(towards, policy)
+            self._call,
+            name,
+            kind_of(towards),
+            controlling=False,
+            setup=setup,
+            sdes=_keyed(towards, policy),
+            rtcp_mux=_muxes(offer, towards),
         )
         side = _Side(name, towards, policy, transport, setup=setup)
         self._sides[name] = side
@@ -308,13 +321,13 @@ class Bridge:
         self._sides.pop(name, None)
         self._trickled.pop(name, None)
         self._connected.discard(name)
-        await self._engine.release(self._call, name)
+        self._released |= await self._engine.release(self._call, name)
 
     async def close(self) -> dict[str, LegStatistics]:
         """Give everything back; the counters the legs had."""
         self._sides.clear()
         self._connected.clear()
-        return await self._engine.release(self._call)
+        return self._released | await self._engine.release(self._call)
 
     def peer_of(self, leg: Leg, attempt: int) -> int:
         """The number of the end that this one talks with; its own, when there is none."""
@@ -350,6 +363,7 @@ class Bridge:
             controlling=False,
             setup=setup,
             sdes=_keyed(self._towards_caller, policy),
+            rtcp_mux=_muxes(caller, self._towards_caller),
         )
         side = _Side("caller", self._towards_caller, policy, transport, setup=setup)
         self._sides["caller"] = side
@@ -379,6 +393,11 @@ class Bridge:
 def _keyed(towards: Towards, policy: Policy) -> bool:
     """Whether this leg may protect its media with keys in the SDP."""
     return towards is Towards.SIP and policy.srtp is not Srtp.OFF
+
+
+def _muxes(offer: Session, towards: Towards) -> bool:
+    """Whether this end takes RTP and RTCP on one component. COMPAT: QXmpp 1.16 (Kaidan) does not, and waits for both."""
+    return towards is Towards.SIP or negotiate.remote_transport(offer, towards).rtcp_mux
 
 
 def _allowed(side: _Side) -> Direction:

@@ -11,6 +11,7 @@ from gateway.bridge import Bridge
 from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination, Leg
+from gateway.call.journal import Journal
 from gateway.call.leg import LegControl, Sink
 from gateway.call.machine import Call, State
 from gateway.dialplan import plan as dialplan
@@ -47,6 +48,7 @@ class Line:
     bridge: Bridge
     facts: Facts
     plan: Plan  # that it began with
+    journal: Journal = field(default_factory=Journal)
     payer: str = ""  # the user whose call it is, bare JID: what it costs is his
     contact: str = ""  # the local part under which a caller from SIP appears
     trunk: str | None = None  # that a caller from SIP came through

@@ -14,15 +14,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from gateway import addresses
 from gateway.addresses import SipUri
-from gateway.bridge import Bridge, number_of
+from gateway.bridge import Bridge, leg_name, number_of
 from gateway.call import effects as do
 from gateway.call import events as ev
 from gateway.call.causes import Cause
@@ -34,6 +33,7 @@ from gateway.call.words import Kind, Say, said, worth_saying
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Identity
 from gateway.errors import AddressError, MediaError, NegotiationError
+from gateway.ledger import record_of, spoken
 from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, audible
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
@@ -156,6 +156,7 @@ class Switchboard:
         attempt = line.machine.reserve()
         line.callees[attempt] = leg
         line.destinations[attempt] = Destination(line.via(old), str(incoming.from_uri))
+        line.journal.begin(attempt, line.destinations[attempt], "replacement", _now())
 
         def sink(report: ev.Report) -> None:
             self.tell(call, _of_attempt(report, attempt))
@@ -172,6 +173,7 @@ class Switchboard:
     def _new_line(self, leg: LegControl, facts: Facts, towards_caller: Towards) -> Line:
         call = secrets.token_hex(6)
         line = Line(call, Call(), leg, Bridge(self._engine, call, towards_caller), facts, self.routing.plan)
+        line.journal.began = _now()
         self._lines[call] = line
         log.info("call", call=call, direction=facts.direction, caller=facts.caller, to=facts.callee, key=facts.key)
         return line
@@ -191,7 +193,8 @@ class Switchboard:
         identity = line.identities.get(to.via, Identity())
         callback = line.emergency.callback if line.emergency else None
         # An escaped @ is legal in a user part and makes the caller's address one that can be called back.
-        from_uri = SipUri("sip", identity.from_user or callback or line.payer, self._sip_domain)
+        host = (trunk.from_host if trunk else None) or self._sip_domain
+        from_uri = SipUri("sip", identity.from_user or callback or line.payer, host)
         asserted = identity.asserted or callback
         outgoing = sip.OutgoingCall(
             target=SipUri.parse(to.target),
@@ -201,7 +204,7 @@ class Switchboard:
             proxy=trunk.proxy if trunk else None,
             headers=line.headers.get(to, ()),
             # RFC 3325 §5: nobody outside of the trust that a trunk stands for gets an asserted identity.
-            asserted=SipUri("sip", asserted, self._sip_domain) if trunk and asserted else None,
+            asserted=SipUri("sip", asserted, host) if trunk and asserted else None,
             anonymous=identity.anonymous and line.emergency is None,  # those who come to help must know whom
             place=line.emergency.geolocation if line.emergency else None,
         )
@@ -243,8 +246,10 @@ class Switchboard:
             case ev.HungUp(Leg.CALLEE, _, attempt) if attempt in line.redirecting:
                 line.redirecting[attempt] = report  # its word counts if it is not followed
             case ev.Event():
+                line.journal.heard(report, _now())
                 for event in audible(line, report):
                     for effect in line.machine.handle(event, _now()):
+                        line.journal.did(effect, _now())
                         self._carry_out(line, effect)
                 self._arm(line)
             case ev.Trickled():
@@ -415,6 +420,8 @@ class Switchboard:
     async def _trickled(self, line: Line, notice: ev.Trickled) -> None:
         ours = await line.bridge.trickle(notice)
         if ours is not None:
+            leg = leg_name(notice.leg, notice.attempt)
+            self._trace(Traced(line.id, "media", False, f"{leg} restarts ICE", leg))
             self._control(line, notice.attempt, lambda control: control.restart(ours))
 
     async def _reoffered(self, line: Line, notice: ev.Reoffered) -> None:
@@ -430,6 +437,8 @@ class Switchboard:
 
     async def _held(self, line: Line, leg: Leg, attempt: int, held: bool) -> None:
         """One end holds the other: that one is told, and hears music if this one has none for it."""
+        name = leg_name(leg, attempt)
+        self._trace(Traced(line.id, "media", False, f"{name} {'holds' if held else 'takes off hold'}", name))
         offer = await line.bridge.hold(leg, attempt, held)
         if offer is not None:
             other = line.bridge.peer_of(leg, attempt)
@@ -480,7 +489,10 @@ class Switchboard:
             self.routing.over(line)
             if line.timer is not None:
                 line.timer.cancel()
-            finished = self._record(line, record, counters)
+            for leg, statistics in counters.items():
+                self._trace(Traced(line.id, "media", False, spoken(leg, statistics), leg))
+            # The machine's times are the loop's; records want the calendar's.
+            finished = record_of(line, record, counters, self._unix_now() - asyncio.get_running_loop().time())
             log.info(
                 "ended",
                 call=line.id,
@@ -493,35 +505,6 @@ class Switchboard:
 
         self._spawn(self._ending, close())
         self._tell_of_the_end(line, record)
-
-    def _record(self, line: Line, record: do.Record, counters: dict[str, LegStatistics]) -> CallRecord:
-        # The machine's times are the loop's; records want the calendar's.
-        elapsed = self._unix_now() - asyncio.get_running_loop().time()
-
-        def when(at: float) -> datetime:
-            return datetime.fromtimestamp(at + elapsed, UTC)
-
-        to = record.destination or next(iter(line.destinations.values()), None)
-        return CallRecord(
-            id=line.id,
-            direction=line.facts.direction,
-            caller=line.facts.caller,
-            callee=to.target if to else "",
-            dialled=line.facts.callee,
-            rule=line.facts.rule,
-            via=to.via if to else "",
-            cause=record.cause.label,
-            blame=record.cause.blame.value,
-            text=record.text or record.cause.text,
-            by=record.by.value if record.by else "",
-            offered=when(record.offered_at),
-            ended=when(record.ended_at),
-            rang=when(record.rang_at) if record.rang_at is not None else None,
-            answered=when(record.answered_at) if record.answered_at is not None else None,
-            duration=record.ended_at - record.answered_at if record.answered_at is not None else 0.0,
-            q850=record.cause.q850,
-            media={leg: asdict(statistics) for leg, statistics in counters.items()},
-        )
 
     def _spawn(self, keep: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -567,6 +550,7 @@ class Switchboard:
         match event:
             case media.Connected(call, leg):
                 self._trace(Traced(call, "media", False, f"{leg} connected", leg))
+                line.journal.media(number_of(leg), _now())
                 if number := number_of(leg):
                     self.tell(call, ev.MediaUp(number))
             case media.Digit(call, leg, digit, _):

@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.errors import GatewayError
+from gateway.storage.versions import bring_up
 
 log = structlog.get_logger()
 
@@ -36,7 +37,8 @@ Found = TypeVar("Found")
 
 
 class Database(Generic[Row]):
-    """The tables of `metadata` in the database at `url` (SQLAlchemy's form). Methods are for the event loop's thread.
+    """The tables of `metadata`, as of `version`, in the database at `url` (SQLAlchemy's form). Methods are for the
+    event loop's thread.
 
     `write` puts rows into a transaction, in the writer's thread; `drop` is told of each row that was not stored and
     why, from either thread, and must not raise. `retry` is in seconds, doubled up to 30. Raises GatewayError for a URL
@@ -53,9 +55,10 @@ class Database(Generic[Row]):
         name: str,
         capacity: int,
         retry: float = 1.0,
+        version: int = 1,
     ) -> None:
-        self.engine = _engine(url)
-        self._metadata = metadata
+        self.engine = engine_for(url)
+        self._metadata, self._version = metadata, version
         self._into = write
         self._drop = drop
         self._name = name
@@ -66,9 +69,11 @@ class Database(Generic[Row]):
         self._give_up_at = 0.0  # of time.monotonic, once stopping
 
     async def start(self) -> None:
-        """Open the database, make its tables, start the writer. Raises GatewayError when that fails."""
+        """Open the database, make or complete its tables, start the writer. Raises GatewayError when that fails."""
         try:
-            await asyncio.wait_for(asyncio.to_thread(self._metadata.create_all, self.engine), STARTING)
+            await asyncio.wait_for(
+                asyncio.to_thread(bring_up, self.engine, self._metadata, self._name, self._version), STARTING
+            )
         except TimeoutError:
             raise GatewayError(f"[storage] url: no answer from the database in {STARTING:g} s") from None
         except SQLAlchemyError as error:
@@ -172,7 +177,8 @@ def _passing(error: Exception) -> bool:
     )
 
 
-def _engine(url: str) -> Engine:
+def engine_for(url: str) -> Engine:
+    """An engine, not connected yet. Raises GatewayError for a URL that cannot be used."""
     try:
         parts = make_url(url)
         backend = parts.get_backend_name()
