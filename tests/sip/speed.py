@@ -95,11 +95,11 @@ SESSION = sdp.parse(
 class House:
     """The SIP room, and for a switchboard the least that answers and dials, with all that is noted of a call."""
 
-    def __init__(self, folder: Path, timers: Timers | None = None) -> None:
+    def __init__(self, folder: Path, timers: Timers | None = None, port: int = OURS) -> None:
         log.configure(stream=(folder / "log").open("w"))
         self.metrics, self.records = Metrics(), Records(f"sqlite:///{folder / 'calls.sqlite'}")
         self.app = Application(timers=timers)
-        settings = SipSettings("gw.example", (f"udp:{US}:{OURS}",))
+        settings = SipSettings("gw.example", (f"udp:{US}:{port}",))
         self.telephony = Telephony(self.app, settings, self.on_call, Recorder())
         self.began: dict[str, datetime] = {}
         self.over = self.failed = 0
