@@ -74,6 +74,7 @@ class CallerLeg:
         self._offer: Session | None = None
         self._asked = False
         self._rang = False
+        self._rings_unsaid = False  # it rings, and the session that is to say so is not there yet
         self._introduced = False
         self._until: float | None = None
         self._ring_by = ring_by
@@ -116,9 +117,17 @@ class CallerLeg:
     # --- what the call does (LegControl)
 
     def alert(self) -> list[LegOutput]:
+        """After proceed (early media) the session says it, once it is there.
+
+        COMPAT: Monal ends the call 45 seconds after each JMI ringing, whatever it does by then, unless media connect
+        meanwhile (MLCall.reportRinging, startCallDuartionTimer). Session-info it ignores, and Dino shows.
+        """
         if self._rang or self.state not in (State.PROPOSED, State.PROCEEDED, State.JOINED):
             return []
         self._rang = True
+        if self.state is State.PROCEEDED:
+            self._rings_unsaid = True
+            return []
         if self.state is State.JOINED and self.session is not None:
             return self._translated(self.session.ring())
         sent: list[LegOutput] = [*self._introduce(), self._jmi("ringing")]
@@ -197,7 +206,11 @@ class CallerLeg:
             return acknowledged + self._translated(self.session.terminate(cause.jingle, text))
         self._until = None
         self.state = State.JOINED
-        return [*acknowledged, CallerJoined(offer)] if self._asked else acknowledged
+        joined = [*acknowledged, CallerJoined(offer)] if self._asked else acknowledged
+        if not self._rings_unsaid or self.session is None:
+            return joined
+        self._rings_unsaid = False
+        return [*joined, *self._translated(self.session.ring())]
 
     def _join(self, request: ET.Element, element: ET.Element) -> Session:
         offer = spelling.parse_session(element)

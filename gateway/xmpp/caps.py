@@ -181,7 +181,7 @@ class Abilities:
     jmi: bool = False  # takes a propose
     direct: bool = False  # takes a session-initiate with audio, ICE and DTLS
     gateway: bool = False  # it is one of our kind: never volunteer presence to it
-    mobile: bool = False  # a telephone that sleeps, and is woken by a push
+    mobile: bool = False  # a telephone or tablet, which sleeps and is woken by a push
 
 
 def abilities(entity: Entity) -> Abilities:
@@ -189,5 +189,6 @@ def abilities(entity: Entity) -> Abilities:
         jmi=JMI in entity.features,
         direct={JINGLE, RTP, RTP_AUDIO, ICE, DTLS} <= entity.features,
         gateway=any(identity.category == "gateway" for identity in entity.identities),
-        mobile=any((identity.category, identity.type) == ("client", "phone") for identity in entity.identities),
+        # COMPAT: Conversations says tablet on wide screens (DiscoManager.getIdentityType), and sleeps there too.
+        mobile=any(i.category == "client" and i.type in ("phone", "tablet") for i in entity.identities),
     )

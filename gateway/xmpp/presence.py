@@ -15,7 +15,8 @@ a picture too, and the caps of what the dialplan lets this user do: no button li
 A share (what somebody was shown for a while, whoever asked for it) ends with its call, with either side's unavailable
 presence, ten minutes after it was asked for if there is no call, or when its user has a hundred newer ones. A user who
 subscribed knows the contact for good: no share is made, and what he was shown before becomes the subscription's. His
-subscription outlives us: he is told when we come and when we go.
+subscription outlives us: he is told when we come and when we go. When we come he is asked, once, which devices are
+there: a call from a number that he does not know finds them then.
 
 Strangers (of other domains than our users') are answered like anybody, but only the latest thousand shares and
 subscriptions of theirs are remembered, and nothing of their presence. Every table has its bound.
@@ -97,6 +98,7 @@ class Presences:
         self._devices = Devices()
         self._less: set[Pair] = set()  # subscribers (bare) who were shown a contact that they may not call
         self._announcing: Iterator[Pair] = iter(())
+        self._probed: set[str] = set()  # users (bare) who were asked for their presence since the link is up
         self._announce_at: float | None = None
         self._only_changes = False
 
@@ -115,7 +117,7 @@ class Presences:
         self._announce(now, only_changes=self._announce_at is None or self._only_changes)
 
     def _announce(self, now: float, *, only_changes: bool) -> None:
-        self._announcing = iter(list(self._subscribers()))
+        self._announcing = iter([(user, contact) for user, contact, _ in self._ours.ties])
         self._announce_at = now if len(self._ours.ties) else None
         self._only_changes = only_changes
 
@@ -125,6 +127,7 @@ class Presences:
         self._ours.shown = Bounded(REMEMBERED_OF_USERS)
         self._strangers.shown = Bounded(REMEMBERED_OF_STRANGERS)
         self._announcing, self._announce_at = iter(()), None
+        self._probed.clear()
         self._less.clear()
 
     def farewell(self) -> list[ET.Element]:
@@ -162,8 +165,21 @@ class Presences:
         if self._announce_at is not None and self._announce_at <= now:
             pairs = list(itertools.islice(self._announcing, ANNOUNCED_AT_ONCE))
             self._announce_at = now + ANNOUNCE_EVERY if len(pairs) == ANNOUNCED_AT_ONCE else None
-            due = (pair for pair in pairs if self._sees(*pair) and not (self._only_changes and self._unchanged(pair)))
-            sent += [self._shown(user, contact) for user, contact in due]
+            for pair in pairs:
+                sent += self._announced(*pair)
+        return sent
+
+    def _announced(self, user: str, contact: str) -> list[ET.Element]:
+        """One pair's turn. When the link is up a probe goes to each user once, from the first contact who may have his
+        presence: what came online before us is known no other way, and the next to call may be new to him.
+        """
+        sent: list[ET.Element] = []
+        if self._sees(user, contact) and not (self._only_changes and self._unchanged((user, contact))):
+            sent.append(self._shown(user, contact))
+        may_know = Tie.SEEN in self._ours.ties.between(user, contact)  # RFC 6121 §4.3.2: others are not answered
+        if may_know and not self._only_changes and user not in self._probed:
+            self._probed.add(user)
+            sent.append(stanzas.presence(user, contact, type="probe"))
         return sent
 
     def _unchanged(self, pair: Pair) -> bool:

@@ -269,7 +269,6 @@ async def test_it_stops_ringing_when_another_kind_of_client_answers(home: Home) 
     await home.scene.over()
 
 
-@pytest.mark.xfail(strict=True, reason="who is subscribed to another number than the caller's is not asked after")
 async def test_it_stops_ringing_for_a_number_that_is_new_to_a_user_who_has_another(home: Home) -> None:
     """The gateway has been away since the devices came online, and hears of them from those he is subscribed with."""
     home.adds(f"+12025550124@{DOMAIN}")

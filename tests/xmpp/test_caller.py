@@ -392,6 +392,20 @@ def test_what_the_call_does_may_come_in_any_order(world: World, our_offer: Sessi
     assert world.router.calls == 0
 
 
+def test_after_proceed_ringing_is_said_by_the_session(world: World, our_offer: Session) -> None:
+    """A JMI ringing would begin a timer in Monal that ends the call while it talks."""
+    world.propose()
+    world.leg.ask()
+    world.take()
+    world.leg.alert()
+    assert world.take() == []
+    world.initiate()
+    result, info = world.take()
+    assert (result.get("type"), stanzas.describe(info)) == ("result", ("session-info", "ringing"))
+    world.leg.alert()
+    assert world.take() == []
+
+
 def test_an_early_answer_and_a_late_refusal_end_the_session_with_the_reason(world: World, our_offer: Session) -> None:
     world.initiate()
     world.leg.answer(our_offer)

@@ -152,6 +152,7 @@ def test_a_client_without_dtls_cannot_be_asked_directly() -> None:
     some = disco.CONTACT.features - {caps.DTLS, stanzas.JMI}
     assert caps.abilities(Entity((Identity("client", "pc"),), some)) == Abilities()
     assert caps.abilities(disco.CONTACT) == Abilities(jmi=True, direct=True, mobile=True)
+    assert caps.abilities(Entity((Identity("client", "tablet"),), some)) == Abilities(mobile=True)
     assert caps.abilities(disco.DOMAIN).gateway
 
 

@@ -425,7 +425,7 @@ def test_a_restart_loses_no_subscription(scene: Scene) -> None:
     scene.restarts()
     assert scene.presences.subscribed(BARE, ROMEO)
     scene.presences.link_up(scene.now)
-    assert scene.passes(0.0) == [f"caps {ROMEO}/sip -> {BARE}"]
+    assert scene.passes(0.0) == [f"caps {ROMEO}/sip -> {BARE}", f"probe {ROMEO} -> {BARE}"]
     assert scene.presences.deadline is None
     assert f"subscribe {ROMEO} -> {BARE}" not in scene.says("subscribe", user=BARE), "it was asked before"
 
@@ -444,7 +444,30 @@ def test_many_subscribers_are_told_little_by_little(scene: Scene) -> None:
     while (due := scene.presences.deadline) is not None:
         scene.now = due
         told_at.append(len(scene.presences.tick(due)))
-    assert told_at == [50, 50, 10]
+    assert told_at == [100, 100, 20], "presence and probe for each"
+
+
+def test_each_user_is_asked_once_which_devices_are_there(scene: Scene) -> None:
+    """By a contact who may know (RFC 6121 §4.3.2), whoever else is in his roster."""
+    nurse, tybalt = "nurse@shakespeare.lit", "tybalt@shakespeare.lit"
+    rows = [(BARE, ROMEO, "sees asked"), (BARE, NUMBER, "sees seen asked"), (BARE, DOMAIN, "seen registered")]
+    scene.presences.restore([*rows, (nurse, NUMBER, "seen asked"), (tybalt, NUMBER, "sees asked")])
+    scene.presences.link_up(scene.now)
+    scene.presences.refresh(scene.now)
+    asked = [f"probe {NUMBER} -> {BARE}", f"probe {NUMBER} -> {nurse}"]
+    assert [sent for sent in scene.passes(0.0) if sent.startswith("probe")] == asked
+    scene.presences.link_up(scene.now)
+    assert not [sent for sent in scene.passes(0.0) if sent.startswith("probe")], "the link was not lost"
+    scene.presences.link_lost()
+    scene.presences.link_up(scene.now)
+    assert [sent for sent in scene.passes(0.0) if sent.startswith("probe")] == asked
+
+
+def test_a_changed_dialplan_asks_nobody_for_presence(scene: Scene) -> None:
+    scene.says("subscribe", user=BARE)
+    scene.says("subscribed", user=BARE)
+    scene.presences.refresh(scene.now)
+    assert scene.passes(0.0) == []
 
 
 def test_a_changed_dialplan_is_shown_to_whom_it_concerns(scene: Scene) -> None:
