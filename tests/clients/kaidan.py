@@ -181,6 +181,8 @@ class Kaidan(UserAgent):
     async def _begin(self, call: _Call) -> None:
         """Manager:330-417: what the other cannot is found out after the proceed, and finishes the call."""
         info = await self.disco(call.jid)
+        if self.qcall is not call:  # given up meanwhile
+            return
         needed = {JINGLE, RTP, RTP_AUDIO, ICE_UDP} | ({RTP_VIDEO} if self.video else set())
         if info is None or not needed <= info.features:
             self.complain(f"{call.jid} does not support {sorted(needed - (info.features if info else frozenset()))}")

@@ -40,7 +40,6 @@ async def test_a_number_that_was_never_heard_of_is_called(home: Home, scene: Sce
     assert kaidan.complaints == []
 
 
-@pytest.mark.xfail(strict=True, reason="media without rtcp-mux lacks a component")
 async def test_a_call_outlives_the_time_in_which_rtcp_too_has_to_be_connected(home: Home, scene: Scene) -> None:
     kaidan = Kaidan(home)
     kaidan.call(CONTACT)
