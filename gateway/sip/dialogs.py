@@ -11,7 +11,6 @@ Nothing is decided here: a Dialog queues what the agent tells it and hands on wh
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -44,12 +43,12 @@ class Dialog:
         self.status_code: int | None = None
         self.last: Response | None = None  # the final response to our latest request of a sequence
         self.first: Request | None = None  # the request that began it, when it came in
-        self._queue: deque[Message] = deque()
-        self._wake = asyncio.Event()
+        self._queue: list[Message] = []  # short: an empty deque is larger than all the rest of a dialog
+        self._waiting: list[asyncio.Future[None]] = []
         self._ended = False
         self._final: Response | None = None
         self._undo: Callable[[], Awaitable[object]] | None = None
-        self._settled = asyncio.Event()  # there is a final response, or there will be none
+        self._settled = False  # there is a final response, or there will be none
 
     @property
     def call_id(self) -> str:
@@ -61,7 +60,8 @@ class Dialog:
 
     async def ready(self) -> Response:
         """The final response to the request that we began with. Raises SipError when there will be none."""
-        await self._settled.wait()
+        while not self._settled:
+            await self._change()
         if self._final is None:
             raise SipError("the dialog ended without a final response", 487)
         return self._final
@@ -148,9 +148,8 @@ class Dialog:
         while not self._queue:
             if self._ended:
                 raise StopAsyncIteration
-            self._wake.clear()
-            await self._wake.wait()
-        return self._queue.popleft()
+            await self._change()
+        return self._queue.pop(0)
 
     async def __aenter__(self) -> Dialog:
         return self
@@ -169,16 +168,32 @@ class Dialog:
             self.respond(message, 503)
             return
         self._queue.append(message)
-        self._wake.set()
+        self._changed()
 
     def settle(self, response: Response) -> None:
         self._final = self._final or response
-        self._settled.set()
+        self._settled = True
+        self._changed()
 
     def finish(self) -> None:
-        self._ended = True
-        self._settled.set()
-        self._wake.set()
+        self._ended = self._settled = True
+        self._changed()
+
+    async def _change(self) -> None:
+        """Until something happens here; who waits looks again what it was."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            if future in self._waiting:  # whoever lost his patience
+                self._waiting.remove(future)
+
+    def _changed(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 class IncomingRequest:

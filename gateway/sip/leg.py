@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -69,7 +68,7 @@ class SipLeg:
         self._reoffer: Request | None = None  # theirs, that waits for our answer
         self._reoffered_session: Session | None = None
         self._awaited: int | None = None  # CSeq of the ACK that has their answer to our offer in a 200
-        self._offers: deque[Session] = deque()  # ours, that wait for their turn
+        self._offers: list[Session] = []  # ours, that wait for their turn
         self._theirs = 0  # hash of the session that the far side last described
         self._party: tuple[str, str] | None = None  # user part and name at the far end, as last known
         self._transfer: Transfer | None = None
@@ -284,7 +283,7 @@ class SipLeg:
     async def _offer_anew(self, dialog: Dialog) -> None:
         while self._offers and not self._over:
             session = await self._renegotiate(dialog, self._offers[0])
-            self._offers.popleft()
+            self._offers.pop(0)
             self._tell(Reanswered(self.side, self.attempt, session))
 
     async def _renegotiate(self, dialog: Dialog, offer: Session) -> Session | None:

@@ -105,9 +105,9 @@ def canonical(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _key(name: str) -> str:
-    """The same, remembered, for messages share their names; "" for what is none."""
-    return canonical(name) if name and _TOKEN.issuperset(name) else ""
+def _known(name: str) -> tuple[str, str]:
+    """The same and the name, remembered, for messages share their names; ("", "") for what is none."""
+    return (canonical(name), name) if name and _TOKEN.issuperset(name) else ("", "")
 
 
 class Headers:
@@ -120,7 +120,7 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first field of that name."""
-        key = _key(name)
+        key, _ = _known(name)
         for k, _, value in self._fields:  # two hundred times in a call, and so no generator
             if k == key:
                 return value
@@ -438,7 +438,7 @@ def _fields(lines: list[str]) -> tuple[Headers, str | None]:
         finish()
         name, colon, value = line.partition(":")
         name, parts = name.rstrip(" \t"), [value.strip()]
-        key = _key(name) if colon and len(name) <= MAX_NAME else ""
+        key, name = _known(name) if colon and len(name) <= MAX_NAME else ("", "")
         if not key:
             fault = fault or "a header line without a name"
         if len(headers) >= MAX_HEADERS:
