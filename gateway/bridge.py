@@ -396,7 +396,10 @@ def _keyed(towards: Towards, policy: Policy) -> bool:
 
 
 def _muxes(offer: Session, towards: Towards) -> bool:
-    """Whether this end takes RTP and RTCP on one component. COMPAT: QXmpp 1.16 (Kaidan) does not, and waits for both."""
+    """Whether this end takes RTP and RTCP on one component.
+
+    COMPAT: QXmpp 1.16.3 (Kaidan) does not, and waits for both (QXmppStun.cpp:2563).
+    """
     return towards is Towards.SIP or negotiate.remote_transport(offer, towards).rtcp_mux
 
 

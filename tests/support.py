@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
@@ -59,6 +59,7 @@ class FakeEngine:
     on_event: Callable[[MediaEvent], None] = lambda event: None
     fails: set[str] = field(default_factory=set)
     ports: int = 20000
+    muxed: dict[str, bool] = field(default_factory=dict)  # leg: whether it has one component
     flows: bool = True  # a leg that is connected has its media at once
 
     async def start(self) -> None: ...
@@ -79,14 +80,20 @@ class FakeEngine:
         controlling: bool = False,
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
+        rtcp_mux: bool = True,
     ) -> Transport:
         self._note("allocate", leg, kind, controlling, setup)
         self.ports += 2
+        self.muxed[leg] = rtcp_mux
         if kind is LegKind.RTP:
             keys = tuple(Crypto(tag, suite, f"inline:ours{tag}") for tag, suite in enumerate(SUITES, 1))
             return Transport("203.0.113.7", self.ports, self.ports + 1, crypto=keys if sdes else ())
-        ice = Ice("gate", "g" * 22, (candidate(self.ports, "203.0.113.7"),), complete=True)
-        return Transport("203.0.113.7", self.ports, rtcp_mux=True, ice=ice, fingerprint=fingerprint(setup))
+        ice = Ice("gate", "g" * 22, self._candidates(leg), complete=True)
+        return Transport("203.0.113.7", self.ports, rtcp_mux=rtcp_mux, ice=ice, fingerprint=fingerprint(setup))
+
+    def _candidates(self, leg: str) -> tuple[Candidate, ...]:
+        rtp = candidate(self.ports, "203.0.113.7")
+        return (rtp,) if self.muxed[leg] else (rtp, replace(rtp, component=2, port=self.ports + 1, id="c2"))
 
     async def connect(
         self,
@@ -99,6 +106,7 @@ class FakeEngine:
         setup: Setup = Setup.ACTIVE,
     ) -> None:
         self._note("connect", leg, remote, stream, peer, setup)
+        self.muxed[leg] = self.muxed.get(leg, True) or stream.rtcp_mux
         if self.flows:
             asyncio.get_running_loop().call_soon(self.on_event, Connected(call, leg))
 
@@ -109,8 +117,10 @@ class FakeEngine:
 
     async def restart(self, call: str, leg: str, ice: Ice) -> Transport:
         self._note("restart", leg, ice)
-        ours = Ice("anew", "n" * 22, (candidate(self.ports, "203.0.113.7"),), complete=True)
-        return Transport("203.0.113.7", self.ports, rtcp_mux=True, ice=ours, fingerprint=fingerprint(Setup.ACTIVE))
+        ours = Ice("anew", "n" * 22, self._candidates(leg), complete=True)
+        return Transport(
+            "203.0.113.7", self.ports, rtcp_mux=self.muxed[leg], ice=ours, fingerprint=fingerprint(Setup.ACTIVE)
+        )
 
     async def stop_playing(self, call: str, leg: str) -> None:
         self._note("stop_playing", leg)

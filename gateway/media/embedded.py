@@ -123,6 +123,7 @@ class EmbeddedEngine(MediaEngine):
         controlling: bool = False,
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
+        rtcp_mux: bool = True,
     ) -> Transport:
         slot = self._homes.get(call) or await self._least_loaded()
         slot = self._homes.setdefault(call, slot)  # another leg of the call may have waited for a worker too
@@ -136,6 +137,7 @@ class EmbeddedEngine(MediaEngine):
                 controlling=int(controlling),
                 setup=setup.value,
                 sdes=int(sdes),
+                rtcp_mux=int(rtcp_mux),
             )
         except MediaError:
             self._forget(call, leg)

@@ -100,9 +100,11 @@ class MediaEngine(Protocol):
         controlling: bool = False,
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
+        rtcp_mux: bool = True,
     ) -> Transport:
         """Our end of this leg. `controlling` is the ICE role: true for whoever offers (RFC 8445 §6.1.1). `sdes` asks
-        for SRTP keys on an RTP leg (RFC 4568): one for each suite we can do.
+        for SRTP keys on an RTP leg (RFC 4568): one for each suite we can do. Without `rtcp_mux` an ICE leg has a second
+        component for RTCP, which is given up when the stream of connect() is muxed after all.
 
         Asked again for the same leg it answers the same.
         """

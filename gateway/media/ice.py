@@ -37,16 +37,16 @@ MAX_CANDIDATES = 64  # that a far end may name, and sources that it may send che
 CONSENT_INTERVAL = 5.0
 CONSENT_EXPIRES = 30.0  # RFC 7675 §5.1
 QUIET = 2.0  # s without anything on the selected pair, after which any other nomination is followed at once
-COMPONENT = 1
 
 Address = tuple[str, int]
 
 
 class Agent(aioice.Connection):
-    """One ICE session of one component.
+    """One component of an ICE session.
 
     `on_selected(agent)` is called when `selected` changes, `on_stranger()` for each check that is not authentic.
-    `generation` counts the restarts before it (RFC 8445 §9).
+    `generation` counts the restarts before it (RFC 8445 §9). `beside` is the agent of the session's other component:
+    they share what names the session, and look for a path each by itself.
     """
 
     def __init__(
@@ -58,8 +58,18 @@ class Agent(aioice.Connection):
         on_stranger: Callable[[], None],
         heard_at: Callable[[], float] = lambda: 0.0,
         generation: int = 0,
+        component: int = 1,
+        beside: Agent | None = None,
     ) -> None:
-        super().__init__(ice_controlling=controlling, components=1)
+        super().__init__(
+            ice_controlling=controlling,
+            local_username=beside.local_username if beside is not None else None,
+            local_password=beside.local_password if beside is not None else None,
+        )
+        if beside is not None:
+            self._tie_breaker = beside._tie_breaker  # RFC 8445 §7.1.3: one for all checks
+        self.component = component
+        self._components = {component}
         self.generation = generation
         self.selected: tuple[socket.socket, Address] | None = None
         self._heard_at = heard_at  # when media came last
@@ -83,10 +93,10 @@ class Agent(aioice.Connection):
             port = mux.sock.getsockname()[1]
             candidate = aioice.Candidate(
                 foundation=candidate_foundation("host", "udp", bind.announced)[:8],
-                component=COMPONENT,
+                component=self.component,
                 transport="udp",
                 # RFC 8421 §4: interleave families by local preference, not by luck
-                priority=candidate_priority(COMPONENT, "host", 65_535 - index),
+                priority=candidate_priority(self.component, "host", 65_535 - index),
                 host=bind.announced,
                 port=port,
                 type="host",
@@ -105,7 +115,7 @@ class Agent(aioice.Connection):
                 c.port,
                 c.type,
                 generation=self.generation,
-                id=f"c{self.generation}-{number}",
+                id=f"c{self.generation}-{self.component}-{number}",
             )
             for number, c in enumerate(self._local_candidates)
         )
@@ -114,7 +124,9 @@ class Agent(aioice.Connection):
 
     async def named(self, candidate: Candidate) -> bool:
         """A candidate that signalling brought; False when it is not tried."""
-        if candidate.component != COMPONENT or candidate.protocol.lower() != "udp" or self._named >= MAX_CANDIDATES:
+        if candidate.component != self.component or candidate.protocol.lower() != "udp":
+            return False
+        if self._named >= MAX_CANDIDATES:
             return False
         if not self._reach.permits(candidate.ip, candidate.port):
             return False
@@ -123,7 +135,7 @@ class Agent(aioice.Connection):
         await self.add_remote_candidate(
             aioice.Candidate(
                 foundation=candidate.foundation or "1",
-                component=COMPONENT,
+                component=self.component,
                 transport="udp",
                 priority=candidate.priority,
                 host=plain(candidate.ip),
@@ -206,7 +218,7 @@ class Agent(aioice.Connection):
             self.selected = (transport.sock, pair.remote_addr)
             self._on_selected(self)
         elif current is not None:
-            self._nominated[COMPONENT] = current
+            self._nominated[self.component] = current
 
     def _follow(self, current: CandidatePair, pair: CandidatePair, again: bool, now: float) -> bool:
         if again or now - max(self._nominated_at, self._heard_at()) > QUIET:
@@ -220,7 +232,7 @@ class Agent(aioice.Connection):
         while loop.time() - granted < CONSENT_EXPIRES:
             # RFC 7675 §5.1: not in lockstep with others
             await asyncio.sleep(CONSENT_INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311 -- no secret
-            pair = self._nominated.get(COMPONENT)
+            pair = self._nominated.get(self.component)
             if pair is None:
                 continue
             request = self.build_request(pair, nominate=False)

@@ -63,6 +63,11 @@ def binds(address: str, advertise: str | None) -> tuple[Bind, ...]:
     return tuple(found_binds)
 
 
+def quieten(sock: socket.socket) -> None:
+    """Nobody reads this socket any more: the kernel is to keep next to nothing of what comes."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)
+
+
 def plain(address: str) -> str:
     """An IP address in its one spelling, IPv4 inside IPv6 taken out. Raises ValueError."""
     found = ipaddress.ip_address(address)
@@ -114,7 +119,7 @@ class Ports:
 
     def give_back(self, port: int, sockets: Sequence[socket.socket], now: float) -> None:
         for sock in sockets:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)
+            quieten(sock)
         self._resting.append((now + REST, port, sockets))
 
     def tick(self, now: float) -> None:

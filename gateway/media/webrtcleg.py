@@ -1,14 +1,11 @@
-"""A leg with ICE, DTLS and SRTP on one port (RFC 5764, 8834: one component, RTCP muxed).
+"""A leg with ICE, DTLS and SRTP (RFC 5764, 8834): one component with RTCP muxed, or two (component.py).
 
     open ── connect() ──> checking ── a pair is nominated ──> handshake ── keys ──> connected
                               │                                  │                     │
                               └─ 20 s ─> Lost(MEDIA_FAILED)      └─> Lost(SECURITY)    └─ no consent ─> Lost(MEDIA_LOST)
 
-A ClientHello may come before our side has seen a nomination, because the far end may be done first: from an authentic
-source it is kept for the handshake. Everything from others is dropped and counted.
-
-When the far end restarts ICE (RFC 8445 §9), a second session looks for a path on the same sockets while the first one
-carries on. DTLS and SRTP do not notice: their association is with a certificate, not with an address.
+RTCP has a component of its own for an end that muxes nothing, and while an end that we made an offer to has not said
+whether it does (RFC 8035 §3). What becomes of it changes nothing for the voice: without it there are no reports.
 """
 
 from __future__ import annotations
@@ -16,26 +13,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
-from gateway.media import ice
-from gateway.media.dtls import Certificate, Handshake
+from gateway.media.component import Component
+from gateway.media.dtls import Certificate
 from gateway.media.leg import Leg, Patience, Tell
-from gateway.media.mux import Mux
 from gateway.media.pace import Pacer
 from gateway.media.poller import Readers
-from gateway.media.ports import Bind, Ports
-from gateway.media.rtp import MINIMUM, Packet, is_rtp
-from gateway.media.srtp import Srtp
+from gateway.media.ports import Bind, Ports, quieten
+from gateway.media.rtp import Packet
 from gateway.reach import Reach
 from gateway.session.model import Candidate, Fingerprint, Ice, Setup, Stream, Transport
 
-_EARLY = 16  # DTLS datagrams that are kept until the handshake begins
 _FAREWELL = 3.0  # s between the far end's DTLS close and Lost: its signalling is usually on the way
 
 
@@ -54,35 +47,48 @@ class WebRtcLeg(Leg):
         certificate: Certificate,
         controlling: bool,
         setup: Setup,
+        rtcp_mux: bool = True,
         pacer: Pacer | None = None,
         readers: Readers | None = None,
     ) -> None:
+        """Without `rtcp_mux` there is a second component, until connect() says that it is not needed."""
         super().__init__(call, name, packet, tell, pacer)
         self._loop = asyncio.get_running_loop()
-        self._ports, self._patience, self._certificate, self._reach = ports, patience, certificate, reach
-        self._binds = binds
+        self._ports, self._patience = ports, patience
+        offsets = (0,) if rtcp_mux else (0, 1)
         self._sockets: tuple[socket.socket, ...]
-        self._port, self._sockets = ports.bind([(bind.address, 0) for bind in binds])
-        self._muxes = [Mux(sock, packet, self._media, self._stranger, readers or self._loop) for sock in self._sockets]
-        self._agent = self._make_agent(controlling)
-        self._before: ice.Agent | None = None  # whose path is used until its successor has one
-        self._path: tuple[socket.socket, ice.Address] | None = None
-        self._reached = asyncio.Event()  # there is a path
-        self._overdue = False  # the restart has not come to anything in time
+        self._port, self._sockets = ports.bind([(bind.address, offset) for offset in offsets for bind in binds])
+
+        def component(number: int, beside: Component | None = None) -> Component:
+            return Component(
+                number,
+                self,
+                packet,
+                binds=binds,
+                sockets=self._sockets[(number - 1) * len(binds) : number * len(binds)],
+                reach=reach,
+                certificate=certificate,
+                controlling=controlling,
+                readers=readers,
+                beside=beside,
+            )
+
+        self._rtp = component(1)
+        self._rtcp = self._rtp if rtcp_mux else component(2, self._rtp)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connecting = False
         self.transport = Transport(
             binds[0].announced,
             self._port,
-            rtcp_mux=True,
+            rtcp_port=None if rtcp_mux else self._port + 1,
+            rtcp_mux=rtcp_mux,
             ice=self._credentials(),
             fingerprint=Fingerprint("sha-256", certificate.fingerprint, setup),
         )
-        self._handshake: Handshake | None = None
-        self._srtp: Srtp | None = None
-        self._early: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._run_task: asyncio.Task[None] | None = None
-        self._closed_at: float | None = None
+
+    @property
+    def _components(self) -> tuple[Component, ...]:
+        return (self._rtp,) if self._rtcp is self._rtp else (self._rtp, self._rtcp)
 
     async def connect(self, remote: Transport, stream: Stream, setup: Setup) -> None:
         """Start ICE towards the far end, DTLS after it; later calls change the stream and add candidates.
@@ -91,39 +97,39 @@ class WebRtcLeg(Leg):
         """
         if remote.ice is None or remote.fingerprint is None:
             raise MediaError("the far end has no ICE credentials or no fingerprint")
-        if self._run_task is not None and remote.ice.ufrag != self._agent.remote_username:
+        if self._connecting and remote.ice.ufrag != self._rtp.agent.remote_username:
             raise MediaError("these are the credentials of an ICE restart, which asks for restart()")
         self.agree(stream)
-        if self._run_task is None:
-            self._agent.expect(remote.ice)
+        if self._connecting:
             await self._add(remote.ice.candidates)
-            self._run_task = asyncio.create_task(self._run(remote.fingerprint, client=setup is Setup.ACTIVE))
-            self._start(self._seek(self._agent))
-        else:
-            await self._add(remote.ice.candidates)
+            return
+        if stream.rtcp_mux:
+            await self._mux()
+        for component in self._components:
+            component.expect(remote.ice)
+        await self._add(remote.ice.candidates)
+        self._connecting = True
+        for component in self._components:
+            self._start(self._secure(component, remote.fingerprint, client=setup is Setup.ACTIVE))
+            component.seek()
 
     async def restart(self, remote: Ice) -> Transport:
         """Look for a path to these credentials, on new ones of our own; what to tell the far end.
 
         The same again, for the same credentials. Raises MediaError before connect() and after the end.
         """
-        if self._run_task is None or self.over:
+        if not self._connecting or self.over:
             raise MediaError("there is no ICE session that could be restarted")
-        if remote.ufrag == self._agent.remote_username:
+        if remote.ufrag == self._rtp.agent.remote_username:
             return self.transport
-        given_up = self._agent
-        if given_up.selected is not None:
-            self._before = given_up
-        # RFC 8445 §6.1.1: the roles persist over a restart.
-        self._agent = self._make_agent(given_up.ice_controlling, given_up.generation + 1)
-        if given_up is not self._before:
-            self._start(given_up.close())
+        for component in self._components:
+            component.renew(beside=None if component is self._rtp else self._rtp)
+            component.expect(remote)
         self.transport = replace(self.transport, ice=self._credentials())
-        self._overdue = False
-        self._agent.expect(remote)
         await self._add(remote.candidates)
-        self._start(self._seek(self._agent))
-        self.log.info("ICE restart", generation=self._agent.generation)
+        for component in self._components:
+            component.seek(self._patience.connect)
+        self.log.info("ICE restart", generation=self._rtp.agent.generation)
         return self.transport
 
     async def candidates(self, candidates: Sequence[Candidate], remote: Ice | None) -> None:
@@ -131,32 +137,25 @@ class WebRtcLeg(Leg):
 
         Those of other credentials are of a session that is over.
         """
-        expected = self._agent.remote_username
+        expected = self._rtp.agent.remote_username
         if remote is None or expected is None or remote.ufrag in ("", expected):
             await self._add((*candidates, *(remote.candidates if remote else ())))
 
     async def close(self) -> None:
         await super().close()
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._handshake is not None and self._run_task is not None:
-            self._handshake.close()
-            self._flush()
-        running = [task for task in (self._run_task, *self._tasks) if task is not None]
+        running = list(self._tasks)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         if self._sockets:
-            for agent in filter(None, (self._agent, self._before)):
-                await agent.close()
-            for mux in self._muxes:
-                mux.close()
+            for component in self._components:
+                await component.close()
             self._ports.give_back(self._port, self._sockets, self._loop.time())
             self._sockets = ()
 
     def send(self) -> None:
-        srtp, path = self._srtp, self._path
-        packet = self.packet
+        rtp, packet = self._rtp, self.packet
+        srtp, path = rtp.srtp, rtp.path
         if srtp is None or path is None or self.over:
             self.dropped["unconnected"] += 1
             return
@@ -173,7 +172,7 @@ class WebRtcLeg(Leg):
         self.sent_octets += octets
 
     def send_control(self) -> None:
-        srtp, path = self._srtp, self._path
+        srtp, path = self._rtcp.srtp, self._rtcp.path
         packet = self.packet
         if srtp is not None and path is not None and srtp.protect_rtcp():
             with contextlib.suppress(OSError):  # the next report says more
@@ -181,170 +180,65 @@ class WebRtcLeg(Leg):
 
     def tick(self, now: float) -> None:
         super().tick(now)
-        if self._closed_at is not None and now - self._closed_at >= _FAREWELL:
+        closed_at = self._rtp.closed_at
+        if closed_at is not None and now - closed_at >= _FAREWELL:
             self.lose(Cause.MEDIA_LOST, "the far end closed its media")
 
     async def _add(self, candidates: Sequence[Candidate]) -> None:
-        for candidate in candidates:
-            if not await self._agent.named(candidate):
-                self.dropped["candidate"] += 1
+        for component in self._components:
+            await component.add(candidates)
+        numbers = {component.number for component in self._components}
+        self.dropped["candidate"] += sum(candidate.component not in numbers for candidate in candidates)
 
-    async def _run(self, remote: Fingerprint, *, client: bool) -> None:
-        try:
-            async with asyncio.timeout(self._patience.connect):
-                await self._reached.wait()
-                self._shake_hands(remote, client=client)
-                await self.connected.wait()
-        except TimeoutError:
-            stage = "no working ICE pair" if self._path is None else "no end of the DTLS handshake"
-            self.lose(Cause.MEDIA_FAILED, f"{stage} within {self._patience.connect:g} s")
-
-    # ICE sessions: one, or two while the second looks for a path
-
-    def _make_agent(self, controlling: bool, generation: int = 0) -> ice.Agent:
-        agent = ice.Agent(
-            controlling=controlling,
-            reach=self._reach,
-            on_selected=self._selected,
-            on_stranger=self._stranger,
-            heard_at=lambda: self.control.reception.at,
-            generation=generation,
-        )
-        self._candidates = agent.open(list(zip(self._binds, self._muxes, strict=True)))
-        return agent
+    async def _mux(self) -> None:
+        """The far end takes RTCP where RTP is (RFC 5761 §5.1.3): what was kept ready for it is not needed."""
+        unneeded, self._rtcp = self._rtcp, self._rtp
+        if unneeded is self._rtp:
+            return
+        self.transport = replace(self.transport, rtcp_port=None, rtcp_mux=True, ice=self._credentials())
+        await unneeded.close()
+        for sock in self._sockets[len(self._sockets) // 2 :]:
+            quieten(sock)
 
     def _credentials(self) -> Ice:
-        agent = self._agent
-        return Ice(agent.local_username, agent.local_password, self._candidates, ("trickle",), complete=True)
+        agent = self._rtp.agent
+        candidates = tuple(candidate for component in self._components for candidate in component.candidates)
+        return Ice(agent.local_username, agent.local_password, candidates, ("trickle",), complete=True)
 
-    async def _seek(self, agent: ice.Agent) -> None:
-        """Connect, and stay until the far end answers no more."""
-        timer = None
-        if agent.generation:  # the first session is timed together with DTLS
-            timer = self._loop.call_later(self._patience.connect, self._give_up, agent)
+    async def _secure(self, component: Component, remote: Fingerprint, *, client: bool) -> None:
         try:
-            await agent.connect()
-        except ConnectionError:
-            return  # closed, as another restart took its place
-        finally:
-            if timer is not None:
-                timer.cancel()
-        while await agent.get_event() is not None:
-            self._unanswered(agent)
-
-    def _selected(self, agent: ice.Agent) -> None:
-        if agent is self._agent:
-            before, self._before = self._before, None
-            if before is not None:
-                self._start(before.close())
-        elif agent is not self._before:
-            return
-        self._path = agent.selected
-        self._reached.set()
-
-    def _unanswered(self, agent: ice.Agent) -> None:
-        """Consent is gone (RFC 7675): the end, unless there is another path or one is still being looked for."""
-        if agent is self._before:
-            self._before = None
-            if not self._overdue:
-                return
-        elif agent is not self._agent:
-            return
-        self.lose(Cause.MEDIA_LOST, "the far end no longer answers (ICE consent)")
-
-    def _give_up(self, agent: ice.Agent) -> None:
-        """A restart came to nothing in time: the path before it is kept for as long as the far end answers there."""
-        if agent is not self._agent or agent.selected is not None:
-            return
-        self._overdue = True
-        if self._before is None:
-            self.lose(Cause.MEDIA_FAILED, f"no working ICE pair within {self._patience.connect:g} s of a restart")
-        else:
-            self.log.info("ICE restart failed, the path before it is kept")
+            async with asyncio.timeout(self._patience.connect):
+                await component.secure(remote, client=client)
+        except TimeoutError:
+            stage = "no working ICE pair" if component.path is None else "no end of the DTLS handshake"
+            self.failed(component, f"{stage} within {self._patience.connect:g} s")
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _is_source(self, address: ice.Address) -> bool:
-        """An address that sent an authentic check."""
-        return address in self._agent.sources or (self._before is not None and address in self._before.sources)
+    # what components tell
 
-    def _shake_hands(self, remote: Fingerprint, *, client: bool) -> None:
-        handshake = self._handshake = Handshake(self._certificate, remote, client=client)
-        handshake.start()
-        early, self._early = self._early, []
-        for datagram in early:
-            handshake.receive(datagram)
-        self._progress()
+    def heard_at(self) -> float:
+        return self.control.reception.at
 
-    def _progress(self) -> None:
-        handshake = self._handshake
-        if handshake is None:
-            return
-        self._flush()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if handshake.failure is not None:
-            self.lose(Cause.SECURITY if handshake.insecure else Cause.MEDIA_FAILED, handshake.failure)
-        elif handshake.keys is not None:
-            if self._srtp is None:
-                self._srtp = Srtp(handshake.keys, self.packet)
-                self.tell_connected()
-            if handshake.closed and self._closed_at is None:
-                self._closed_at = self._loop.time()
-        elif handshake.deadline is not None:
-            self._timer = self._loop.call_later(max(handshake.deadline, 0.01), self._expired)
+    def secured(self, component: Component) -> None:
+        if component is self._rtp:
+            self.tell_connected()
 
-    def _expired(self) -> None:
-        self._timer = None
-        if self._handshake is not None:
-            self._handshake.expired()
-            self._progress()
-
-    def _flush(self) -> None:
-        path = self._path
-        if self._handshake is None or path is None:
-            return
-        for datagram in self._handshake.take():
-            try:
-                path[0].sendto(datagram, path[1])
-            except OSError:
-                self.dropped["unsent"] += 1  # DTLS repeats it
-
-    def _stranger(self) -> None:
-        self.dropped["stranger"] += 1
-
-    def _media(self, address: ice.Address) -> None:
-        """What came on our socket and is no STUN (RFC 7983 §7)."""
-        packet, srtp = self.packet, self._srtp
-        first = packet.data[0]
-        if 128 <= first <= 191:
-            rtp = packet.length >= MINIMUM and not 192 <= packet.data[1] <= 223  # as is_rtp() says
-            if rtp and srtp is not None and not self.over and srtp.unprotect():
-                self.take(time.monotonic())  # which is the loop's time too
-            else:
-                self._protected(address)
-        elif 20 <= first <= 63 and self._is_source(address):
-            datagram = bytes(packet)
-            if self._handshake is not None:
-                self._handshake.receive(datagram)
-                self._progress()
-            elif len(self._early) < _EARLY:
-                self._early.append(datagram)
+    def failed(self, component: Component, text: str, *, insecure: bool = False) -> None:
+        """COMPAT: QXmpp shows another certificate on component 2 than it announced (QXmppCallStream.cpp, at its "TODO
+        why does this fail?"): no keys are taken from it, and the voice goes on without reports.
+        """
+        if component is self._rtp:
+            self.lose(Cause.SECURITY if insecure else Cause.MEDIA_FAILED, text)
         else:
-            self.dropped["stranger"] += 1
+            self.log.info("no RTCP", reason=text)
 
-    def _protected(self, address: ice.Address) -> None:
-        """RTCP, or RTP that cannot be read."""
-        srtp, packet = self._srtp, self.packet
-        if srtp is None or self.over:
-            self.dropped["early" if self._is_source(address) else "stranger"] += 1
-        elif is_rtp(packet):
-            self.dropped["unauthentic" if self._is_source(address) else "stranger"] += 1
-        elif srtp.unprotect_rtcp():
-            self.heard_control(self._loop.time())
-        else:
-            self.dropped["stranger"] += 1
+    def unanswered(self, component: Component) -> None:
+        if component is self._rtp:
+            self.lose(Cause.MEDIA_LOST, "the far end no longer answers (ICE consent)")
+
+    def given_up(self, component: Component) -> None:
+        self.failed(component, f"no working ICE pair within {self._patience.connect:g} s of a restart")

@@ -143,6 +143,7 @@ class Worker:
         controlling: bool = False,
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
+        rtcp_mux: bool = True,
     ) -> Transport:
         known = self._calls.setdefault(call, Call())
         found = known.legs.get(leg)
@@ -150,7 +151,7 @@ class Worker:
             if len(known.legs) >= MAX_LEGS:
                 raise MediaError("too many legs in one call")
             try:
-                found = self._new(call, leg, kind, controlling, setup, sdes)
+                found = self._new(call, leg, kind, controlling, setup, sdes, rtcp_mux)
             finally:
                 if found is None and not known.legs:
                     del self._calls[call]
@@ -201,7 +202,7 @@ class Worker:
         return {name: leg.statistics() for name, leg in known.legs.items()} if known is not None else {}
 
     def _new(
-        self, call: str, name: str, kind: LegKind, controlling: bool, setup: Setup, sdes: bool
+        self, call: str, name: str, kind: LegKind, controlling: bool, setup: Setup, sdes: bool, rtcp_mux: bool
     ) -> RtpLeg | WebRtcLeg:
         if kind is LegKind.RTP:
             return RtpLeg(
@@ -229,6 +230,7 @@ class Worker:
             certificate=self._certificate,
             controlling=controlling,
             setup=setup,
+            rtcp_mux=rtcp_mux,
             pacer=self._pacer,
             readers=self._poller,
         )
@@ -261,6 +263,7 @@ class Worker:
             controlling=bool(message.get("controlling", 0)),
             setup=unpack(Setup, message.get("setup", "actpass")),
             sdes=bool(message.get("sdes", 0)),
+            rtcp_mux=bool(message.get("rtcp_mux", 1)),
         )
         return ok(transport=pack(transport))
 

@@ -60,3 +60,11 @@ async def browser(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
     browser = Browser()
     yield browser
     await browser.close()
+
+
+@pytest.fixture
+async def reporter(browser: Browser) -> AsyncIterator[Browser]:
+    """The browser's component for RTCP, where it does not mux."""
+    reporter = Browser(beside=browser)
+    yield reporter
+    await reporter.close()

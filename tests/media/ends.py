@@ -144,13 +144,21 @@ class Phone(End):
 
 
 class Browser(End):
-    """A WebRTC end: aiortc's ICE and DTLS-SRTP, with packets of our own making."""
+    """A WebRTC end: aiortc's ICE and DTLS-SRTP, with packets of our own making.
 
-    def __init__(self) -> None:
+    `beside` an end for RTP, this one is for its RTCP: another component of the same session, a handshake of its own.
+    """
+
+    def __init__(self, beside: Browser | None = None) -> None:
         super().__init__()
+        self._component = 1 if beside is None else 2
+        self.certificate = RTCCertificate.generateCertificate() if beside is None else beside.certificate
         self._gatherer = RTCIceGatherer(iceServers=[])
         self.ice = RTCIceTransport(self._gatherer)
-        self.dtls = RTCDtlsTransport(self.ice, [RTCCertificate.generateCertificate()])
+        self.dtls = RTCDtlsTransport(self.ice, [self.certificate])
+        if beside is not None:
+            self.ice._connection._local_username = beside.ice._connection.local_username
+            self.ice._connection._local_password = beside.ice._connection.local_password
         self._sending: set[asyncio.Task[None]] = set()
         self.reports: asyncio.Queue[bytes] = asyncio.Queue()
         self._again: aioice.Connection | None = None
@@ -162,7 +170,7 @@ class Browser(End):
         await self._gatherer.gather()
         own = self._gatherer.getLocalParameters()
         named = tuple(
-            Candidate(c.foundation, 1, "udp", c.priority, c.ip, c.port, c.type)
+            Candidate(c.foundation, self._component, "udp", c.priority, c.ip, c.port, c.type)
             for c in self._gatherer.getLocalCandidates()
         )
         print_ = next(f for f in self.dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256")
@@ -174,9 +182,9 @@ class Browser(End):
         assert remote.ice is not None
         assert remote.fingerprint is not None
         for c in remote.ice.candidates:
-            await self.ice.addRemoteCandidate(
-                RTCIceCandidate(c.component, c.foundation, c.ip, c.port, c.priority, "udp", c.type)
-            )
+            if c.component != self._component:
+                continue
+            await self.ice.addRemoteCandidate(RTCIceCandidate(1, c.foundation, c.ip, c.port, c.priority, "udp", c.type))
         await self.ice.addRemoteCandidate(None)
         await asyncio.wait_for(self.ice.start(RTCIceParameters(remote.ice.ufrag, remote.ice.pwd)), SAFETY)
         self.dtls._set_role("client" if setup is Setup.ACTIVE else "server")

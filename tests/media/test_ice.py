@@ -277,3 +277,21 @@ async def test_who_becomes_controlling_nominates_what_was_found_before(opened: A
     assert agent.selected is None
     agent.switch_role(ice_controlling=True)
     assert found.state is CandidatePair.State.WAITING
+
+
+def test_both_components_of_a_session_go_by_one_name_and_announce_their_own_numbers() -> None:
+    def agent(component: int, beside: Agent | None = None) -> Agent:
+        return Agent(
+            controlling=True,
+            reach=Reach(()),
+            on_selected=lambda agent: None,
+            on_stranger=lambda: None,
+            component=component,
+            beside=beside,
+        )
+
+    rtp = agent(1)
+    rtcp = agent(2, rtp)
+    assert (rtcp.local_username, rtcp.local_password) == (rtp.local_username, rtp.local_password)
+    assert rtcp._tie_breaker == rtp._tie_breaker
+    assert (rtp.component, rtcp.component) == (1, 2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import aioice.ice
 import pytest
+from aiortc import RTCDtlsTransport
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
@@ -30,7 +31,9 @@ async def make_leg(ports: tuple[int, int]) -> AsyncIterator[Any]:
     legs: list[WebRtcLeg] = []
     pool = Ports(*ports)
 
-    def make(*, controlling: bool = False, allow: tuple[str, ...] = (), connect: float = 20.0) -> WebRtcLeg:
+    def make(
+        *, controlling: bool = False, allow: tuple[str, ...] = (), connect: float = 20.0, rtcp_mux: bool = True
+    ) -> WebRtcLeg:
         leg = WebRtcLeg(
             "call",
             "leg",
@@ -43,6 +46,7 @@ async def make_leg(ports: tuple[int, int]) -> AsyncIterator[Any]:
             certificate=CERTIFICATE,
             controlling=controlling,
             setup=Setup.ACTPASS,
+            rtcp_mux=rtcp_mux,
         )
         legs.append(leg)
         leg.bridge(leg)  # it hears itself
@@ -84,7 +88,7 @@ async def test_an_end_that_is_done_first_waits_for_us(make_leg: Any, browser: Br
     remote = await browser.open(Setup.ACTIVE)
     connecting = asyncio.ensure_future(browser.connect(leg.transport, Setup.ACTIVE))
     async with asyncio.timeout(SAFETY):
-        while not leg._early:  # noqa: ASYNC110 -- its ClientHello; a list tells nobody
+        while not leg._rtp.early:  # noqa: ASYNC110 -- its ClientHello; a list tells nobody
             await asyncio.sleep(0.001)
     await leg.connect(remote, stream(OPUS), Setup.PASSIVE)
     await connecting
@@ -116,7 +120,7 @@ async def test_candidates_of_other_credentials_are_of_another_session(make_leg: 
     other = await browser.open(Setup.PASSIVE)
     assert other.ice is not None
     await leg.candidates(other.ice.candidates, Ice("else", "x" * 22))
-    assert leg._agent.remote_candidates == []
+    assert leg._rtp.agent.remote_candidates == []
 
 
 async def test_another_certificate_than_announced_ends_the_leg(make_leg: Any, browser: Browser) -> None:
@@ -233,11 +237,11 @@ async def test_an_end_that_restarts_ice_and_changes_its_address_is_heard_without
     assert await echoed(browser, b"on the old path")
     await browser.follow(answer)
     async with asyncio.timeout(SAFETY):
-        while leg._before is not None:  # noqa: ASYNC110 -- the far end may be done first
+        while leg._rtp.before is not None:  # noqa: ASYNC110 -- the far end may be done first
             await asyncio.sleep(0.001)
     browser.vanish()
     assert await echoed(browser, b"on the new path")
-    assert leg._path[1][0] == "127.0.0.3"
+    assert leg._rtp.path[1][0] == "127.0.0.3"
     assert [type(event) for event in events(leg).all] == [Connected]
 
 
@@ -248,9 +252,9 @@ async def test_candidates_of_a_restart_may_come_after_it(make_leg: Any, browser:
     await leg.restart(ice)
     far = Candidate("1", 1, "udp", 100, "127.0.0.1", 4_242, "host")
     await leg.candidates((far,), Ice("else", "x" * 22))
-    assert leg._agent.remote_candidates == []
+    assert leg._rtp.agent.remote_candidates == []
     await leg.candidates((far,), Ice(ice.ufrag, ice.pwd))
-    assert [c.port for c in leg._agent.remote_candidates] == [4_242]
+    assert [c.port for c in leg._rtp.agent.remote_candidates] == [4_242]
 
 
 async def test_a_repeated_restart_is_one_and_another_takes_its_place(make_leg: Any, browser: Browser) -> None:
@@ -269,10 +273,10 @@ async def test_a_restart_that_comes_to_nothing_leaves_the_call_on_its_path(make_
     await talking(leg, browser)
     await leg.restart(Ice("gone", "x" * 22))
     async with asyncio.timeout(SAFETY):
-        while not leg._overdue:  # noqa: ASYNC110 -- nobody is told
+        while not leg._rtp.overdue:  # noqa: ASYNC110 -- nobody is told
             await asyncio.sleep(0.001)
     assert await echoed(browser, b"still there")
-    await leg._before.close()
+    await leg._rtp.before.close()
     assert (await events(leg).of(Lost, "leg")).cause is Cause.MEDIA_LOST
 
 
@@ -280,7 +284,7 @@ async def test_a_path_that_is_gone_while_another_is_looked_for_is_not_the_end(ma
     leg = make_leg(connect=0.5)
     await talking(leg, browser)
     await leg.restart(Ice("gone", "x" * 22))
-    await leg._before.close()
+    await leg._rtp.before.close()
     lost = await events(leg).of(Lost, "leg")
     assert (lost.cause, lost.text) == (Cause.MEDIA_FAILED, "no working ICE pair within 0.5 s of a restart")
 
@@ -309,9 +313,106 @@ async def test_an_end_that_closes_its_media_is_lost_unless_signalling_ends_the_c
     await events(leg).of(Connected, "leg")
     await browser.dtls.stop()
     async with asyncio.timeout(SAFETY):
-        while leg._closed_at is None:  # noqa: ASYNC110 -- nobody is told yet, which is the point
+        while leg._rtp.closed_at is None:  # noqa: ASYNC110 -- nobody is told yet, which is the point
             await asyncio.sleep(0.001)
-    leg.tick(leg._closed_at + 1)
+    leg.tick(leg._rtp.closed_at + 1)
     assert [type(event) for event in events(leg).all] == [Connected]
-    leg.tick(leg._closed_at + 4)
+    leg.tick(leg._rtp.closed_at + 4)
     assert (await events(leg).of(Lost, "leg")).cause is Cause.MEDIA_LOST
+
+
+# RTCP on a component of its own
+
+
+async def both(browser: Browser, reporter: Browser, *, controlling: bool = True) -> Transport:
+    """What an end that does not mux says of itself."""
+    rtp, rtcp = await browser.open(Setup.ACTIVE, controlling=controlling), await reporter.open(Setup.ACTIVE)
+    reporter.ice._connection.ice_controlling = controlling
+    assert rtp.ice is not None
+    assert rtcp.ice is not None
+    return replace(rtp, ice=replace(rtp.ice, candidates=rtp.ice.candidates + rtcp.ice.candidates))
+
+
+@pytest.mark.parametrize("controlling", [True, False], ids=["controlling", "controlled"])
+async def test_an_end_that_does_not_mux_gets_its_reports_where_it_wants_them(
+    make_leg: Any, browser: Browser, reporter: Browser, controlling: bool
+) -> None:
+    leg = make_leg(rtcp_mux=False, controlling=not controlling, allow=("127.0.0.0/8",))
+    assert [(c.component, c.port - leg.transport.port) for c in leg.transport.ice.candidates] == [(1, 0), (2, 1)]
+    assert len({c.id for c in leg.transport.ice.candidates}) == 2
+    await leg.connect(await both(browser, reporter, controlling=controlling), stream(OPUS), Setup.PASSIVE)
+    await asyncio.gather(*(end.connect(leg.transport, Setup.ACTIVE) for end in (browser, reporter)))
+    await events(leg).of(Connected, "leg")
+    assert leg.dropped["candidate"] == 0
+    assert await echoed(browser, b"sound")
+    now = asyncio.get_running_loop().time()
+    leg.tick(now)
+    leg.tick(now + 10)
+    (report,) = read(await asyncio.wait_for(reporter.reports.get(), SAFETY)) or ()
+    assert report.ssrc == leg.out.ssrc
+    assert browser.reports.empty()
+    await reporter.dtls._send_rtp(write(Report(browser.ssrc, None, (Block(leg.out.ssrc, 0, 4, 1, 0, 0, 0.0),)), "b"))
+    async with asyncio.timeout(SAFETY):
+        while leg.statistics().far_lost != 4:  # noqa: ASYNC110 -- a counter tells nobody
+            await asyncio.sleep(0.001)
+
+
+async def test_an_end_that_muxes_after_all_is_connected_on_one_component(make_leg: Any, browser: Browser) -> None:
+    leg = make_leg(rtcp_mux=False)
+    muxed = replace(stream(OPUS), rtcp_mux=True)
+    await leg.connect(await browser.open(Setup.ACTIVE), muxed, Setup.PASSIVE)
+    assert [c.component for c in leg.transport.ice.candidates] == [1]
+    assert leg.transport.rtcp_mux
+    await browser.connect(leg.transport, Setup.ACTIVE)
+    await events(leg).of(Connected, "leg")
+    assert await echoed(browser, b"sound")
+    now = asyncio.get_running_loop().time()
+    leg.tick(now)
+    leg.tick(now + 10)
+    assert read(await asyncio.wait_for(browser.reports.get(), SAFETY))
+
+
+async def test_a_component_for_reports_that_never_comes_costs_the_reports_alone(
+    make_leg: Any, browser: Browser
+) -> None:
+    leg = make_leg(rtcp_mux=False, connect=0.3)
+    await talking(leg, browser)
+    async with asyncio.timeout(SAFETY):
+        while leg._tasks:  # noqa: ASYNC110 -- nobody is told: it goes on
+            await asyncio.sleep(0.01)
+    assert await echoed(browser, b"still there")
+    assert [type(event) for event in events(leg).all] == [Connected]
+
+
+async def test_a_component_for_reports_with_another_certificate_gets_none(
+    make_leg: Any, browser: Browser, reporter: Browser
+) -> None:
+    leg = make_leg(rtcp_mux=False)
+    stranger = Browser()
+    reporter.dtls = RTCDtlsTransport(reporter.ice, [stranger.certificate])
+    await leg.connect(await both(browser, reporter), stream(OPUS), Setup.PASSIVE)
+    await asyncio.gather(*(end.connect(leg.transport, Setup.ACTIVE) for end in (browser, reporter)))
+    await events(leg).of(Connected, "leg")
+    now = asyncio.get_running_loop().time()
+    leg.tick(now)
+    leg.tick(now + 10)
+    assert await echoed(browser, b"sound")
+    assert reporter.reports.empty()
+    assert browser.reports.empty()
+    assert leg._rtcp.srtp is None
+    assert [type(event) for event in events(leg).all] == [Connected]
+
+
+async def test_both_components_restart_with_the_same_credentials(
+    make_leg: Any, browser: Browser, reporter: Browser
+) -> None:
+    leg = make_leg(rtcp_mux=False)
+    await leg.connect(await both(browser, reporter), stream(OPUS), Setup.PASSIVE)
+    await asyncio.gather(*(end.connect(leg.transport, Setup.ACTIVE) for end in (browser, reporter)))
+    await events(leg).of(Connected, "leg")
+    first = leg.transport.ice
+    answer = (await leg.restart(Ice("gone", "x" * 22))).ice
+    assert (answer.ufrag, answer.pwd) == (leg._rtcp.agent.local_username, leg._rtcp.agent.local_password)
+    assert answer.ufrag != first.ufrag
+    assert [(c.component, c.port) for c in answer.candidates] == [(c.component, c.port) for c in first.candidates]
+    assert await echoed(browser, b"on the old path")

@@ -24,6 +24,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,16 @@ class NullEngine:
         controlling: bool = False,
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
+        rtcp_mux: bool = True,
     ) -> Transport:
         self._port = 20_000 + (self._port + 2) % 40_000
         if kind is LegKind.RTP:
             return Transport("203.0.113.7", self._port, self._port + 1)
         candidate = Candidate("1", 1, "udp", 2130706431, "203.0.113.7", self._port, "host", id="c")
         print_ = Fingerprint("sha-256", FINGERPRINT, setup)
-        ice = Ice("gate", "g" * 22, (candidate,), complete=True)
-        return Transport("203.0.113.7", self._port, rtcp_mux=True, ice=ice, fingerprint=print_)
+        found = (candidate,) if rtcp_mux else (candidate, replace(candidate, component=2, port=self._port + 1, id="d"))
+        ice = Ice("gate", "g" * 22, found, complete=True)
+        return Transport("203.0.113.7", self._port, rtcp_mux=rtcp_mux, ice=ice, fingerprint=print_)
 
     async def connect(
         self,

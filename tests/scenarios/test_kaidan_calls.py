@@ -115,6 +115,21 @@ async def test_a_kaidan_rings_answers_and_hangs_up(home: Home, scene: Scene) -> 
     assert kaidan.complaints == []
 
 
+async def test_a_call_to_a_kaidan_outlives_the_time_in_which_rtcp_too_has_to_be_connected(
+    home: Home, scene: Scene
+) -> None:
+    kaidan = Kaidan(home)
+    scene.phone.calls(OUR_NUMBER)
+    await kaidan.until("incoming")
+    kaidan.answer()
+    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
+    await kaidan.until("connected")
+    await asyncio.sleep(60)
+    kaidan.hang_up()
+    assert (await scene.over()).by == "callee"
+    assert kaidan.complaints == []
+
+
 async def test_a_phone_that_hangs_up_on_an_answered_call_closes_the_window(home: Home, scene: Scene) -> None:
     kaidan = Kaidan(home)
     scene.phone.calls(OUR_NUMBER)
