@@ -86,7 +86,7 @@ class CalleeLeg:
         self._sessions = 0
         self._devices: dict[str, Device] = {}
         self._since: dict[str, float] = {}  # when each was seen first
-        self._ringing_at: dict[str, None] = {}  # who said so, or that it got the propose
+        self._ringing_at: dict[str, set[str]] = {}  # who said so, or that it got the propose; by which words
         self._told: set[str] = set()  # who was proposed to a second time
         self._proposed = False  # the propose is out and has neither bounced nor been taken
         self._proceeded = False  # some device took it
@@ -201,7 +201,7 @@ class CalleeLeg:
         """A Jingle message of one of the user's devices."""
         match spoken.kind:
             case "ringing":
-                self._note_ringing(device)
+                self._note_ringing(device, "ringing")
                 return self._ringing() or [Ignored("ringing again")]
             case "proceed":
                 return self._proceed(device, now)
@@ -217,14 +217,14 @@ class CalleeLeg:
                 # finish and retract belong to sessions, which end by session-terminate
                 return [Ignored(f"JMI {spoken.kind} out of order")]
 
-    def receipt(self, of: str, device: str) -> list[LegOutput]:
-        """A device got the propose. It counts as ringing: some that send no `ringing` ring when they have it.
+    def receipt(self, of: str, device: str, asked: str) -> list[LegOutput]:
+        """A device got the propose, and says so to this JID of ours. It counts as ringing: some ring without a word.
 
         COMPAT: Gajim 2.5, Psi and Kaidan up to 0.15 give a receipt for whatever asks for one, and know no calls.
         """
         if of != f"jm-propose-{self.sid}":
             return [Ignored("receipt of nothing")]
-        self._note_ringing(device)
+        self._note_ringing(device, "receipt to the bare JID" if asked == self.contact else "receipt")
         if not self._knows_jmi(device):
             return [Ignored("receipt of a device without calls")]
         return self._ringing() or [Ignored("ringing again")]
@@ -384,14 +384,17 @@ class CalleeLeg:
         return [*sent, *self._close(), HungUp(Leg.CALLEE, cause, self.attempt, text)]
 
     def _close(self) -> list[LegOutput]:
-        """Nobody has the call any more.
+        """Nobody has the call any more: may all be told so, at the bare JID, of a call that was answered?
 
-        COMPAT: Siskin (7.4) neither understands that another device took it nor says that it rings, nor ever stops.
-        Where its presence may be unknown it may be there: all are told then, as after a reject. Not otherwise: Movim
-        writes a line about it.
+        COMPAT: Siskin (7.4) neither understands that another device took the call nor says that it rings, nor ever
+        stops; where its presence may be unknown it may be ringing still, and understands a retract. The others do not
+        mind one for a call that is over: Conversations (JingleConnectionManager: out of order), Monal
+        (MLVoIPProcessor: after proceed), Dino, Kaidan and borogove know the id no more. But Movim (2026-08) writes
+        "Missed call" for each one (JingleRetract.php), below the call that its user had: where it is heard nobody is
+        told, and a Siskin beside it rings until its user looks.
         """
         others = [*self._stop_ringing()]
-        if self._proceeded and not self._subscribed:
+        if self._proceeded and not self._subscribed and not self._movim_is_there:
             others.append(self._jmi("retract", self.user, _ELSEWHERE))
         self.state = State.ENDED
         self._silence = self._until = None
@@ -419,12 +422,17 @@ class CalleeLeg:
             session = self._chosen
         return session if session is not None and session.theirs == device else None
 
-    def _note_ringing(self, device: str) -> None:
+    def _note_ringing(self, device: str, words: str) -> None:
         """It may ring, whether its presence is known or not; not if it is known to have no calls."""
         known = self._devices.get(device)
         able = None if known is None else known.abilities
-        if (able is None or able.jmi) and len(self._ringing_at) < MOST_DEVICES:
-            self._ringing_at[device] = None
+        if (able is None or able.jmi) and (device in self._ringing_at or len(self._ringing_at) < MOST_DEVICES):
+            self._ringing_at.setdefault(device, set()).add(words)
+
+    @property
+    def _movim_is_there(self) -> bool:
+        """It is known by its words alone where its presence is not: no other client says both."""
+        return any(words >= {"ringing", "receipt to the bare JID"} for words in self._ringing_at.values())
 
     def _knows_jmi(self, jid: str) -> bool:
         device = self._devices.get(jid)

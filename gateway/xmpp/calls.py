@@ -252,7 +252,7 @@ class Calls:
             self._ignored("receipt of nothing")
             return
         self._note(line, stanza)
-        self.carry_out(line, line.leg.receipt(acknowledged, stanza.get("from", "")))
+        self.carry_out(line, line.leg.receipt(acknowledged, stanza.get("from", ""), stanza.get("to", "")))
 
     def digits(self, stanza: ET.Element) -> bool:
         """`#123` in a chat with a call's contact is dialled, if that is wanted: for clients without a keypad (Dino).

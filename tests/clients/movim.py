@@ -62,6 +62,7 @@ class Movim(UserAgent):
         self.video = False
         self.mid = "0"  # of the audio
         self.can_dial = False  # RTCDTMFSender.canInsertDTMF
+        self.lines: list[str] = []  # of the chat: app/Widgets/Chat/locales.ini:32-36
         self._nodes: dict[str, str] = {}  # of each presence
         self._capabilities: dict[str, frozenset[str]] = {}  # by node
         self._task: asyncio.Task[None] | None = None
@@ -168,6 +169,8 @@ class Movim(UserAgent):
         sid, from_ = element.get("id", ""), message.get("from", "")
         if first(message, RECEIPTS, "request") is not None:  # Payload/ReceiptRequest.php:18: to the bare JID
             self.message(bare(from_), make(RECEIPTS, "received", id=message.get("id", "")))
+        if action == "retract":  # Payload/JingleRetract.php:15-27: of whatever call
+            self.lines.append("Missed call")
         match action:
             case "propose" if self.state in (CALLING, ANSWERED):  # Payload/JinglePropose.php:12-18
                 self.message(from_, make(JMI, "reject", id=sid))

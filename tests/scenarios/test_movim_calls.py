@@ -137,6 +137,29 @@ async def test_a_movim_rings_answers_and_hangs_up(home: Home, scene: Scene) -> N
     assert movim.complaints == []
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("who", ["user", "phone"])
+async def test_a_call_that_a_movim_took_is_no_missed_call_in_its_chat(home: Home, who: str, known: bool) -> None:
+    """It writes that line for every retract, of whatever call."""
+    movim, phone = Movim(home), home.scene.phone
+    if known:
+        home.adds(f"+12025550199@{DOMAIN}")
+        await asyncio.sleep(1)
+    phone.calls(OUR_NUMBER)
+    await movim.until("incoming")
+    movim.answer()
+    ok = await phone.hears_back("200 OK")
+    phone.confirms(ok)
+    await movim.until("connected")
+    if who == "user":
+        movim.hang_up()
+    else:
+        phone.hangs_up(ok)
+    await home.scene.over()
+    await asyncio.sleep(5)
+    assert movim.lines == []
+
+
 async def test_a_movim_user_declines(home: Home, scene: Scene) -> None:
     movim = Movim(home)
     scene.phone.calls(OUR_NUMBER)

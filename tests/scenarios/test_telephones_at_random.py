@@ -159,6 +159,9 @@ async def everybody_hangs_up(scene: Crowded, home: Home, agents: list[UserAgent]
         if isinstance(agent, Dino) and agent.sees[-1:] == ["calling"]:
             agent.hang_up()  # it sends nothing where it knows nobody who can, and waits as long as its user does
     await asyncio.sleep(200)
+    for agent in agents:
+        if isinstance(agent, Siskin) and agent.rings and any(isinstance(other, Movim) for other in agents):
+            agent.decline()  # what would stop it reads as a missed call in Movim: CalleeLeg._close
     story = "\n".join(home.log[-60:])
     assert not scene.caller.talks, f"the phone is in a call with nobody\n{story}"
     assert not scene.caller.asks, f"an INVITE was never answered\n{story}"

@@ -127,10 +127,10 @@ def test_the_whole_way_of_a_proposed_call(world: World, our_offer: Session) -> N
     assert world.router.calls == 0
 
 
-def acknowledges(world: World, device: str) -> None:
+def acknowledges(world: World, device: str, asked: str = VOICE) -> None:
     """The device gives the receipt that the propose asks for."""
     received = "<received xmlns='urn:xmpp:receipts' id='jm-propose-our1'/>"
-    world.says(f"<message from='{device}' to='{VOICE}'>{received}</message>")
+    world.says(f"<message from='{device}' to='{asked}'>{received}</message>")
 
 
 def test_a_receipt_counts_as_ringing(world: World, our_offer: Session) -> None:
@@ -545,7 +545,7 @@ def test_what_comes_late_or_twice_has_no_effect_on_a_leg(our_offer: Session) -> 
     leg = CalleeLeg(USER, VOICE, "our1", "1-", 3)
     assert leg.dial(our_offer, (), 0.0) != []
     assert leg.dial(our_offer, (), 0.0) == []
-    assert leg.receipt("another", BALCONY) == [Ignored("receipt of nothing")]
+    assert leg.receipt("another", BALCONY, VOICE) == [Ignored("receipt of nothing")]
     assert leg.answered(ET.Element("iq", id="1-1"), 0.0) == [Ignored("reply to nothing")]
     assert leg.departed(BALCONY, 0.0) == []
     assert leg.ping(0.0, 1.0) == []
@@ -603,3 +603,20 @@ def test_a_call_that_is_over_is_retracted_where_nobody_knows_who_is_there(
     world.take()
     leg.hang_up(Cause.NORMAL)
     assert (("JMI retract", USER) in to(world.take())) is not known
+
+
+@pytest.mark.parametrize(("words", "told"), [("both", False), ("ringing", True), ("receipt", True), ("full", True)])
+def test_a_call_that_is_over_is_not_retracted_where_that_reads_as_a_missed_call(
+    world: World, our_offer: Session, words: str, told: bool
+) -> None:
+    """Movim, of which nothing is known but that it acknowledges to the bare JID and says that it rings."""
+    leg = dial(world, our_offer)
+    if words != "receipt":
+        world.jmi("ringing", "our1", BALCONY, VOICE)
+    if words != "ringing":
+        acknowledges(world, BALCONY, VOICE if words == "full" else ROMEO)
+    world.jmi("proceed", "our1", BALCONY, VOICE)
+    world.jingle("session-accept", ANSWER, "our1", BALCONY)
+    world.take()
+    leg.hang_up(Cause.NORMAL)
+    assert (("JMI retract", USER) in to(world.take())) is told
