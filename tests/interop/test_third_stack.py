@@ -64,22 +64,12 @@ async def test_linphone_is_refused(juliet: Client, gateway: Gateway) -> None:
         assert await phone.ended() == "error"
 
 
-@pytest.mark.parametrize(
-    ("srtp", "profiles"),
-    [
-        # linphone offers RTP/SAVP, and knows nothing of keys beside RTP/AVP (RFC 8643): there it answers without.
-        ("optional", ["RTP/AVP", "RTP/AVP", "RTP/SAVP", "RTP/SAVP"]),
-        ("required", ["RTP/SAVP"] * 4),
-    ],
-)
-async def test_linphone_protects_its_media(
-    server: Server, quiet_juliet: Client, srtp: str, profiles: list[str]
-) -> None:
+async def test_linphone_protects_its_media(server: Server, quiet_juliet: Client) -> None:
     """It is called and calls, with keys in the SDP (RFC 4568)."""
     juliet = quiet_juliet
     async with (
         Linphone(tone=tones.draw(juliet.tone), encryption="srtp") as phone,
-        Gateway(server, plan(phone.proxy, f'srtp = "{srtp}"')) as gateway,
+        Gateway(server, plan(phone.proxy, 'srtp = "required"')) as gateway,
     ):
         await gateway.ready()
         call = await juliet.call(gateway.contact(THEIRS))
@@ -91,4 +81,4 @@ async def test_linphone_protects_its_media(
         call = await juliet.incoming()
         await call.accept()
         await both_hear(call, phone)
-        assert phone.profiles() == profiles
+        assert phone.profiles() == ["RTP/SAVP"] * 4
