@@ -1,0 +1,78 @@
+"""rtpengine as the tests run it: in user space, on loopback, on free ports, ended with the test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+HOST = "127.0.0.1"
+
+
+@dataclass(slots=True)
+class Daemon:
+    """A running rtpengine."""
+
+    port: int  # of ng
+    events: int  # where it sends its DTMF log
+    process: asyncio.subprocess.Process
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+
+def free_port() -> int:
+    """A UDP port that was free a moment ago, of the ephemeral range, which is where nothing else of ours listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def program() -> str:
+    """Never skipped silently."""
+    found = shutil.which("rtpengine") or shutil.which("rtpengine", path="/usr/bin:/usr/sbin")
+    if found is None:
+        raise RuntimeError("rtpengine is not installed: `deploy/install-packages.sh --tests` does it")
+    return found
+
+
+async def start(port: int | None = None, events: int | None = None, ports: tuple[int, int] | None = None) -> Daemon:
+    """Raises RuntimeError when it does not come up."""
+    port, events = port or free_port(), events or free_port()
+    low = random.randrange(12_000, 30_000, 200)
+    low, high = ports or (low, low + 199)
+    command = [
+        *(program(), "--config-file=none", "--table=-1", "--foreground", "--log-stderr", "--log-level=5"),
+        *(f"--interface={HOST}", f"--listen-ng={HOST}:{port}", f"--dtmf-log-dest={HOST}:{events}"),
+        *(f"--port-min={low}", f"--port-max={high}", "--num-threads=1", "--delete-delay=0"),
+        "--endpoint-learning=immediate",
+    ]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    daemon = Daemon(port, events, process)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        probe.connect((HOST, port))
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                probe.send(b"1 d7:command4:pinge")
+                async with asyncio.timeout(0.2):
+                    await asyncio.get_running_loop().sock_recv(probe, 200)
+                    return daemon
+            await asyncio.sleep(0.05)
+    await daemon.kill()
+    raise RuntimeError("rtpengine does not start")
+
+
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[Daemon]:
+    daemon = await start()
+    try:
+        yield daemon
+    finally:
+        await daemon.kill()
