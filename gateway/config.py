@@ -258,6 +258,20 @@ def read(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     return _Reader(path, os.environ if environ is None else environ).config()
 
 
+def storage_url(path: Path, environ: Mapping[str, str] | None = None) -> str:
+    """The database that gateway.toml names, whatever else is wrong there: who looks up why calls fail needs no more.
+
+    Raises ConfigurationError.
+    """
+    reader = _Reader(path, os.environ if environ is None else environ)
+    section, faults = toml.validate(
+        reader.document, StorageSection, reader.document.values.get("storage", {}), ("storage",)
+    )
+    if section is None or faults:
+        raise ConfigurationError(load.in_order(faults))
+    return reader._storage_url(section.url)
+
+
 class _Reader:
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.path = path

@@ -413,3 +413,17 @@ def test_an_example_that_does_not_hold_is_a_fault(tmp_path: Path) -> None:
 def test_a_database_file_lies_beside_the_configuration(url: str, absolute: str, tmp_path: Path) -> None:
     found = read(written(tmp_path, MINIMAL + f'[storage]\nurl = "{url}"\n'))
     assert found.storage_url == absolute.format(tmp_path.resolve())
+
+
+def test_the_database_is_found_whatever_else_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('nonsense = 1\n[storage]\nurl = "sqlite:///calls.db"\n[xmpp]\ndomain = 5\n')
+    assert config.storage_url(path, {}) == f"sqlite:///{tmp_path}/calls.db"
+    assert config.storage_url(path, {"GATEWAY_STORAGE__URL": "sqlite:////x.db"}) == "sqlite:////x.db"
+
+
+def test_a_database_that_is_no_text_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text("[storage]\nurl = 5\n")
+    with pytest.raises(ConfigurationError):
+        config.storage_url(path, {})

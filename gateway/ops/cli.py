@@ -1,4 +1,4 @@
-"""The command `gateway`: run, check, route, numbers, trace, media-worker.
+"""The command `gateway`: run, check, route, numbers, calls, trace, media-worker.
 
 Exit codes: 0 as asked; 1 a fault of the configuration, or what `route` or `numbers` says is refused; 2 a wrong use of
 the command, and for `route` any fault. Rooms are imported by the command that needs them, so that `check` starts at
@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import os
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,14 +98,59 @@ def numbers(
 
 
 @app.command()
-def trace(
-    log: Annotated[Path, typer.Argument(help='A log with format = "json"; - for standard input.')],
-    call: Annotated[str | None, typer.Option(help="This call alone: our id, a SIP Call-ID or a Jingle sid.")] = None,
-    detail: Annotated[bool, typer.Option(help="Print the messages too.")] = False,
+def calls(
+    *,
+    call: Annotated[str | None, typer.Argument(help="Show this call: our id, a SIP Call-ID or a Jingle sid.")] = None,
+    config: ConfigFile = Path("gateway.toml"),
+    since: Annotated[
+        str | None, typer.Option(help="As 1h, 30m, 7d, 2026-11-22 or 2026-11-22T13:05, local time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Likewise; a date is the whole day.")] = None,
+    user: Annotated[str | None, typer.Option(help="A bare JID at either end.")] = None,
+    number: Annotated[str | None, typer.Option(help="A number, or part of one, at either end.")] = None,
+    cause: Annotated[str | None, typer.Option(help="Why it ended, as busy or no-answer.")] = None,
+    trunk: Annotated[str | None, typer.Option(help="That it came by, left by or tried.")] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Never answered, or broken by the network or by us.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="The latest so many; 50, of exports 100,000.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, one for each call.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one line for each call.")] = False,
 ) -> None:
-    """Print calls as ladders of Jingle and SIP messages, side by side."""
+    """List calls that have ended, the newest last, or show one of them with its attempts and media."""
+    from gateway.errors import ConfigurationError, GatewayError
+    from gateway.ops import calls as calling
+
+    try:
+        form = calling.Form.of(as_json, as_csv)
+        question = calling.question(since, until, user, number, cause, trunk, failed, limit or form.limit)
+    except ValueError as error:
+        _wrong(str(error))
+    try:
+        code = calling.show(_storage(config), call) if call and form is calling.Form.TABLE else None
+        code = calling.list_calls(_storage(config), question, form, call) if code is None else code
+    except ConfigurationError as error:
+        _wrong("\n".join(map(str, error.faults)), 1)
+    except GatewayError as error:
+        _wrong(str(error), 1)
+    raise typer.Exit(code)
+
+
+@app.command()
+def trace(
+    log: Annotated[
+        Path,
+        typer.Argument(metavar="LOGFILE|CALL", help='A log with format = "json", - for standard input; or a call.'),
+    ],
+    call: Annotated[str | None, typer.Option(help="This call alone: our id, a SIP Call-ID or a Jingle sid.")] = None,
+    detail: Annotated[bool, typer.Option(help="Print the messages too, which a log has.")] = False,
+    config: ConfigFile = Path("gateway.toml"),
+) -> None:
+    """Print calls as ladders of Jingle, SIP and media, side by side: those of a log, or one from the call records."""
     from gateway.ops.trace import ladders
 
+    if str(log) != "-" and not os.path.exists(log) and _trace_record(config, str(log)):
+        return
     found = False
     try:
         with contextlib.nullcontext(sys.stdin) if str(log) == "-" else log.open(errors="replace") as lines:
@@ -149,6 +196,34 @@ def _configuration(path: Path, fault: int) -> Config:
     if verdict.config is None:
         raise typer.Exit(fault)
     return verdict.config
+
+
+def _storage(path: Path) -> str:
+    """The database of call records, although something else in the configuration may be at fault now."""
+    from gateway.config import storage_url
+
+    return storage_url(path)
+
+
+def _trace_record(config: Path, call: str) -> bool:
+    """Print the ladder of a call from its record. False when this is none; ends the command where it could be."""
+    from gateway.errors import GatewayError
+    from gateway.ops.calls import find
+    from gateway.ops.trace import recorded
+
+    try:
+        record = find(_storage(config), call)
+    except GatewayError as error:
+        if re.fullmatch("[0-9a-f]{12}", call):  # an id of ours
+            _wrong(str(error), 1)
+        return False
+    if record is None:
+        if re.fullmatch("[0-9a-f]{12}", call):
+            _wrong(f"no such call: {call}", 1)
+        return False
+    for line in recorded(record):
+        typer.echo(line)
+    return True
 
 
 def _check_region(region: str | None, known: Collection[str]) -> None:

@@ -16,6 +16,7 @@ import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import cast
 
 import structlog
@@ -77,7 +78,7 @@ class Gateway:
         self._engine = EmbeddedEngine(config.media)
         self._workers = config.media_workers or len(os.sched_getaffinity(0))
         self._link: asyncio.Task[None] | None = None
-        trace = Recorder()
+        self._trace = trace = Recorder()
         self._board = Switchboard(
             config.plan,
             self._engine,
@@ -242,7 +243,7 @@ class Gateway:
         return Health(self._component.connected, len(self._engine.processes), self._workers)
 
     def _ended(self, record: CallRecord, cause: Cause) -> None:
-        self._records.put(record)
+        self._records.put(replace(record, ladder=self._trace.take(record.id)))
         for leg in record.media.values():
             for reason, count in leg.get("dropped", ()):
                 self._metrics.packets_dropped(reason, count)

@@ -8,8 +8,9 @@
         1.502  │ · media: connected callee1                                      │
 
 Drawing is pure: records of gateway.call.trace with their time in, lines of text out, also from a log written as JSON
-lines. The Recorder is the Tracer that the rooms are given: it writes that log and keeps the latest calls in memory.
-Both are bounded in calls and in lines a call, and print nothing of a peer's text that could move a cursor.
+lines, and from a call record. The Recorder is the Tracer that the rooms are given: it writes that log, keeps the latest
+calls in memory, and gives a call that is over its ladder, without the messages' text, for the record.
+All are bounded in calls and in lines a call, and print nothing of a peer's text that could move a cursor.
 """
 
 from __future__ import annotations
@@ -19,18 +20,22 @@ import textwrap
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 
 from gateway.call.trace import Peer, Traced
+from gateway.storage.records import AttemptRecord, CallRecord
 
 WIDTH = 100  # columns
 CALLS = 1_000  # ladders that one log gives; the latest ones
 LINES = 2_000  # of one call
 NOTE = 30  # lines of one note
+LIVE = 5_000  # calls whose ladders wait for their record
+KEPT = 300  # lines of one call that go into its record, the latest ones
+LABEL, KEY, TEXT = 100, 255, 200  # characters of each of them
 LINE = 262_144  # characters of a log line; longer ones are none of ours
 
 _TIME = 9  # columns of the time
@@ -68,11 +73,17 @@ class Recorder:
 
     def __init__(self, calls: int = 100, lines: int = 500, clock: Callable[[], float] = time.time) -> None:
         self._calls = _Calls(calls, lines)
+        self._short = _Calls(LIVE, KEPT)
         self._clock = clock
         self._log = structlog.get_logger()
 
     def __call__(self, traced: Traced) -> None:
-        self._calls.add(traced.call, Rung(self._clock(), traced))
+        rung = Rung(self._clock(), traced)
+        self._calls.add(traced.call, rung)
+        # A media event's text is a reason of our own; the messages themselves are in the log, and too much for a row.
+        text = traced.text[:TEXT] if traced.peer == "media" else ""
+        short = replace(traced, label=traced.label[:LABEL], key=traced.key[:KEY], text=text)
+        self._short.add(traced.call, Rung(rung.at, short))
         self._log.info(
             "trace",
             call=traced.call,
@@ -81,6 +92,13 @@ class Recorder:
             label=traced.label,
             key=traced.key,
             text=traced.text,
+        )
+
+    def take(self, call: str) -> tuple[tuple[float, str, bool, str, str, str], ...]:
+        """The ladder of a call that is over, as a CallRecord has it. What comes later is in the log alone."""
+        told = ((rung.at, rung.what) for rung in self._short.rungs.pop(call, ()))
+        return tuple(
+            (at, what.peer, what.sent, what.label, what.key, what.text) for at, what in told if isinstance(what, Traced)
         )
 
     def calls(self) -> list[str]:
@@ -109,6 +127,30 @@ def ladders(
         if position:
             yield ""
         yield from ladder(name, rungs, detail=detail, width=width)
+
+
+def recorded(record: CallRecord, *, width: int = WIDTH) -> Iterator[str]:
+    """The ladder of a call record: its messages, and between them what the gateway made of it."""
+    rungs = [Rung(record.offered.timestamp(), f"{record.direction} call from {record.caller} to {record.dialled}")]
+    if record.routed is not None:
+        rungs.append(Rung(record.routed.timestamp(), f"rule: {record.rule or 'none'}"))
+    for attempt in record.attempts:
+        rungs += _attempted(attempt)
+    for at, peer, sent, label, key, text in record.ladder:
+        if peer in _PEERS:
+            rungs.append(Rung(at, Traced(record.id, cast(Peer, peer), sent, label, key, text)))
+    by = f" by the {record.by}" if record.by else ""
+    rungs.append(Rung(record.ended.timestamp(), f"ended{by}: {record.cause}, {record.text}".rstrip(" ,")))
+    yield from ladder(record.id, rungs, width=width)
+
+
+def _attempted(attempt: AttemptRecord) -> Iterator[Rung]:
+    how = "" if attempt.origin == "route" else f" ({attempt.origin})"
+    yield Rung(attempt.began.timestamp(), f"attempt {attempt.number}: {attempt.via} {attempt.target}{how}")
+    if attempt.ended is not None:
+        fault = "" if attempt.blame == "nobody" else f", the fault of the {attempt.blame}"
+        words = f"attempt {attempt.number} is over: {attempt.cause}{fault}"
+        yield Rung(attempt.ended.timestamp(), f"{words}, {attempt.text}" if attempt.text else words)
 
 
 def _concerns(name: str, rungs: Iterable[Rung], call: str | None) -> bool:
@@ -164,7 +206,7 @@ def ladder(call: str, rungs: Iterable[Rung], *, detail: bool = False, width: int
     zone = max((width - _LEFT - 3) // 2, 20)  # columns between two lanes
     start = ordered[0].at
     began = datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    yield f"call {_plain(call)} · {began}"
+    yield f"call {plain(call)} · {began}"
     yield _heads(zone)
     numbers = _numbers(ordered)
     for rung in ordered:
@@ -173,7 +215,7 @@ def ladder(call: str, rungs: Iterable[Rung], *, detail: bool = False, width: int
             yield from _remark(when, rung.what, zone)
             continue
         traced = rung.what
-        label = _plain(traced.label) + numbers.get((traced.peer, traced.key), "")
+        label = plain(traced.label) + numbers.get((traced.peer, traced.key), "")
         if traced.peer == "media":
             yield from _remark(when, f"{'to ' if traced.sent else ''}media: {label} {traced.text}".rstrip(), zone)
             continue
@@ -184,7 +226,7 @@ def ladder(call: str, rungs: Iterable[Rung], *, detail: bool = False, width: int
         yield f"{when}│{left}│{right}│"
         if detail:
             for line in traced.text.splitlines():
-                yield f"{' ' * (_LEFT + 4)}{_plain(line)}".rstrip()
+                yield f"{' ' * (_LEFT + 4)}{plain(line)}".rstrip()
 
 
 def _heads(zone: int) -> str:
@@ -221,7 +263,7 @@ def _remark(when: str, text: str, zone: int) -> Iterator[str]:
     room = 2 * zone - 1
     pieces: list[str] = []
     for number, line in enumerate(text.split("\n")):
-        pieces += textwrap.wrap(("  " if number else "· ") + _plain(line), room, subsequent_indent="    ")
+        pieces += textwrap.wrap(("  " if number else "· ") + plain(line), room, subsequent_indent="    ")
     if len(pieces) > NOTE:
         pieces[NOTE - 1 :] = ["    …"]
     for piece in pieces:
@@ -229,6 +271,6 @@ def _remark(when: str, text: str, zone: int) -> Iterator[str]:
         when = " " * len(when)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without anything that a terminal would obey (a peer chose it)."""
     return "".join(c if c.isprintable() else "·" for c in text)

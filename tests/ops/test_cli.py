@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +15,8 @@ import pytest
 from gateway import config
 from gateway.media import worker
 from gateway.ops import cli
+from gateway.storage.records import Records
+from tests.storage.test_records import CALL
 
 GOOD = '[xmpp]\ndomain = "sip.example.com"\nsecret = "s3cret"\nusers = ["shakespeare.lit"]\n'
 RULES = """\
@@ -257,6 +261,84 @@ def test_trace_says_what_it_did_not_find(
     (folder / "empty.log").touch()
     assert gateway(monkeypatch, "trace", *arguments) == code
     assert capsys.readouterr().err == f"{message}\n"
+
+
+@pytest.fixture
+def recorded(folder: Path) -> None:
+    """Calls that the gateway has behind it."""
+
+    async def fill() -> None:
+        records = Records(f"sqlite:///{folder / 'gateway.db'}")
+        await records.start()
+        records.put(replace(CALL, id="0123456789ab"))
+        records.put(replace(CALL, id="0123456789ac", key="k2", cause="busy", answered=None, via="other", trunk="other"))
+        await records.stop()
+
+    asyncio.run(fill())
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ([], ["0123456789ab", "0123456789ac"]),
+        (["--failed"], ["0123456789ac"]),
+        (["--cause", "busy", "--user", "juliet@shakespeare.lit", "--number", "202 555"], ["0123456789ac"]),
+        (["--trunk", "other"], ["0123456789ac"]),
+        (["--limit", "1"], ["0123456789ac"]),
+        (["--until", "2026-11-01"], []),
+        (["--since", "2026-11-01T00:00Z"], ["0123456789ab", "0123456789ac"]),
+        (["0123456789ab"], ["0123456789ab"]),
+    ],
+)
+def test_calls_are_listed_and_filtered(
+    recorded: None,
+    options: list[str],
+    ids: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert gateway(monkeypatch, "calls", *options) == 0
+    shown = capsys.readouterr().out
+    assert [call for call in ("0123456789ab", "0123456789ac") if call in shown] == ids
+    assert gateway(monkeypatch, "calls", *options, "--json") == 0
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ids
+
+
+def test_calls_are_found_although_the_dialplan_is_broken(
+    recorded: None, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "dialplan" / "a.toml").write_text("x = 1")
+    assert gateway(monkeypatch, "calls", "--csv") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["calls"], 1, "gateway.db is not there"),
+        (["calls", "--since", "noon"], 2, "--since: 'noon' is no time"),
+        (["calls", "--csv", "--json"], 2, "not both"),
+        (["calls", "--config", "none.toml"], 1, "none.toml"),
+        (["trace", "0123456789ab"], 1, "gateway.db is not there"),
+    ],
+)
+def test_calls_says_what_it_cannot_do(
+    arguments: list[str],
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert gateway(monkeypatch, *arguments) == code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("call", "code"), [("0123456789ab", 0), ("k2", 0), ("ffffffffffff", 1), ("nobody's", 2)])
+def test_trace_draws_a_call_from_its_record(
+    recorded: None, call: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gateway(monkeypatch, "trace", call) == code
+    assert ("INVITE" in capsys.readouterr().out) is (code == 0)
 
 
 def test_without_a_command_the_help_is_printed(

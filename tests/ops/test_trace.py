@@ -10,7 +10,22 @@ import structlog
 
 from gateway.call.trace import Peer, Traced
 from gateway.ops import log
-from gateway.ops.trace import LINE, LINES, NOTE, WIDTH, Recorder, Rung, ladder, ladders
+from gateway.ops.trace import (
+    KEPT,
+    LABEL,
+    LINE,
+    LINES,
+    LIVE,
+    NOTE,
+    TEXT,
+    WIDTH,
+    Recorder,
+    Rung,
+    ladder,
+    ladders,
+    recorded,
+)
+from tests.storage.test_records import CALL
 
 START = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
@@ -196,3 +211,41 @@ def test_the_recorder_keeps_the_latest_calls_and_their_latest_lines() -> None:
     assert recorder.calls() == ["c", "b"]
     assert recorder.ladder("a") == []
     assert [text.split()[3:5] for text in recorder.ladder("c")[2:]] == [["message", n] for n in ("2", "3", "4")]
+
+
+def test_a_call_that_is_over_gives_its_ladder_once_without_what_the_messages_say() -> None:
+    log.configure("error", "json", io.StringIO())
+    clock = itertools.count(int(START))
+    recorder = Recorder(clock=lambda: next(clock))
+    recorder(told("sip", True, "INVITE" + "x" * 500, "call-id", "INVITE sip:a@b SIP/2.0"))
+    recorder(told("media", False, "caller lost", "caller", "no packets " * 100))
+    assert recorder.take("c1") == (
+        (START, "sip", True, ("INVITE" + "x" * 500)[:LABEL], "call-id", ""),
+        (START + 1, "media", False, "caller lost", "caller", ("no packets " * 100)[:TEXT]),
+    )
+    assert recorder.take("c1") == ()
+    assert len(recorder.ladder("c1")) > 2  # the latest calls are kept with all that was said
+
+
+def test_calls_that_never_end_leave_memory_flat() -> None:
+    log.configure("error", "json", io.StringIO())
+    recorder = Recorder(clock=lambda: START)
+    for n in range(LIVE + 10):
+        recorder(Traced(f"c{n}", "sip", True, "INVITE", "k"))
+    for _ in range(KEPT + 10):
+        recorder(told("sip", True, "OPTIONS"))
+    assert len(recorder._short.rungs) == LIVE
+    assert len(recorder.take("c1")) == KEPT
+
+
+def test_a_record_is_a_ladder_with_what_the_gateway_made_of_the_call() -> None:
+    assert [text.split("│", 1)[1].strip("│ ") if "│" in text else text for text in recorded(CALL)][2:] == [
+        "· outbound call from juliet@shakespeare.lit to +12025550123",
+        "· attempt 1: reserve sip:+12025550123@reserve.example",
+        "───────────────── INVITE ─────────────────>",
+        "· rule: north america",
+        "· attempt 1 is over: congestion, the fault of the network, out of lines",
+        "· attempt 2: carrier sip:+12025550123@sbc.carrier.example (redirect)",
+        "· media: up",
+        "· ended by the caller: normal",
+    ]
