@@ -253,6 +253,16 @@ def begun(command: list[str]) -> subprocess.Popen[str]:
     return child
 
 
+def went_well(child: subprocess.Popen[bytes]) -> bool:
+    """Whether SIPp comes to an end, and says that every call was one."""
+    try:
+        return child.wait(60) == 0
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return False
+
+
 def ended(child: subprocess.Popen[str]) -> None:
     child.terminate()
     child.wait(60)
@@ -263,7 +273,7 @@ def inbound(folder: Path, command: list[str], rate: int, seconds: int) -> Turn:
     child, total = begun(command), rate * seconds
     cpu = spent(child.pid)
     caller = sipp(folder, "-sn", "uac", f"{US}:{OURS}", "-m", total, "-l", 4000, "-r", rate, "-d", 0)
-    good = caller.wait(300) == 0
+    good = went_well(caller)
     cpu = spent(child.pid) - cpu
     ended(child)
     return total / max(cpu, 0.01), rate, good
@@ -297,7 +307,7 @@ def outbound(folder: Path, command: list[str], total: int) -> Turn:
     cpu, clock = spent(child.pid), time.monotonic()
     line = child.stdout.readline().split()
     cpu, clock = spent(child.pid) - cpu, time.monotonic() - clock
-    good = line == ["over", "0"] and callee.wait(120) == 0
+    good = went_well(callee) and line == ["over", "0"]
     ended(child)
     return total / cpu, total / clock, good
 
