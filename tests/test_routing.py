@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, cast, get_args
 
 from gateway.addresses import SipUri
 from gateway.bridge import Bridge
+from gateway.call import effects as do
 from gateway.call import events as ev
 from gateway.call.causes import Cause
-from gateway.call.events import Destination
-from gateway.call.machine import Call
+from gateway.call.events import Destination, Leg
+from gateway.call.machine import Call, State
 from gateway.dialplan.numbers import Kind
-from gateway.dialplan.plan import InboundMatch, InboundRule, LimitRule, Match, Plan, Rule, Trunk
-from gateway.line import Facts, Line
-from gateway.routing import MOST_HOPS, Limits, NotSent, Routing
+from gateway.dialplan.plan import (
+    CallerSettings,
+    Emergency,
+    InboundMatch,
+    InboundRule,
+    LimitRule,
+    Match,
+    Plan,
+    Rule,
+    Trunk,
+)
+from gateway.dialplan.schema import Failure
+from gateway.line import NOBODY, Facts, Line
+from gateway.routing import MOST_HOPS, RING_ON, TRUNK_FAILURES, Limits, NotSent, Routing
 from gateway.session.negotiate import Towards, Transcode
 from gateway.sip.overload import Source, Standing
 from tests.support import FakeEngine, FakeLeg
@@ -46,6 +59,7 @@ class Scene:
 
     def __init__(self, plan: Plan = PLAN) -> None:
         self.names: dict[str, frozenset[str]] = {}
+        self.draw = 0.0
         self.routing = Routing(
             plan,
             sip_domain="sip.example.com",
@@ -53,6 +67,7 @@ class Scene:
             look_up=self.look_up,
             now=lambda: 5.0,
             unix_now=lambda: 1_000_000.0,
+            draw=lambda: self.draw,
         )
 
     async def look_up(self, uri: SipUri) -> frozenset[str]:
@@ -229,3 +244,112 @@ async def test_a_trunk_that_is_known_to_be_down_is_asked_last() -> None:
     _, offered = await scene.routed("+12025550123")
     assert isinstance(offered, ev.Offered)
     assert [to.via for stage in offered.stages for to in stage] == ["carrier", "closed"]
+
+
+TWO = Rule("numbers", Match(kind=(Kind.NUMBER,)), ("closed", "carrier"))
+
+
+async def test_a_rule_says_which_causes_lead_to_the_next_trunk() -> None:
+    async def leading(rule: Rule, callee: str = "+12025550123") -> frozenset[Cause]:
+        plan = replace(PLAN, routes=(rule,), emergency=Emergency("route", ("carrier",)))
+        _, offered = await Scene(plan).routed(callee)
+        assert isinstance(offered, ev.Offered)
+        return offered.advance_on
+
+    assert await leading(TWO) == TRUNK_FAILURES
+    assert await leading(replace(TWO, failover=("busy", "timeout"))) == {Cause.BUSY, Cause.TIMEOUT}
+    assert await leading(replace(TWO, failover=())) == frozenset()
+    assert await leading(replace(TWO, failover=()), "911") == RING_ON, "for help every trunk is asked"
+
+
+def test_every_cause_that_a_dialplan_may_name_is_one() -> None:
+    assert set(get_args(Failure)) <= {cause.label for cause in Cause}
+    assert {cause.label for cause in TRUNK_FAILURES} <= set(get_args(Failure))
+
+
+async def test_calls_are_spread_over_trunks_by_weight() -> None:
+    scene = Scene(replace(PLAN, routes=(replace(TWO, weights=(70, 30)),)))
+    firsts = []
+    for draw in (0.1, 0.69, 0.71, 0.9):
+        scene.draw = draw
+        _, offered = await scene.routed("+12025550123", call=f"c{draw}")
+        assert isinstance(offered, ev.Offered)
+        firsts.append(offered.stages[0][0].via)
+    assert firsts == ["closed", "closed", "carrier", "carrier"]
+
+
+async def test_each_via_has_the_time_that_its_rule_says_and_then_the_next_one_is_asked() -> None:
+    scene = Scene(replace(PLAN, routes=(replace(TWO, ring_seconds=20.0),)))
+    line, offered = await scene.routed("+12025550123")
+    asked = [effect for effect in line.machine.handle(offered, 0.0) if isinstance(effect, do.PrepareOffer)]
+    assert ([each.destination.via for each in asked], line.machine.deadline) == (["closed"], 20.0)
+    asked = [effect for effect in line.machine.handle(ev.TimedOut(), 20.0) if isinstance(effect, do.PrepareOffer)]
+    assert ([each.destination.via for each in asked], line.machine.deadline) == (["carrier"], 40.0)
+    line.machine.handle(ev.TimedOut(), 40.0)
+    assert line.machine.state is State.ENDED
+
+
+async def test_a_caller_who_gave_up_before_he_was_routed_has_no_call_again() -> None:
+    scene = Scene(replace(PLAN, routes=(replace(TWO, ring_seconds=20.0),)))
+    line = scene.line(JULIET, "+12025550123")
+    outcome = await scene.routing.decide(line.plan, JULIET, "+12025550123")
+    line.machine.handle(ev.HungUp(Leg.CALLER, Cause.CANCELLED), 0.0)
+    scene.routing.offer_from_user(line, None, outcome)
+    assert line.machine.state is State.ENDED
+
+
+async def test_a_call_lasts_as_long_as_its_rule_says() -> None:
+    scene = Scene(replace(PLAN, routes=(replace(TWO, longest=90.0),)))
+    _, offered = await scene.routed("+12025550123")
+    assert isinstance(offered, ev.Offered)
+    assert {to.talk for stage in offered.stages for to in stage} == {90.0}
+
+
+def called(rule: InboundRule, caller: str = "", trunk: str | None = "carrier", **more: Any) -> tuple[Line, ev.Event]:
+    scene = Scene(replace(PLAN, inbound=(rule,), limits=(), **more))
+    line = scene.line("", "")
+    line.contact = caller
+    uri = SipUri.parse("sip:+12025550100@sip.example.com")
+    incoming = cast(Any, SimpleNamespace(uri=uri, source=("203.0.113.9", 5060), session=None))
+    return line, scene.routing.offer_from_sip(line, incoming, PLAN.trunks[trunk] if trunk else None)
+
+
+def deadline(rule: InboundRule, trunk: str | None = "carrier", **more: Any) -> tuple[float | None, float]:
+    """Until when the first users ring, and when the last have stopped."""
+    line, offered = called(rule, trunk=trunk, **more)
+    line.machine.handle(offered, 0.0)
+    first = last = line.machine.deadline or 0.0
+    while line.machine.state is not State.ENDED:
+        last = line.machine.deadline or 0.0
+        line.machine.handle(ev.TimedOut(), last)
+    return first, last
+
+
+def test_users_are_rung_as_long_as_the_rule_says_and_strangers_learn_nothing_by_it() -> None:
+    one = InboundRule("r", InboundMatch(any_source=True), (NURSE,))
+    both = replace(one, to=(NURSE, JULIET), ring="sequence")
+    assert deadline(one) == (55.0, 55.0)
+    assert deadline(replace(one, ring_seconds=20)) == (20.0, 20.0)
+    assert deadline(replace(one, ring_seconds=600)) == (170.0, 170.0)
+    assert deadline(one, callers={NURSE: CallerSettings(ring_seconds=30)}) == (30.0, 30.0)
+    assert deadline(both) == (25.0, 50.0)
+    assert deadline(replace(both, ring_seconds=20)) == (20.0, 40.0)
+    assert deadline(replace(one, ring_seconds=20), None) == (55.0, 55.0)
+    assert deadline(replace(both, ring_seconds=20), None) == (27.5, 55.0)
+
+
+def test_a_trunk_is_told_of_a_rule_that_refuses_and_a_stranger_is_not() -> None:
+    rule = InboundRule("no", InboundMatch(any_source=True, caller=("+44*", "*@evil.example")), refuse="no, thank you")
+    assert called(rule, "+442079460018")[1] == ev.Refused(Cause.FORBIDDEN, "no, thank you")
+    refused = called(rule, "+12025550123")[1]
+    assert isinstance(refused, ev.Refused)
+    assert refused.cause is Cause.NOT_FOUND
+    for caller in ("romeo%evil.example", "romeo%montague.example"):
+        offered = called(rule, caller, None)[1]
+        assert isinstance(offered, ev.Offered)
+        assert offered.stages == ((NOBODY,),)
+
+
+def test_a_rule_for_calls_from_sip_says_when_media_is_transcoded() -> None:
+    line, _ = called(InboundRule("r", InboundMatch(), (NURSE,), transcode="never"))
+    assert line.transcode == "never"

@@ -46,9 +46,8 @@ def _listed(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Weights = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=10_000)], ...], BeforeValidator(_listed, json_schema_input_type=list[int])
-]
+Weight = Annotated[int, Field(ge=0, le=10_000)]
+Weights = Annotated[tuple[Weight, ...], BeforeValidator(_listed, json_schema_input_type=list[Weight])]
 Spelling = Literal["e164", "international", "national"]
 
 
@@ -345,8 +344,8 @@ class InboundSection(Section):
     ring: Literal["parallel", "sequence"] = "parallel"
     """All at once, or one after the other."""
     ring_seconds: RingSeconds | None = None
-    """How long they are rung by calls from trunks, in a sequence each of them; without it 55, in a sequence 25. All of
-    a sequence has 170. Strangers' calls ring 55 seconds whatever is said, for they would learn whom they reach."""
+    """How long they are rung by calls from trunks, in a sequence each of them; without it 55, in a sequence 25. The
+    whole rings 170 at most. Strangers' calls ring 55 seconds whatever is said, or they would learn whom they reach."""
     longest: Count | None = None
     """Seconds until a call is ended; of this and of limits the least counts."""
     transcode: Transcoding | None = None

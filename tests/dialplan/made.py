@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import strategies as st
@@ -36,11 +37,15 @@ MATCHES = st.builds(
 )
 WAYS = st.sampled_from([("backup",), ("backup", "other"), ("direct",), ("echo",)])
 RULES = st.lists(
-    st.tuples(MATCHES, WAYS, st.booleans()).map(
-        lambda x: Rule("", x[0], () if x[2] else x[1], "refused by a rule" if x[2] else None)
+    st.tuples(MATCHES, WAYS, st.booleans(), st.booleans()).map(
+        lambda x: (
+            Rule("", x[0], refuse="refused by a rule")
+            if x[2]
+            else Rule("", x[0], x[1], weights=(1, 2) if x[3] and len(x[1]) == 2 else (), failover=("busy",))
+        )
     ),
     max_size=8,
-).map(lambda rules: tuple(Rule(f"rule {n}", r.match, r.via, r.refuse) for n, r in enumerate(rules)))
+).map(lambda rules: tuple(replace(rule, name=f"rule {number}") for number, rule in enumerate(rules)))
 PLANS = st.builds(
     lambda routes, region: Plan(
         users=("shakespeare.lit",),
@@ -59,7 +64,7 @@ PLANS = st.builds(
 )
 EMERGENCIES = ("911", "112", "+1911", "9-1-1", "911#", "*67911", "*82911", "*31#911", "#31#112#", "+44999")
 CALLS = st.builds(
-    lambda caller, local, host, at: Request(caller, local + host, at=at),
+    lambda caller, local, host, at, draw: Request(caller, local + host, at=at, draw=draw),
     st.sampled_from(["juliet@shakespeare.lit", "nurse@shakespeare.lit", "romeo@verona.example", "x@elsewhere.example"]),
     st.sampled_from(
         [
@@ -69,4 +74,5 @@ CALLS = st.builds(
     ),
     st.sampled_from(["", "", "%montague.example", "%backup.carrier.example"]),
     st.sampled_from([None, datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 22, 20, tzinfo=UTC)]),
+    st.sampled_from([None, 0.0, 0.4, 0.999]),
 )

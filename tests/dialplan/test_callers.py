@@ -118,3 +118,15 @@ def test_a_way_that_is_no_trunk_and_one_that_is_asked_twice_count_no_more() -> N
     plan = replace(PLAN, trunks={"carrier": replace(CARRIER, max_calls=3)})
     assert limits(plan, JULIET, ("direct", "carrier", "carrier", "echo")) == (Limit("trunk carrier", 3),)
     assert limits(plan, None, ()) == ()
+
+
+def test_a_user_and_his_rule_say_how_long_a_call_lasts() -> None:
+    plan = replace(
+        PLAN,
+        callers={JULIET: CallerSettings(longest=60), "@office": CallerSettings(longest=90)},
+        limits=(LimitRule(user=("*@shakespeare.lit",), concurrent=2, longest=3600),),
+    )
+    own = (Limit(f"user {JULIET}", longest=60), Limit(f"user {JULIET}", 2, longest=3600))
+    assert limits(plan, JULIET, ()) == own
+    assert limits(plan, "nurse@shakespeare.lit", ())[0].longest == 90
+    assert limits(plan, None, (), replace(AMERICA, longest=30)) == (Limit("rule america", longest=30),)

@@ -77,6 +77,12 @@ def test_no_call_comes_to_a_rule_that_is_never_reached(plan: Plan, call: Request
         (InboundMatch(trunk=("a", "b")), InboundMatch(trunk=("b",), user=("x",)), True),
         (InboundMatch(), InboundMatch(any_source=True), False),
         (InboundMatch(any_source=True, user=("*%a",)), InboundMatch(trunk=("a",), user=("x%a",)), True),
+        (InboundMatch(caller=("+44*",)), InboundMatch(caller=("+4420*",), user=("x",)), True),
+        (InboundMatch(caller=("+44*",)), InboundMatch(caller=("+44*@evil.example",)), False),
+        (InboundMatch(caller=("+44*",)), InboundMatch(), False),
+        (InboundMatch(caller=("*",)), InboundMatch(caller=("anonymous", "*@a.example")), True),
+        (InboundMatch(hours=DAY), InboundMatch(hours=NOON), True),
+        (InboundMatch(hours=DAY), InboundMatch(), False),
     ],
 )
 def test_inbound_rules_are_never_reached_likewise(first: InboundMatch, second: InboundMatch, covered: bool) -> None:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from gateway.addresses import SipUri
+from gateway.dialplan.hours import Hours, zone_of
 from gateway.dialplan.inbound import Inbound, caller_local, inbound
-from gateway.dialplan.plan import InboundMatch, InboundRoute, InboundRule, Policy, Refusal, Trunk
+from gateway.dialplan.plan import (
+    CallerSettings,
+    InboundMatch,
+    InboundRoute,
+    InboundRule,
+    Limit,
+    Plan,
+    Policy,
+    Refusal,
+    Trunk,
+)
 from tests.dialplan.verona import CARRIER, INBOUND, JULIET, PLAN
 
 
@@ -115,3 +127,82 @@ def test_a_trunks_national_numbers_are_of_its_policys_region() -> None:
 def test_a_caller_without_any_usable_name_is_anonymous() -> None:
     nameless = SipUri("sip", "romeo", "not a host" * 200)
     assert caller_local(PLAN, nameless, None) == "anonymous%anonymous.invalid"
+
+
+def ringing(plan: Plan, caller: str | None, at: datetime | None = None, trunk: str | None = "carrier") -> str | None:
+    return inbound(plan, Inbound(SipUri.parse("sip:+12025550100@x.example"), trunk, caller=caller, at=at)).rule
+
+
+@pytest.mark.parametrize(
+    ("pattern", "caller", "matches"),
+    [
+        ("+44*", "+442079460018", True),
+        ("+44*", "+12025550123", False),
+        ("+44*", r"+442079460018%evil.example", False),  # a stranger's own word
+        ("+44*", None, False),
+        ("*@montague.example", "romeo%montague.example", True),
+        ("*@montague.example", r"Romeo%Montague.example\3a5062", True),
+        ("*@montague.example", "romeo%evil.example", False),
+        ("*@montague.example", "411%montague.example", True),
+        ("anonymous", "anonymous%anonymous.invalid", True),
+        ("anonymous", "anonymous%1a2b.anonymous.invalid", True),
+        ("anonymous", "anonymous%montague.example", True),
+        ("anonymous", "%%", True),
+        ("anonymous", "+12025550123", False),
+        ("*", "romeo%montague.example", True),
+        ("*", "reception", True),
+    ],
+)
+def test_a_rule_may_ask_who_calls(pattern: str, caller: str | None, matches: bool) -> None:
+    rule = InboundRule("r", InboundMatch(caller=(pattern,)), (JULIET,))
+    assert ringing(replace(PLAN, inbound=(rule,)), caller) == ("r" if matches else None)
+
+
+def test_a_rule_may_have_hours_and_without_a_clock_refusals_hold_and_ways_do_not() -> None:
+    day = Hours.parse(["Mon-Fri 08:00-18:00"], zone_of("Europe/London"))
+    plan = replace(
+        PLAN,
+        inbound=(
+            InboundRule("day", InboundMatch(hours=day), (JULIET,)),
+            InboundRule("night", InboundMatch(), refuse="come by day"),
+        ),
+    )
+    noon, night = datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 23, 20, tzinfo=UTC)
+    assert [ringing(plan, None, at) for at in (noon, night, None)] == ["day", "night", "night"]
+    closed = replace(plan, inbound=(InboundRule("day", InboundMatch(hours=day), refuse="by night"),))
+    assert [ringing(closed, None, at) for at in (noon, night, None)] == ["day", None, "day"]
+
+
+def test_a_refusal_that_a_rule_wants_says_its_text_and_explains_itself() -> None:
+    rules = (
+        InboundRule("others", InboundMatch(caller=("+1*",)), (JULIET,)),
+        InboundRule("no", InboundMatch(), refuse="no, thank you"),
+    )
+    call = Inbound(SipUri.parse("sip:+12025550100@x.example"), "carrier", caller="+442079460018")
+    found = inbound(replace(PLAN, inbound=rules), call, explain=True)
+    assert isinstance(found, Refusal)
+    assert (found.reason, found.wanted) == ("no, thank you", True)
+    assert found.steps[1:] == (
+        "its caller is +442079460018",
+        "others: no, the caller differs",
+        "no: matches and refuses",
+        "refused: no, thank you",
+    )
+
+
+def test_ringing_lasts_as_the_rule_says_or_the_longest_of_its_users() -> None:
+    rule = InboundRule("r", InboundMatch(any_source=True), (JULIET, "nurse@shakespeare.lit"), longest=60)
+    callers = {JULIET: CallerSettings(ring_seconds=20), "nurse@shakespeare.lit": CallerSettings(ring_seconds=40)}
+    call = Inbound(SipUri.parse("sip:+12025550100@x.example"), "carrier")
+
+    def found(rule: InboundRule, call: Inbound = call) -> InboundRoute:
+        outcome = inbound(replace(PLAN, inbound=(rule,), callers=callers), call)
+        assert isinstance(outcome, InboundRoute)
+        return outcome
+
+    assert found(rule).ring_seconds == 40
+    assert found(replace(rule, ring_seconds=10)).ring_seconds == 10
+    assert found(replace(rule, ring_seconds=10, ring="sequence")).steps[-1] == "each rings 10 s"
+    assert found(rule).limits == (Limit("rule r", longest=60),)
+    stranger = found(rule, replace(call, trunk=None))
+    assert (stranger.ring_seconds, stranger.steps[-1]) == (None, "a stranger's call rings as long as any")

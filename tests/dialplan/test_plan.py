@@ -21,6 +21,7 @@ from gateway.dialplan.plan import (
     Identity,
     Inbound,
     InboundRoute,
+    Limit,
     Match,
     Plan,
     Policy,
@@ -525,6 +526,7 @@ def test_no_emergency_call_ever_goes_another_way(plan: Plan, call: Request, numb
     assert found.kind is Kind.EMERGENCY
     if isinstance(found, Route):
         assert (found.via, found.emergency, found.limits) == (("carrier",), True, ())
+        assert (found.failover, found.ring_seconds, found.transcode) == (None, None, None)
         assert not any(identity.anonymous for identity in found.identities)
 
 
@@ -583,3 +585,63 @@ def test_an_emergency_call_says_who_and_where() -> None:
     nurse = routed("911", plan, "nurse@shakespeare.lit")
     assert (nurse.callback, nurse.identities[0].anonymous) == ("+12025550150", False)
     assert routed("911", replace(plan, callers={})).callback == "+12025550177"
+
+
+# Several ways --------------------------------------------------------------------------------------------------------
+
+SPREAD = replace(AMERICA, weights=(70, 30), failover=("busy", "timeout"), ring_seconds=20, longest=600)
+
+
+def test_vias_are_asked_in_the_order_that_was_drawn_each_with_its_own_target() -> None:
+    plan = with_rules(SPREAD)
+    first, second = routed("+12025550123", plan, draw=0.69), routed("+12025550123", plan, draw=0.7)
+    assert (first.via, second.via) == (("carrier", "backup"), ("backup", "carrier"))
+    assert second.targets == tuple(reversed(first.targets))
+    assert second.target == second.targets[0]
+    assert routed("+12025550123", plan).via == ("carrier", "backup"), "nothing is drawn for an explanation"
+
+
+def test_weights_failover_and_ringing_are_explained() -> None:
+    steps = routed("+12025550123", with_rules(SPREAD)).steps
+    assert steps[1:5] == (
+        "rule america: matches, via carrier, backup",
+        "asked first: 70 % carrier, 30 % backup; in their order, since nothing is drawn here",
+        "each has 20 s to be answered",
+        "to the next one after: busy, timeout",
+    )
+    drawn = routed("+12025550123", with_rules(replace(SPREAD, failover=())), draw=0.9).steps
+    assert drawn[1:3] == (
+        "rule america: matches, via backup, carrier",
+        "asked first: 70 % carrier, 30 % backup; drawn for this call",
+    )
+    assert drawn[4] == "to the next one after: nothing"
+
+
+def test_a_rule_says_what_leads_on_and_how_long_its_calls_ring_and_last() -> None:
+    found = routed("+12025550123", with_rules(SPREAD))
+    assert (found.failover, found.ring_seconds) == (("busy", "timeout"), 20)
+    assert found.limits == (Limit("rule america", longest=600),)
+    plain = routed("+12025550123")
+    assert (plain.failover, plain.ring_seconds, plain.limits) == (None, None, ())
+
+
+def test_what_is_set_for_a_user_holds_where_his_rule_is_silent() -> None:
+    plan = replace(PLAN, callers={JULIET: CallerSettings(longest=60, transcode="never", ring_seconds=9)})
+    found = routed("+12025550123", plan)
+    assert (found.transcode, found.ring_seconds) == ("never", None), "how long he is rung is for calls to him"
+    assert found.limits == (Limit(f"user {JULIET}", longest=60),)
+    ruled = routed("+12025550123", replace(plan, routes=(replace(AMERICA, transcode="prefer-opus"),)))
+    assert ruled.transcode == "prefer-opus"
+    assert routed("911", plan).limits == ()
+
+
+def test_a_refusal_that_a_rule_wants_is_told_from_one_that_nobody_wrote() -> None:
+    assert refused("+19005550123").wanted
+    assert not refused("+442079460018", with_rules()).wanted
+
+
+@given(st.lists(st.sampled_from(EMERGENCIES), min_size=1, max_size=3), st.floats(0, 1, exclude_max=True))
+def test_no_draw_and_no_weight_leads_a_call_for_help_elsewhere(numbers: list[str], draw: float) -> None:
+    plan = with_rules(replace(SPREAD, match=Match(), via=("backup", "carrier"), weights=(1, 0)))
+    for number in numbers:
+        assert routed(number, plan, draw=draw).via == ("carrier",)
