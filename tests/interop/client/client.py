@@ -198,6 +198,7 @@ class Client:
             enable: Any = self.xmpp.make_iq_set(ET.Element(f"{{{CARBONS}}}enable"))
             await enable.send(timeout=PATIENCE)
         self.xmpp.send_presence()
+        await self.xmpp.get_roster()  # its answer follows the presence: from now on a call finds this device
         self.online.set()
 
     def _on_disconnected(self, _: object) -> None:
@@ -209,6 +210,8 @@ class Client:
             self.xmpp.connect(HOST, self._port)
 
     def _on_presence(self, presence: Any) -> None:
+        if presence.xml.get("from") == self.jid and presence.xml.get("type") is None:
+            self.online.set()  # the server has taken it, and sends it back (RFC 6121 §4.2.2)
         if presence.xml.get("type") in (None, "unavailable", "error"):
             self.presences[presence.xml.get("from")] = presence.xml
             self._spawn(self._notify())
