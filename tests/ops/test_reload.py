@@ -103,3 +103,14 @@ def test_a_file_that_vanished_is_a_change_and_no_error(folder: Path) -> None:
 def test_nothing_that_differs_needs_no_restart(folder: Path) -> None:
     path = folder / "gateway.toml"
     assert unexchanged(config.read(path, {}), config.read(path, {})) == []
+
+
+async def test_a_file_that_another_one_includes_is_watched_and_so_is_one_that_comes(folder: Path) -> None:
+    (folder / "more").mkdir()
+    (folder / "more" / "1.toml").write_text(OTHER)
+    (folder / "dialplan" / "a.toml").write_text('include = "../more/*.toml"\n' + PLAN.format(name="first"))
+    found = config.read(folder / "gateway.toml", {})
+    before = stamp(found)
+    assert (folder / "more" / "1.toml").resolve() in {path.resolve() for path in before}
+    (folder / "more" / "2.toml").write_text("")
+    assert len(stamp(found)) == len(before) + 1
