@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 LOOK = 0.2  # s between questions about calls that are not connected yet
 MAX_REST = 5.0  # s between questions about others
+MAX_INJECTED = 64
 FOREVER = 1_000_000  # times that hold music and tones are played
 
 
@@ -64,7 +65,8 @@ class _Leg:
     packets: int = 0
     connected: bool = False
     lost: bool = False
-    playing: bool = False
+    playing: bool = False  # it hears a prompt
+    hushed: bool = False  # nobody hears it
 
     @property
     def keyed(self) -> bool:
@@ -87,6 +89,8 @@ class _Call:
     # Offer and answer belong together: nobody else asks for this call in between.
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     looked: float = 0.0
+    tagged: set[str] = field(default_factory=set)  # legs that were introduced to another
+    injected: list[tuple[str, str]] = field(default_factory=list)  # legs and digits that come back as heard
 
 
 class RtpengineEngine(MediaEngine):
@@ -197,31 +201,52 @@ class RtpengineEngine(MediaEngine):
                 self._pair(found, leg, peer)
             await self._agree(found, mine)
 
-    def _pair(self, call: _Call, one: str, other: str) -> None:
+    @staticmethod
+    def _pair(call: _Call, one: str, other: str) -> None:
         """These two hear each other, and nobody else does."""
-        for name in (one, other):
+        for name, peer in ((one, other), (other, one)):
             if name in call.legs:
-                if (before := call.legs.get(call.legs[name].peer)) is not None:
+                before = call.legs.get(call.legs[name].peer)
+                if before is not None and before.name != peer:
                     before.peer = ""
-                call.legs[name].peer = other if name == one else one
+                call.legs[name].peer = peer
 
-    async def _agree(self, call: _Call, mine: _Leg) -> None:
-        """Tell the daemon what the end of this leg said, and to its peer if there is one."""
+    async def _agree(self, call: _Call, mine: _Leg, *, first: bool = False) -> None:
+        """Tell the daemon what the end of this leg said, and to its peer if there is one; `first` has mine offer."""
         peer = call.legs.get(mine.peer)
+        if mine.name not in call.tagged:
+            tags = {"from-tag": NOBODY, "to-tag": mine.name, "via-branch": mine.name}
+            await self._ask(call, "answer", {**tags, "flags": list(words.FLAGS), "sdp": mine.said})
         if peer is None or peer.stream is None or mine.stream is None:
-            arguments = {"from-tag": NOBODY, "to-tag": mine.name, "via-branch": mine.name, "sdp": mine.said}
-            await self._ask(call, "answer", arguments | {"flags": list(words.FLAGS)})
             return
-        offer = words.towards(peer.kind, keyed=peer.keyed) | words.transcoding(mine.stream, peer.stream)
-        tags = {"from-tag": mine.name, "to-tag": peer.name}
-        answer = await self._ask(
-            call, "offer", {**tags, "via-branch": mine.name, **offer, "sdp": mine.said}
-        )
-        moved = words.transport(answer.get("sdp"), peer.kind, Setup.ACTPASS)
-        if peer.kind is LegKind.RTP and moved.port != peer.ours.port:
-            raise MediaError(f"rtpengine moved {peer.name} from port {peer.ours.port} to {moved.port}")
-        back = await self._ask(call, "answer", {**tags, **words.towards(mine.kind, keyed=mine.keyed), "sdp": peer.said})
-        mine.ours = replace(mine.ours, ice=words.transport(back.get("sdp"), mine.kind, Setup.ACTPASS).ice)
+        call.tagged |= {mine.name, peer.name}
+        # COMPAT: rtpengine 10.5 translates telephone events between clocks only where the slower clock offers.
+        one, two = (mine, peer) if first or not words.faster(mine.stream, peer.stream) else (peer, mine)
+        await self._introduce(call, one, two)
+        for leg in call.legs.values():
+            await self._hush(call, leg)
+
+    async def _introduce(self, call: _Call, one: _Leg, two: _Leg) -> None:
+        """Both hear each other from now on; what is said of each is where it was, with new credentials of ICE."""
+        if one.stream is None or two.stream is None:
+            raise MediaError("nothing was agreed")
+        tags = {"from-tag": one.name, "to-tag": two.name}
+        offer = words.towards(two.kind, keyed=two.keyed) | words.transcoding(one.stream, two.stream)
+        there = await self._ask(call, "offer", {**tags, **offer, "sdp": one.said})
+        back = await self._ask(call, "answer", {**tags, **words.towards(one.kind, keyed=one.keyed), "sdp": two.said})
+        for leg, answer in ((two, there), (one, back)):
+            found = words.transport(answer.get("sdp"), leg.kind, Setup.ACTPASS)
+            if found.port != leg.ours.port:
+                raise MediaError(f"rtpengine moved {leg.name} from port {leg.ours.port} to {found.port}")
+            leg.ours = replace(leg.ours, ice=found.ice)
+
+    async def _hush(self, call: _Call, leg: _Leg) -> None:
+        """Nobody hears this end while its peer hears a prompt, or after its peer was given another one."""
+        peer = call.legs.get(leg.peer)
+        silent = leg.name in call.tagged and (peer is None or peer.playing)
+        if silent is not leg.hushed:
+            await self._ask(call, "block media" if silent else "unblock media", {"from-tag": leg.name})
+            leg.hushed = silent
 
     def _permitted(self, remote: Transport) -> Transport:
         """Without the places that nobody may send us to (safety rule 3)."""
@@ -253,7 +278,7 @@ class RtpengineEngine(MediaEngine):
             if mine.peer not in found.legs:
                 raise MediaError(f"{leg} has no peer")
             mine.remote = self._permitted(replace(mine.remote, ice=ice))
-            await self._agree(found, mine)
+            await self._agree(found, mine, first=True)  # only who offers anew gets a new answer
             return mine.ours
 
     async def play(self, call: str, leg: str, prompt: str) -> None:
@@ -266,7 +291,7 @@ class RtpengineEngine(MediaEngine):
             await self._ask(found, "play media", {"from-tag": leg, "blob": sound.wav, "repeat-times": times})
             mine.playing = True
             if mine.peer in found.legs:  # in place of what the peer says
-                await self._ask(found, "block media", {"from-tag": mine.peer})
+                await self._hush(found, found.legs[mine.peer])
 
     async def stop_playing(self, call: str, leg: str) -> None:
         found, mine = self._leg(call, leg)
@@ -275,7 +300,7 @@ class RtpengineEngine(MediaEngine):
         async with found.lock:
             mine.playing = False
             if mine.peer in found.legs:
-                await self._ask(found, "unblock media", {"from-tag": mine.peer})
+                await self._hush(found, found.legs[mine.peer])
             with contextlib.suppress(MediaError):  # it has ended by itself
                 await self._ask(found, "stop media", {"from-tag": leg})
 
@@ -292,7 +317,8 @@ class RtpengineEngine(MediaEngine):
             for one in digits.upper():
                 if one not in words.DIGITS:
                     raise MediaError(f"{one!r} is no digit")
-                # What comes from the peer goes out to this leg.
+                # What comes from the peer goes out to this leg, and is logged as if it had said it.
+                found.injected = [*found.injected[-MAX_INJECTED:], (mine.peer, one)]
                 await self._ask(
                     found, "play DTMF", {"from-tag": mine.peer, "code": words.DIGITS.index(one), "duration": lasting}
                 )
@@ -310,7 +336,7 @@ class RtpengineEngine(MediaEngine):
                 await self._ask(found, "delete", {"delete-delay": 0})
                 return counted
             gone = found.legs.pop(str(leg))
-            if gone.peer in found.legs and found.legs[gone.peer].peer == leg:
+            if gone.peer in found.legs:
                 found.legs[gone.peer].peer = ""
             with contextlib.suppress(MediaError):  # one that never answered has no tag, and is known by its branch
                 await self._ask(found, "delete", {"from-tag": leg, "via-branch": leg, "delete-delay": 0})
@@ -365,8 +391,13 @@ class RtpengineEngine(MediaEngine):
 
     def _logged(self, datagram: bytes, _: Any) -> None:
         told = words.digit(datagram)
-        if told is not None and told.call in self._calls and told.leg in self._calls[told.call].legs:
-            self.on_event(told)
+        call = self._calls.get(told.call) if told is not None else None
+        if told is None or call is None or told.leg not in call.legs:
+            return
+        if (told.leg, told.digit) in call.injected:
+            call.injected.remove((told.leg, told.digit))
+            return
+        self.on_event(told)
 
     async def _watch(self) -> None:
         patience = self._settings.patience

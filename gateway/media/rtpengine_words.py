@@ -121,6 +121,11 @@ def transcoding(one: Stream, other: Stream) -> Arguments:
     return {"codec": {"transcode": wanted}} if wanted else {}
 
 
+def faster(one: Stream, other: Stream) -> bool:
+    """Whether the first one's codec has the faster clock."""
+    return one.send.clock_rate > other.send.clock_rate
+
+
 def _named(codec: Codec) -> str:
     channels = f"/{codec.channels}" if codec.channels > 1 else ""
     return f"{codec.name}/{codec.clock_rate}{channels}"

@@ -337,8 +337,6 @@ async def test_a_stranger_is_not_heard_and_hears_nothing(
     browser.say(PCMA, b"y" * 160, 160)
     assert (await browser.hear())[12:] == b"a" * 160
     assert (await phone.hear())[12:] == b"y" * 160
-    counted = await backend.engine.release("call")
-    assert counted["caller"].sent_packets == 2
     assert stranger.heard.empty()
     assert browser.heard.empty()
 
@@ -440,6 +438,21 @@ async def _quality(backend: Backend, browser: Browser, phone: Phone) -> object:
     return (await backend.engine.release("call"))["callee1"].lost
 
 
+async def _strangers(backend: Backend, browser: Browser, phone: Phone) -> object:
+    """How many packets count as received when nine of ten were a stranger's, who is not heard."""
+    await bridged(backend, browser, phone, stream(PCMA), stream(PCMA))
+    phone.say(PCMA, b"m" * 160, 160)
+    await browser.hear()
+    stranger = Phone("127.0.0.2")
+    stranger.far = phone.far
+    for _ in range(9):
+        stranger.say(PCMA, b"s" * 160, 160)
+    browser.say(PCMA, b"y" * 160, 160)
+    await phone.hear()
+    await stranger.close()
+    return (await backend.engine.release("call"))["callee1"].received_packets
+
+
 @dataclass(frozen=True)
 class Difference:
     embedded: object
@@ -450,6 +463,7 @@ DIFFERENCES = {
     _fingerprint: Difference(Cause.SECURITY, Cause.MEDIA_FAILED),  # it says so in its log alone
     _loop: Difference(None, "rtpengine cannot let a leg hear itself"),
     _codec_less_digits: Difference(None, "caller has no peer in whose place digits could be sent"),
+    _strangers: Difference(1, 10),  # it counts before it looks at the source
     _quality: Difference(2, 0),
 }
 
