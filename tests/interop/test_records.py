@@ -1,0 +1,49 @@
+"""What an operator finds of a call that real telephones made, while the gateway goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Any
+
+from tests.interop.client.client import Client
+from tests.interop.peers.baresip import Baresip
+from tests.interop.peers.gateway import CONFIGURATION, Gateway, gateway_command
+
+
+async def asked(gateway: Gateway, *arguments: str) -> str:
+    """What `gateway` with these arguments prints."""
+    settings = os.environ | {"GATEWAY_STORAGE__URL": f"sqlite:///{gateway.directory}/gateway.db"}
+    command = (gateway_command(), *arguments, "--config", CONFIGURATION)
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=settings)
+    out, _ = await asyncio.wait_for(child.communicate(), 30)
+    return out.decode()
+
+
+async def test_a_call_is_listed_with_its_stages_and_its_sound_while_the_gateway_runs(
+    juliet: Client, phone: Baresip, gateway: Gateway
+) -> None:
+    call = await juliet.call(gateway.contact_of(phone.uri))
+    await call.answered()
+    await asyncio.gather(call.voice.hears(phone.tone, seconds=3.0), phone.hears(juliet.tone))
+    await phone.hang_up()
+    assert await call.ended() == "success"
+    record: dict[str, Any] = {}
+    while not record:  # its row is written beside the signalling
+        for line in (await asked(gateway, "calls", "--json")).splitlines():
+            record = json.loads(line)
+    stages = [record[name] for name in ("offered", "routed", "asked", "progress", "answered", "ended")]
+    assert stages == sorted(stages)
+    assert record["connected"] is not None
+    assert (record["cause"], record["by"], record["blame"]) == ("normal", "callee", "nobody")
+    (attempt,) = record["attempts"]
+    assert (attempt["cause"], attempt["via"], attempt["number"]) == ("normal", "direct", 1)
+    for leg in ("caller", "callee1"):
+        assert record["media"][leg]["received_packets"] > 100
+        assert record["media"][leg]["mos"] > 3.5
+    assert record["quality"]["loss"] < 5
+    assert record["id"] in await asked(gateway, "calls", "--since", "1h", "--user", juliet.jid.partition("/")[0])
+    ladder = await asked(gateway, "trace", record["id"])
+    for step in ("session-initiate", "INVITE", "BYE", "session-terminate", "media: callee1 connected", "MOS"):
+        assert step in ladder
