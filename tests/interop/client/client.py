@@ -210,8 +210,6 @@ class Client:
             self.xmpp.connect(HOST, self._port)
 
     def _on_presence(self, presence: Any) -> None:
-        if presence.xml.get("from") == self.jid and presence.xml.get("type") is None:
-            self.online.set()  # the server has taken it, and sends it back (RFC 6121 §4.2.2)
         if presence.xml.get("type") in (None, "unavailable", "error"):
             self.presences[presence.xml.get("from")] = presence.xml
             self._spawn(self._notify())
