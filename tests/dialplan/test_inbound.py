@@ -6,8 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.addresses import SipUri
+from gateway.dialplan.coverage import unreached_inbound
 from gateway.dialplan.hours import Hours, zone_of
 from gateway.dialplan.inbound import Inbound, caller_local, inbound
 from gateway.dialplan.plan import (
@@ -21,6 +24,7 @@ from gateway.dialplan.plan import (
     Refusal,
     Trunk,
 )
+from tests.dialplan.made import some
 from tests.dialplan.verona import CARRIER, INBOUND, JULIET, PLAN
 
 
@@ -206,3 +210,44 @@ def test_ringing_lasts_as_the_rule_says_or_the_longest_of_its_users() -> None:
     assert found(rule).limits == (Limit("rule r", longest=60),)
     stranger = found(rule, replace(call, trunk=None))
     assert (stranger.ring_seconds, stranger.steps[-1]) == (None, "a stranger's call rings as long as any")
+
+
+NOON, NIGHT = datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 23, 20, tzinfo=UTC)
+DAY = Hours.parse(["Mon-Fri 08:00-18:00"], zone_of("Europe/London"))
+RULES = st.lists(
+    st.builds(
+        lambda match, refused: InboundRule("", match, () if refused else (JULIET,), refuse="no" if refused else None),
+        st.builds(
+            InboundMatch,
+            any_source=st.booleans(),
+            trunk=some("carrier", "backup"),
+            number=some("+1202*", "+12025550100", "+1*"),
+            user=some("*", "j*", "*t", "+1*"),
+            caller=some("+44*", "+4420*", "*@montague.example", "*@*", "anonymous", "*"),
+            hours=st.sampled_from([None, None, DAY]),
+        ),
+        st.booleans(),
+    ),
+    max_size=6,
+).map(lambda rules: tuple(replace(rule, name=f"rule {number}") for number, rule in enumerate(rules)))
+COMING = st.builds(
+    lambda user, trunk, caller, at: Inbound(SipUri("sip", user, "sip.example.com"), trunk, None, caller, at),
+    st.sampled_from(["+12025550100", "juliet", "nurse"]),
+    st.sampled_from(["carrier", "backup", None]),
+    st.sampled_from([None, "+442079460018", "+442079460018%evil.example", "romeo%montague.example", "anonymous%x.y"]),
+    st.sampled_from([None, NOON, NIGHT]),
+)
+
+
+@given(RULES, COMING)
+def test_the_first_rule_for_calls_from_sip_that_matches_decides_and_none_that_is_never_reached(
+    rules: tuple[InboundRule, ...], call: Inbound
+) -> None:
+    plan = replace(PLAN, inbound=rules)
+    found, explained = inbound(plan, call), inbound(plan, call, explain=True)
+    assert replace(found, steps=()) == replace(explained, steps=())
+    alone = (rule.name for rule in rules if inbound(replace(PLAN, inbound=(rule,)), call).rule)
+    assert found.rule == next(alone, None)
+    # What is never reached is told by rules that have a clock.
+    dead = {rules[later].name for later, _ in unreached_inbound(plan)}
+    assert call.at is None or found.rule not in dead

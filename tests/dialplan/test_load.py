@@ -181,10 +181,12 @@ def test_a_password_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None
     assert "can be read by everybody" in str(warnings[0])
 
 
-def test_what_is_not_done_yet_is_warned_of(tmp_path: Path) -> None:
+def test_tones_through_a_codec_that_bends_them_are_warned_of(tmp_path: Path) -> None:
     password(tmp_path)
-    _, warnings = loaded(tmp_path, a=TRUNK + 'dtmf = "info"\n')
-    assert list(map(str, warnings)) == ["a.toml:12: warning: this version sends digits as rfc4733 only"]
+    for dtmf in ("info", "inband"):
+        assert loaded(tmp_path, a=TRUNK + f'dtmf = "{dtmf}"\n')[1] == ()
+    _, warnings = loaded(tmp_path, a=TRUNK.replace('"PCMU"', '["PCMA", "opus"]') + 'dtmf = "inband"\n')
+    assert [(fault.line, "Opus bends them" in str(fault)) for fault in warnings] == [(12, True)]
 
 
 def test_keys_for_the_media_that_travel_in_the_clear_are_warned_of(tmp_path: Path) -> None:
