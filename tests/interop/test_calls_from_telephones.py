@@ -106,7 +106,6 @@ async def test_keys_go_both_ways(juliet: Client, phone: Baresip, gateway: Gatewa
     await call.hang_up()
 
 
-@ON_EVERY_SERVER
 @pytest.mark.parametrize("jmi", [True, False], ids=["announced", "direct"])
 async def test_a_user_declines(server: Server, gateway: Gateway, jmi: bool) -> None:
     user = server.account("juliet")
