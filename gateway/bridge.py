@@ -14,13 +14,14 @@ to talk with, reoffer(), hold() and trickle() change what one end has agreed to,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind, LegStatistics, MediaEngine
 from gateway.session import negotiate, protection
-from gateway.session.model import Direction, Ice, Session, Setup, Stream, Transport
+from gateway.session.model import Direction, Dtmf, Ice, Session, Setup, Stream, Transport
 from gateway.session.negotiate import Policy, Towards
 from gateway.session.protection import Srtp
 
@@ -44,6 +45,14 @@ class _Side:
     held: bool = False  # the other end has put this one on hold
     holds: bool = False  # this end takes nothing from the other one
     pending: Session | None = None  # what we offered anew
+
+    @property
+    def dtmf(self) -> Dtmf:
+        return self.policy.dtmf if self.towards is Towards.SIP else Dtmf.RFC4733
+
+    @property
+    def takes_info(self) -> bool:
+        return self.dtmf is Dtmf.INFO
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +82,17 @@ def end_name(number: int) -> str:
     return f"callee{number}" if number else "caller"
 
 
+Signalled = Callable[[int, str, int], None]  # the number of an end, digits, ms of each
+
+
 class Bridge:
     """The media of one call. Its methods raise MediaError and NegotiationError; they are to be called one at a time."""
 
-    def __init__(self, engine: MediaEngine, call: str, caller: Towards) -> None:
+    def __init__(
+        self, engine: MediaEngine, call: str, caller: Towards, signalled: Signalled = lambda number, digits, ms: None
+    ) -> None:
+        """`signalled` sends digits to an end that takes them by signalling alone."""
+        self._signalled = signalled
         self._engine = engine
         self._call = call
         self._towards_caller = caller
@@ -301,20 +317,32 @@ class Bridge:
         return None
 
     async def digits(self, leg: Leg, attempt: int, digits: str, duration: int) -> None:
-        """Digits that one end pressed by signalling go out at the other end as RFC 4733; kept until there is one."""
+        """Digits that one end pressed by signalling go out at the other as it takes them; kept until there is one."""
         peer = self._peer.get(leg_name(leg, attempt))
         if peer is None or peer not in self._connected:
             if leg is Leg.CALLER and sum(len(waiting) for _, waiting, _ in self._digits) + len(digits) <= MAX_DIGITS:
                 self._digits.append((leg_name(leg, attempt), digits, duration))
             return
-        await self._engine.dtmf(self._call, peer, digits, duration)
+        await self._dial(peer, digits, duration)
+
+    def heard(self, name: str, digit: str, duration: int) -> None:
+        """A digit came with this leg's media. The engine passes it on, but to an end that takes none in its media."""
+        peer = self._peer.get(name)
+        if peer in self._connected and self._sides[peer].takes_info:
+            self._signalled(number_of(peer), digit, duration)
+
+    async def _dial(self, name: str, digits: str, duration: int) -> None:
+        if self._sides[name].takes_info:
+            self._signalled(number_of(name), digits, duration)
+        else:
+            await self._engine.dtmf(self._call, name, digits, duration)
 
     async def flush_digits(self) -> None:
         """The call is up: what the caller pressed before the answer goes out now."""
         waiting, self._digits = self._digits, []
         for name, digits, duration in waiting:
             if peer := self._peer.get(name):
-                await self._engine.dtmf(self._call, peer, digits, duration)
+                await self._dial(peer, digits, duration)
 
     async def release_attempt(self, attempt: int) -> None:
         name = end_name(attempt)
@@ -385,7 +413,12 @@ class Bridge:
             transport = replace(transport, ice=ice)
             side.ice = ice
         await self._engine.connect(
-            self._call, side.name, transport, side.stream, peer=self._peer.get(side.name), setup=side.setup
+            self._call,
+            side.name,
+            transport,
+            replace(side.stream, dtmf=side.dtmf),
+            peer=self._peer.get(side.name),
+            setup=side.setup,
         )
         self._connected.add(side.name)
 

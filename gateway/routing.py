@@ -34,7 +34,7 @@ from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Limit
 from gateway.errors import AddressError
 from gateway.line import NOBODY, Line
-from gateway.session.model import Session
+from gateway.session.model import Dtmf, Session
 from gateway.session.negotiate import Policy, Transcode
 from gateway.session.protection import Srtp
 from gateway.sip import telephony as sip
@@ -156,7 +156,7 @@ class Routing:
         trunk = line.plan.trunks.get(to.via if to.via != "xmpp" else line.trunk or "")
         policy = DIRECT
         if trunk is not None:
-            policy = Policy(tuple(trunk.codecs), Transcode(trunk.transcode), Srtp(trunk.srtp))
+            policy = Policy(tuple(trunk.codecs), Transcode(trunk.transcode), Srtp(trunk.srtp), Dtmf(trunk.dtmf))
         return policy if line.transcode is None else replace(policy, transcode=Transcode(line.transcode))
 
     # --- calls from XMPP

@@ -172,7 +172,8 @@ class Switchboard:
 
     def _new_line(self, leg: LegControl, facts: Facts, towards_caller: Towards) -> Line:
         call = secrets.token_hex(6)
-        line = Line(call, Call(), leg, Bridge(self._engine, call, towards_caller), facts, self.routing.plan)
+        bridge = Bridge(self._engine, call, towards_caller, lambda *pressed: self._dial_digits(call, *pressed))
+        line = Line(call, Call(), leg, bridge, facts, self.routing.plan)
         line.journal.began = _now()
         self._lines[call] = line
         log.info("call", call=call, direction=facts.direction, caller=facts.caller, to=facts.callee, key=facts.key)
@@ -333,6 +334,10 @@ class Switchboard:
         control = line.control(number)
         if control is not None:
             self._leg(line, lambda: act(control))
+
+    def _dial_digits(self, call: str, number: int, digits: str, duration: int) -> None:
+        if (line := self._lines.get(call)) is not None:
+            self._control(line, number, lambda control: control.dial_digits(digits, duration))
 
     def _media(self, line: Line, act: Callable[[], Awaitable[None]]) -> None:
         """Media work of one call is done in order, one at a time, beside the signalling."""
@@ -553,8 +558,9 @@ class Switchboard:
                 line.journal.media(number_of(leg), _now())
                 if number := number_of(leg):
                     self.tell(call, ev.MediaUp(number))
-            case media.Digit(call, leg, digit, _):
+            case media.Digit(call, leg, digit, duration):
                 self._trace(Traced(call, "media", False, f"{leg} digit {digit}", leg))
+                line.bridge.heard(leg, digit, duration)
             case media.Lost(call, leg, cause, text):
                 self._trace(Traced(call, "media", False, f"{leg} lost", leg, text))
                 number = number_of(leg)

@@ -190,6 +190,9 @@ class FakeLeg:
     def restart(self, session: Session) -> None:
         self._note("restart", session)
 
+    def dial_digits(self, digits: str, duration: int) -> None:
+        self._note("dial_digits", digits, duration)
+
     def transferred(self, cause: Cause | None) -> None:
         self._note("transferred", cause)
 

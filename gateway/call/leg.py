@@ -61,6 +61,9 @@ class LegControl(Protocol):
     def restart(self, session: Session) -> None:
         """Either leg: its end restarted ICE in Trickled, and these are our credentials and candidates now."""
 
+    def dial_digits(self, digits: str, duration: int) -> None:
+        """Either leg, where digits do not go with the media: those that the other end pressed, `duration` ms each."""
+
     def transferred(self, cause: Cause | None) -> None:
         """Either leg: how the transfer that it asked for goes. None: under way; NORMAL: done, and it is hung up next;
         else why not, and the call goes on as it was.

@@ -310,8 +310,9 @@ class _Loader:
         if section.srtp != "off" and proxy is not None and not encrypted:
             message = "the keys of the media travel in the signalling, and to this proxy that is not encrypted"
             self.tables.fault(table, ("srtp",), message, warning=True)
-        if section.dtmf != "rfc4733":
-            self.tables.fault(table, ("dtmf",), "this version sends digits as rfc4733 only", warning=True)
+        if section.dtmf == "inband" and any(codec.lower() == "opus" for codec in section.codecs):
+            message = "digits are tones here, and Opus bends them: they are lost in calls that use it"
+            self.tables.fault(table, ("dtmf",), message, warning=True)
         allow = []
         for number, network in enumerate(section.allow):
             try:

@@ -140,7 +140,7 @@ class TrunkSection(Section):
     codecs: Annotated[Words, Field(min_length=1)] = ("PCMA", "PCMU")
     """Of `PCMA`, `PCMU`, `G722` and `opus`, the best first."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
-    """How digits are sent. This version sends them as `rfc4733` only, and `check` says so."""
+    """How digits go and come: as telephone-events beside the voice, in SIP INFO, or as tones in the voice."""
     srtp: Literal["off", "optional", "required"] = "off"
     """Media encryption by keys in the SDP (SDES): never; with whoever takes the keys that are offered beside plain RTP;
     or with everybody, and no call without."""

@@ -69,7 +69,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Digit:
-    """A digit was heard on this leg (RFC 4733); it has been relayed already where the other leg takes it."""
+    """A digit was heard on this leg, as telephone-event or tones; it has gone on to a peer that takes either."""
 
     call: str
     leg: str

@@ -24,6 +24,7 @@ from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media.bridge import Path
 from gateway.media.control import INTERVAL, Control
+from gateway.media.ears import Ears
 from gateway.media.engine import Connected, Digit, LegStatistics, Lost, MediaEvent
 from gateway.media.lane import lane
 from gateway.media.pace import Pacer
@@ -31,7 +32,7 @@ from gateway.media.prompts import NOISE, Encoded, Sound, encoded
 from gateway.media.rtp import HEADER, MINIMUM, DigitReader, Outgoing, Packet, Pressed, payload
 from gateway.media.speech import Digits, Speaker
 from gateway.media.transcode import can, carries_tones
-from gateway.session.model import Direction, Stream
+from gateway.session.model import Direction, Dtmf, Stream
 
 SENDS = (Direction.SENDRECV, Direction.SENDONLY)
 HEARS = (Direction.SENDRECV, Direction.RECVONLY)
@@ -75,6 +76,7 @@ class Leg:
         self._tell = tell
         self._digits = DigitReader()
         self._events: dict[int, int] = {}  # payload type: clock
+        self._ears: Ears | None = None  # where its end's digits come as sound
         self.control = Control(self.out, secrets.token_urlsafe(12))  # RFC 7022 §4.2: a CNAME that tells nothing
         self._report_at: float | None = None
         self.allowance = self._burst = 0.0  # octets that may have come until now; that may come at once
@@ -132,9 +134,13 @@ class Leg:
 
     def agree(self, stream: Stream) -> None:
         """What offer and answer came to; the paths to and from the peer follow."""
-        self.stream = stream
+        before, self.stream = self.stream, stream
         self.out.pace(stream.send.clock_rate, stream.ptime)
         self._events = {codec.pt: codec.clock_rate for codec in stream.receive_dtmf}
+        if stream.dtmf is not Dtmf.INBAND:
+            self._ears = None
+        elif self._ears is None or before is None or before.receive != stream.receive:
+            self._ears = Ears(stream.receive)
         self.control.reception.clock = (stream.receive or (stream.send,))[0].clock_rate
         self.sends, self.hears = stream.direction in SENDS, stream.direction in HEARS
         self.wire()
@@ -177,7 +183,14 @@ class Leg:
         peer, path = self.peer, self.path
         direct = path.direct if path is not None else None
         self.take = self.heard
-        if peer is not None and direct is not None and self.hears and peer.sends and not peer.speaker.busy:
+        if (
+            peer is not None
+            and direct is not None
+            and self._ears is None
+            and self.hears
+            and peer.sends
+            and not peer.speaker.busy
+        ):
             pt, to = direct
             self.take = lane(self, self.control.reception, to.relay, peer.out, pt, to.pt, peer.send, self.heard)
 
@@ -204,6 +217,8 @@ class Leg:
             return
         if clock is not None:
             self._read_digit(clock, now)
+        elif self._ears is not None:
+            self._listen(self._ears, second & 0x7F)
         peer, path = self.peer, self.path
         if peer is None or path is None:
             self.dropped["unbridged"] += 1
@@ -272,11 +287,20 @@ class Leg:
             timestamp = HEADER.unpack_from(self.packet.data)[3]
             self._press(self._digits.read(timestamp, bytes(self.packet.view[span[0] : span[1]]), clock, now))
 
-    def _press(self, pressed: tuple[Pressed, ...]) -> None:
+    def _listen(self, ears: Ears, pt: int) -> None:
+        span = payload(self.packet)
+        if span is not None:
+            with contextlib.suppress(MediaError):  # the path says so
+                self._press(ears.hear(pt, bytes(self.packet.view[span[0] : span[1]])), sound=True)
+
+    def _press(self, pressed: tuple[Pressed, ...], *, sound: bool = False) -> None:
+        """Digits that were heard. As events they have gone on to a peer that takes events, as `sound` to any other."""
         for digit in pressed:
             self._tell(Digit(self.call, self.name, digit.digit, digit.duration))
             peer = self.peer
-            if peer is not None and peer.stream is not None and peer.stream.send_dtmf is None and peer is not self:
+            if peer is None or peer is self or peer.stream is None or peer.stream.dtmf is Dtmf.INFO:
+                continue
+            if (peer.stream.send_dtmf is not None) is sound:
                 with contextlib.suppress(MediaError):  # it takes neither events nor tones, or is over
                     peer.dial(digit.digit, min(max(digit.duration, SHORTEST), LONGEST))
 

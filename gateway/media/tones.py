@@ -70,8 +70,8 @@ _QUIET = 2_600  # peak of one note; several sound together
 
 
 # ITU-T Q.23: a key's row and column, Hz
-_ROWS, _COLUMNS = (697, 770, 852, 941), (1_209, 1_336, 1_477, 1_633)
-_KEYS = "123A456B789C*0#D"
+ROWS, COLUMNS = (697, 770, 852, 941), (1_209, 1_336, 1_477, 1_633)
+KEYS = "123A456B789C*0#D"
 _DIGIT_LEVEL = 5_000  # peak of each of the two, about -13 dBm0
 _DIGIT_PAUSE = 80  # ms
 
@@ -81,8 +81,8 @@ def digits(keys: str, duration: int) -> bytes:
     size = duration * RATE // 1000
     made = []
     for key in keys.upper():
-        row, column = divmod(_KEYS.index(key), 4)
-        turns = [2 * math.pi * frequency / RATE for frequency in (_ROWS[row], _COLUMNS[column])]
+        row, column = divmod(KEYS.index(key), 4)
+        turns = [2 * math.pi * frequency / RATE for frequency in (ROWS[row], COLUMNS[column])]
         made.append(_pcm([round(_DIGIT_LEVEL * sum(math.sin(turn * n) for turn in turns)) for n in range(size)]))
         made.append(bytes(_DIGIT_PAUSE * RATE // 1000 * 2))
     return b"".join(made)

@@ -68,6 +68,11 @@ def carries_tones(codec: Codec) -> bool:
     return can(codec) and codec.name.lower() != "opus"
 
 
+def decoder(codec: Codec) -> Decoder:
+    """To PCM at 8 kHz, mono; of a codec that `can` be."""
+    return _ENCODINGS[codec.name.lower()].decoder()
+
+
 class Framed:
     """PCM in pieces of any size, encoded frames of `ptime` (or the next shorter allowed size) out."""
 
@@ -100,7 +105,7 @@ class Transcoder:
     """One direction of one call. Timestamps in and out are samples at 8 kHz since the source began."""
 
     def __init__(self, source: Codec, sink: Codec, ptime: int) -> None:
-        self._decoder = _ENCODINGS[source.name.lower()].decoder()
+        self._decoder = decoder(source)
         self._framed = Framed(sink, ptime)
         self._expected: int | None = None  # the timestamp that comes next if nothing is missing
 

@@ -49,6 +49,14 @@ class Profile(enum.StrEnum):
         return self in (Profile.DTLS, Profile.DTLS_AVP)
 
 
+class Dtmf(enum.StrEnum):
+    """How digits go to an end and come from it."""
+
+    RFC4733 = "rfc4733"  # as telephone-event, where both ends have it; as tones where not
+    INFO = "info"  # in signalling (SIP INFO)
+    INBAND = "inband"  # as tones
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """One payload type: rtpmap, fmtp and rtcp-fb of SDP, `<payload-type/>` of XEP-0167.
@@ -224,3 +232,4 @@ class Stream:
     direction: Direction = Direction.SENDRECV  # seen from us
     ptime: int = 20  # ms
     rtcp_mux: bool = field(default=False)
+    dtmf: Dtmf = Dtmf.RFC4733

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from gateway.errors import NegotiationError
 from gateway.session import codecs, protection
 from gateway.session.codecs import OPUS, is_opus, is_transcodable, twin
-from gateway.session.model import Codec, Direction, Media, Profile, Session, Setup, Stream, Transport
+from gateway.session.model import Codec, Direction, Dtmf, Media, Profile, Session, Setup, Stream, Transport
 from gateway.session.protection import Srtp
 
 _BROWSERS = frozenset({"opus", "g722", "pcmu", "pcma"})  # the voices that libwebrtc has
@@ -54,11 +54,14 @@ class Transcode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the SIP side may use: encoding names in order of preference, and whether media is protected there."""
+    """What the SIP side may use: encoding names in order of preference, whether media is protected there, and how
+    digits go. Without telephone-event where they do not go so: an end that hears of it sends nothing else.
+    """
 
     codecs: tuple[str, ...] = ("PCMA", "PCMU")
     transcode: Transcode = Transcode.FALLBACK
     srtp: Srtp = Srtp.OFF
+    dtmf: Dtmf = Dtmf.RFC4733
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ def offer_callee(
     direction = Direction.SENDRECV
     if offered is not None and towards is Towards.SIP:
         direction = offered.direction
-    media = _section("audio", (*voices, *(dtmf[clock] for clock in clocks)), transport, towards, direction)
+    events = () if _silenced(policy, towards) else tuple(dtmf[clock] for clock in clocks)
+    media = _section("audio", (*voices, *events), transport, towards, direction)
     if towards is Towards.SIP:
         profile, transport = protection.offered(transport, policy.srtp)
         media = replace(media, profile=profile, transport=transport)
@@ -418,6 +422,11 @@ def _answered_stream(offered: Media, answer: Session, chosen: Codec) -> Stream:
     )
 
 
+def _silenced(policy: Policy, towards: Towards) -> bool:
+    """Whether telephone-event is left out, offered or not."""
+    return towards is Towards.SIP and policy.dtmf is not Dtmf.RFC4733
+
+
 def _event(events: tuple[Codec, ...], voice: Codec) -> Codec | None:
     """The telephone-event that shares the voice's clock; another rather than none."""
     return next((e for e in events if e.clock_rate == voice.clock_rate), events[0] if events else None)
@@ -486,7 +495,7 @@ def _answer(
     """The offer's sections in their order: the audio taken, video taken in where it costs nothing, the rest refused."""
     voices = [chosen]
     event = _event(offered.dtmf, chosen)
-    if event is not None:
+    if event is not None and not _silenced(policy, towards):
         voices.append(replace(event, parameters=() if towards is Towards.XMPP else _EVENTS, feedback=()))
     mux = offered.transport.rtcp_mux and (transport.rtcp_mux or towards is Towards.XMPP)
     transport = replace(transport, rtcp_mux=mux)

@@ -108,6 +108,11 @@ def dtmf_of(message: Message) -> tuple[str, int] | None:
     return _digit(fields.get("signal", "")), min(max(milliseconds, 40), 6000)
 
 
+def digit_body(digit: str, duration: int) -> str:
+    """What an INFO with `application/dtmf-relay` says of one digit, `duration` ms long."""
+    return f"Signal={digit}\r\nDuration={duration}\r\n"
+
+
 def _digit(text: str) -> str:
     """COMPAT: phones that write * and # as their event numbers, 10 and 11 (RFC 4733 §3.2)."""
     digit = {"10": "*", "11": "#"}.get(text, text.upper())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from gateway.call.leg import Sink
 from gateway.errors import SipError
 from gateway.session.model import Session
 from gateway.sip.application import Application, Dialog
-from gateway.sip.body import Description, dtmf_of, session_of
+from gateway.sip.body import Description, digit_body, dtmf_of, session_of
 from gateway.sip.identity import party
 from gateway.sip.message import Message, Request, Response
 from gateway.sip.reasons import warning, why
@@ -35,6 +36,8 @@ from gateway.sip.usage import ALLOW, METHODS, SUPPORTED
 
 log = structlog.get_logger()
 
+DIGIT = MappingProxyType({"Content-Type": "application/dtmf-relay"})
+MAX_DIGITS = 64  # that wait for their turn
 MAX_OFFERS = 8  # of ours that wait for their turn
 LAST_WORD = 2.0  # seconds that a NOTIFY has before the BYE behind it
 
@@ -69,6 +72,7 @@ class SipLeg:
         self._reoffered_session: Session | None = None
         self._awaited: int | None = None  # CSeq of the ACK that has their answer to our offer in a 200
         self._offers: list[Session] = []  # ours, that wait for their turn
+        self._digits: deque[tuple[str, int]] = deque()  # and ms, that wait for their turn
         self._theirs = 0  # hash of the session that the far side last described
         self._party: tuple[str, str] | None = None  # user part and name at the far end, as last known
         self._transfer: Transfer | None = None
@@ -303,6 +307,26 @@ class SipLeg:
 
     def restart(self, session: Session) -> None:
         """There is no ICE at this end."""
+
+    def dial_digits(self, digits: str, duration: int) -> None:
+        """As INFO, one after the other; what is too much at once is left out."""
+        if self.dialog is None or self._over or len(self._digits) + len(digits) > MAX_DIGITS:
+            return
+        idle = not self._digits
+        self._digits.extend((digit, duration) for digit in digits)
+        if idle:
+            self._spawn(self._press(self.dialog))
+
+    async def _press(self, dialog: Dialog) -> None:
+        while self._digits and not self._over:
+            digit, duration = self._digits[0]
+            try:
+                response = await dialog.request("INFO", headers=DIGIT, payload=digit_body(digit, duration))
+                if response.status >= 300:
+                    log.info("sip digit refused", call=self.call, attempt=self.attempt, answer=response.label)
+            except SipError as fault:
+                log.info("sip digit not sent", call=self.call, attempt=self.attempt, error=str(fault))
+            self._digits.popleft()
 
     def transferred(self, cause: Cause | None) -> None:
         self._notify(cause)

@@ -96,6 +96,9 @@ class _Control:
     def restart(self, session: Session) -> None:
         self._calls.carry_out(self._line, self._line.leg.restart(session))
 
+    def dial_digits(self, digits: str, duration: int) -> None:
+        """Nothing to do: digits go with the media."""
+
     def transferred(self, cause: Cause | None) -> None:
         """Nothing to do: no client asks for a transfer (XEP-0251), and none is told as TransferAsked."""
 

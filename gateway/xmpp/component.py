@@ -421,6 +421,9 @@ class _Unreachable:
     def restart(self, session: Session) -> None:
         pass
 
+    def dial_digits(self, digits: str, duration: int) -> None:
+        pass
+
     def transferred(self, cause: Cause | None) -> None:
         pass
 
