@@ -56,6 +56,7 @@ look() {
     need kamailio has kamailio
     need kamailio-tls-modules kamailio_has tls
     need kamailio-websocket-modules kamailio_has websocket
+    need rtpengine-daemon has rtpengine
     need nodejs runs node
     need npm runs npm
     chromium_runs >/dev/null 2>&1 || missing="$missing chromium"
@@ -95,7 +96,7 @@ let_services_start() {
 # What was not started now would be at the next boot.
 disable_new_services() {
   [ -d /run/systemd/system ] || return 0
-  for service in prosody ejabberd kamailio; do
+  for service in prosody ejabberd kamailio rtpengine-daemon; do
     case " $missing " in
     *" $service "*) as_root systemctl disable --quiet "$service" || : ;;
     esac

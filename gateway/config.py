@@ -37,6 +37,7 @@ from gateway.errors import AddressError, ConfigurationError, Fault, MediaError
 
 if TYPE_CHECKING:
     from gateway.media.embedded import MediaSettings
+    from gateway.media.rtpengine import RtpengineSettings
     from gateway.sip.overload import Door
     from gateway.sip.telephony import SipSettings
     from gateway.sip.tls import TlsSettings
@@ -88,7 +89,8 @@ class MediaSection(Section):
     first_packet: Annotated[float, Field(ge=5, le=3600, strict=False)] = 60.0  # s
     silence: Annotated[float, Field(ge=5, le=86400, strict=False)] = 60.0  # s
     bandwidth: Annotated[int, Field(ge=100, le=100_000)] = 1_000  # kbit/s that each end of a call may send
-    rtpengine: Words = ()
+    rtpengine: Words = ()  # its daemons: udp:ADDRESS:PORT, with ;weight=NUMBER where they differ
+    rtpengine_events: Text | None = None  # ADDRESS:PORT that their DTMF log is sent to
 
 
 class DialplanSection(Section):
@@ -160,6 +162,7 @@ class Config:
     sip_key: Path | None
     sip_ca: Path | None
     sip_strangers: Literal["silent", "refuse"]
+    media_engine: Literal["embedded", "rtpengine"]
     media_address: str
     media_advertise: str | None
     media_ports: tuple[int, int]
@@ -170,6 +173,8 @@ class Config:
     media_first_packet: float
     media_silence: float
     media_bandwidth: int
+    media_rtpengine: tuple[str, ...]
+    media_rtpengine_events: tuple[str, int] | None
     storage_url: str = field(repr=False)
     key_file: Path | None
     http_listen: str
@@ -247,6 +252,21 @@ class Config:
             bandwidth=self.media_bandwidth * 1_000,
             region=self.media_tones,
             json_log=self.log_format == "json",
+        )
+
+    @property
+    def rtpengine(self) -> RtpengineSettings:
+        from gateway.media.leg import Patience  # noqa: PLC0415
+        from gateway.media.rtpengine import RtpengineSettings  # noqa: PLC0415
+        from gateway.media.rtpengine_pool import address  # noqa: PLC0415
+
+        return RtpengineSettings(
+            tuple(address(text) for text in self.media_rtpengine),
+            self.media_rtpengine_events,
+            self.media_allow,
+            Patience(first=self.media_first_packet, silence=self.media_silence),
+            hold=str(self.media_hold or ""),
+            region=self.media_tones,
         )
 
 
@@ -337,11 +357,14 @@ class _Reader:
         certificates = self._certificates(sip) if sip else {}
         if media:
             self._check_media(media, listen)
+        events = self._rtpengine(media) if media and media.engine == "rtpengine" else None
         if http:
             self._check_http(http)
         key_file = self._key_file(storage) if storage else None
         plan = self._plan(dialplan, users, {domain, sip_domain} - {""}, set(self._endpoints(sip, media, listen)))
 
+        if media and plan:
+            self._check_capabilities(media.engine, plan)
         if not (xmpp and sip and media and storage and http and log and calls and dialplan and plan) or any(
             not fault.warning for fault in self.faults
         ):
@@ -366,6 +389,7 @@ class _Reader:
             sip_key=certificates.get("key"),
             sip_ca=certificates.get("ca"),
             sip_strangers=sip.strangers,
+            media_engine=media.engine,
             media_address=media.address,
             media_advertise=media.advertise,
             media_ports=media.ports,
@@ -376,6 +400,8 @@ class _Reader:
             media_first_packet=media.first_packet,
             media_silence=media.silence,
             media_bandwidth=media.bandwidth,
+            media_rtpengine=media.rtpengine,
+            media_rtpengine_events=events,
             storage_url=self._storage_url(storage.url),
             key_file=key_file,
             http_listen=http.listen,
@@ -469,8 +495,6 @@ class _Reader:
         return files
 
     def _check_media(self, section: MediaSection, listen: tuple[tuple[str, int], ...]) -> None:
-        if section.engine == "rtpengine":
-            self.fault(("media", "engine"), 'rtpengine is not supported by this version: use "embedded"')
         for key, value in (("address", section.address), ("advertise", section.advertise)):
             for part in value.split(",") if value else ():
                 self._ip(("media", key), part.strip())
@@ -487,6 +511,34 @@ class _Reader:
                 self.fault(("media", "allow", number), str(error))
         if section.hold is not None:
             self._check_music(section.hold)
+
+    def _rtpengine(self, section: MediaSection) -> tuple[str, int] | None:
+        """The daemons, each of which has to be an address; where their log of digits comes in."""
+        from gateway.media import rtpengine_pool  # noqa: PLC0415
+
+        if not section.rtpengine:
+            self.fault(("media", "engine"), 'engine = "rtpengine" needs rtpengine = ["udp:ADDRESS:PORT"]')
+        for number, text in enumerate(section.rtpengine):
+            try:
+                rtpengine_pool.address(text)
+            except MediaError as error:
+                self.fault(("media", "rtpengine", number), str(error))
+        if section.rtpengine_events is not None:
+            return self._endpoint(("media", "rtpengine_events"), section.rtpengine_events)
+        message = "without rtpengine_events, where dtmf-log-dest of rtpengine sends to, no digits are traced"
+        self.fault(("media", "engine"), message, warning=True)
+        return None
+
+    def _check_capabilities(self, engine: str, plan: Plan) -> None:
+        """What the dialplan asks for and the engine cannot do."""
+        from gateway.media.capabilities import CAPABILITIES  # noqa: PLC0415
+
+        if CAPABILITIES[engine].test_lines:
+            return
+        for rule in plan.routes:
+            if "echo" in rule.via:
+                message = f"route {rule.name}: {engine} has no test lines: its calls will fail"
+                self.fault(("media", "engine"), message, warning=True)
 
     def _check_music(self, name: str) -> None:
         from gateway.media import prompts  # noqa: PLC0415

@@ -314,12 +314,22 @@ BROKEN = {
         + '[media]\nengine = "rtpengine"\naddress = "eth0"\nadvertise = "192.0.2.1,x"\nports = [5000, 6000]\n'
         + 'workers = 1000\nallow = ["10.0.0.1/8"]\n',
         [
-            'gateway.toml:6: rtpengine is not supported by this version: use "embedded"',
+            'gateway.toml:6: engine = "rtpengine" needs rtpengine = ["udp:ADDRESS:PORT"]',
             "gateway.toml:7: 'eth0' is no IP address",
             "gateway.toml:8: 'x' is no IP address",
             "gateway.toml:9: ports: 5060 is one of [sip] listen",
             "gateway.toml:10: workers: input should be less than or equal to 256",
             "gateway.toml:11: 10.0.0.1/8 has host bits set",
+        ],
+    ),
+    "rtpengine's daemons": (
+        MINIMAL
+        + '[media]\nengine = "rtpengine"\nrtpengine = ["udp:192.0.2.1", "192.0.2.1:2223"]\n'
+        + 'rtpengine_events = "x"\n',
+        [
+            "gateway.toml:7: 'udp:192.0.2.1' names no port",
+            "gateway.toml:7: '192.0.2.1:2223' is not udp:ADDRESS:PORT or udp:ADDRESS:PORT;weight=NUMBER",
+            "gateway.toml:8: 'x' has no port",
         ],
     ),
     "ports": (
@@ -427,3 +437,14 @@ def test_a_database_that_is_no_text_is_a_fault(tmp_path: Path) -> None:
     path.write_text("[storage]\nurl = 5\n")
     with pytest.raises(ConfigurationError):
         config.storage_url(path, {})
+
+
+def test_an_engine_that_cannot_do_what_the_dialplan_says_is_warned_of(tmp_path: Path) -> None:
+    text = MINIMAL + '[media]\nengine = "rtpengine"\nrtpengine = ["udp:192.0.2.1:2223;weight=2"]\n'
+    found = config.read(written(tmp_path, text, echo=ECHO), {})
+    assert [str(warning) for warning in found.warnings if warning.file == "gateway.toml"] == [
+        "gateway.toml:6: warning: "
+        "without rtpengine_events, where dtmf-log-dest of rtpengine sends to, no digits are traced",
+        "gateway.toml:6: warning: route test line: rtpengine has no test lines: its calls will fail",
+    ]
+    assert (found.media_engine, found.rtpengine.nodes[0].weight) == ("rtpengine", 2)

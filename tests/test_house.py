@@ -60,6 +60,8 @@ EDGES = (
     "media/ng.py",
     "media/poller.py",
     "media/ports.py",
+    "media/rtpengine.py",
+    "media/rtpengine_pool.py",
     "media/rtpleg.py",
     "media/speech.py",
     "media/webrtcleg.py",

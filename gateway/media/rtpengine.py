@@ -169,9 +169,9 @@ class RtpengineEngine(MediaEngine):
             try:
                 async with call.lock:
                     return await self._offered(call, leg, kind, setup, sdes)
-            except (MediaError, NgError) as error:
+            except MediaError as error:
                 self._forget(call)
-                if not isinstance(error, NgError):
+                if not isinstance(error.__cause__, NgError):  # who refuses a call still lives
                     call.node.disable()
                 log.warning("call not taken", call=name, node=call.node.name, reason=str(error))
                 tried |= {call.node}

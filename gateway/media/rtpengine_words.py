@@ -21,7 +21,7 @@ from typing import Any
 from gateway.errors import MediaError, SdpError
 from gateway.media.engine import Digit, LegKind, LegStatistics
 from gateway.session import sdp
-from gateway.session.model import Codec, Direction, Fingerprint, Media, Profile, Session, Setup, Stream, Transport
+from gateway.session.model import Codec, Direction, Media, Profile, Session, Setup, Stream, Transport
 
 NOBODY = "nobody"  # the tag of the party that every leg was offered by
 UNSPECIFIED = "0.0.0.0"  # noqa: S104 -- written into SDP, never bound to
@@ -75,15 +75,15 @@ def placeholder() -> str:
 
 
 def described(kind: LegKind, remote: Transport, stream: Stream, setup: Setup) -> str:
-    """What the far end of a leg has agreed to, as if it said so to rtpengine. `setup` is our own role. Raises MediaError.
+    """What the far end of a leg has agreed to, as if it said so itself. `setup` is our own role.
 
-    The codec that it wants comes alone, so that no other one is relayed to it.
+    Raises MediaError. The codec that it wants comes alone, so that no other one is relayed to it.
     """
     codecs = (stream.send, *((stream.send_dtmf,) if stream.send_dtmf else ()))
     if kind is LegKind.WEBRTC:
         if remote.fingerprint is None or remote.ice is None:
             raise MediaError("a WebRTC leg needs ICE and a fingerprint")
-        spoken = Fingerprint(remote.fingerprint.algorithm, remote.fingerprint.value, _REVERSED.get(setup, Setup.ACTPASS))
+        theirs = _REVERSED.get(setup, Setup.ACTPASS)
         first = next((one for one in remote.ice.candidates if one.component == 1), None)
         remote = replace(
             remote,
@@ -91,7 +91,7 @@ def described(kind: LegKind, remote: Transport, stream: Stream, setup: Setup) ->
             port=first.port if first else 9,
             rtcp_port=None,
             rtcp_mux=True,
-            fingerprint=spoken,
+            fingerprint=replace(remote.fingerprint, setup=theirs),
             crypto=(),
         )
     else:

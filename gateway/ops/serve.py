@@ -28,6 +28,7 @@ from gateway.config import Config
 from gateway.dialplan.plan import Plan
 from gateway.errors import GatewayError
 from gateway.media.embedded import EmbeddedEngine
+from gateway.media.rtpengine import RtpengineEngine
 from gateway.ops import log as logs
 from gateway.ops.metrics import Direction, Metrics
 from gateway.ops.reload import Reloader
@@ -75,8 +76,12 @@ class Gateway:
         self._metrics = Metrics()
         self._records = Records(config.storage_url, on_drop=lambda record: self._metrics.record_dropped())
         self._subscriptions = Subscriptions(config.storage_url)
-        self._engine = EmbeddedEngine(config.media)
-        self._workers = config.media_workers or len(os.sched_getaffinity(0))
+        self._engine: EmbeddedEngine | RtpengineEngine
+        if config.media_engine == "rtpengine":
+            self._engine, self._workers = RtpengineEngine(config.rtpengine), len(config.media_rtpengine)
+        else:
+            self._engine = EmbeddedEngine(config.media)
+            self._workers = config.media_workers or len(os.sched_getaffinity(0))
         self._link: asyncio.Task[None] | None = None
         self._trace = trace = Recorder()
         self._board = Switchboard(

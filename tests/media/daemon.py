@@ -42,16 +42,15 @@ def program() -> str:
     return found
 
 
-async def start(port: int | None = None, events: int | None = None, ports: tuple[int, int] | None = None) -> Daemon:
-    """Raises RuntimeError when it does not come up."""
-    port, events = port or free_port(), events or free_port()
+async def start(port: int | None = None, *more: str) -> Daemon:
+    """`more` are options of the command. Raises RuntimeError when it does not come up."""
+    port, events = port or free_port(), free_port()
     low = random.randrange(12_000, 30_000, 200)
-    low, high = ports or (low, low + 199)
     command = [
         *(program(), "--config-file=none", "--table=-1", "--foreground", "--log-stderr", "--log-level=5"),
         *(f"--interface={HOST}", f"--listen-ng={HOST}:{port}", f"--dtmf-log-dest={HOST}:{events}"),
-        *(f"--port-min={low}", f"--port-max={high}", "--num-threads=1", "--delete-delay=0"),
-        "--endpoint-learning=immediate",
+        *(f"--port-min={low}", f"--port-max={low + 199}", "--num-threads=1", "--delete-delay=0"),
+        *("--endpoint-learning=immediate", *more),
     ]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     daemon = Daemon(port, events, process)

@@ -1,0 +1,49 @@
+"""What each engine can do behind the seam, for `gateway check` and for whoever chooses one. Pure.
+
+                 embedded              rtpengine
+trickle          as it comes           each time by a new offer and answer
+push             at once               asked for by polling; digits by the daemon's DTMF log
+late calls       yes                   yes: every leg is offered before it is known who it talks with
+test lines       yes                   no: a leg cannot hear itself
+security cause   says so               a wrong fingerprint looks like media that never came
+recording        no                    no
+ICE restart      yes                   yes, once both ends are connected
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    trickle: bool
+    push: bool
+    late_calls: bool
+    test_lines: bool
+    security_cause: bool
+    recording: bool
+    ice_restart: bool
+
+
+CAPABILITIES: Mapping[str, Capabilities] = {
+    "embedded": Capabilities(
+        trickle=True,
+        push=True,
+        late_calls=True,
+        test_lines=True,
+        security_cause=True,
+        recording=False,
+        ice_restart=True,
+    ),
+    "rtpengine": Capabilities(
+        trickle=True,
+        push=False,
+        late_calls=True,
+        test_lines=False,
+        security_cause=False,
+        recording=False,
+        ice_restart=True,
+    ),
+}
