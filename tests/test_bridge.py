@@ -10,7 +10,7 @@ from gateway.bridge import MAX_DIGITS, MAX_TRICKLED, Bridge
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind
-from gateway.session.model import Codec, Crypto, Direction, Ice, Media, Profile, Session, Setup
+from gateway.session.model import Codec, Crypto, Direction, Dtmf, Ice, Media, Profile, Session, Setup
 from gateway.session.negotiate import Policy, Towards
 from gateway.session.protection import Srtp, UnprotectedError
 from tests.support import EVENTS, OPUS, PCMA, PCMU, FakeEngine, candidate, phone_session, webrtc_session
@@ -156,6 +156,56 @@ async def test_digits_pressed_before_the_answer_are_sent_after_it() -> None:
         ("dtmf", "callee1", "3", 250),
         ("dtmf", "caller", "#", 100),
     ]
+
+
+async def test_digits_for_a_trunk_that_takes_them_in_signalling_alone_go_there_and_nowhere_else() -> None:
+    engine = FakeEngine()
+    signalled: list[tuple[int, str, int]] = []
+    bridge = Bridge(engine, "c", Towards.XMPP, lambda *pressed: signalled.append(pressed))
+    caller, policy = webrtc_session(OPUS, PCMA, EVENTS), Policy(dtmf=Dtmf.INFO)
+    offer = await bridge.offer(1, Towards.SIP, policy, caller)
+    assert offer.audio is not None
+    assert offer.audio.dtmf == ()
+    await bridge.digits(Leg.CALLER, 0, "12", 100)
+    bridge.heard("caller", "0", 100)  # nobody is there yet
+    await bridge.answer(1, policy, phone_session(PCMA), caller)
+    await bridge.flush_digits()
+    bridge.heard("caller", "3", 160)
+    bridge.heard("callee1", "4", 160)
+    await bridge.digits(Leg.CALLEE, 1, "#", 100)
+    assert signalled == [(1, "12", 100), (1, "3", 160)]
+    assert [facts for facts in engine.asked if facts[0] == "dtmf"] == [("dtmf", "caller", "#", 100)]
+    assert [engine.connected(leg)[1].dtmf for leg in ("caller", "callee1")] == [Dtmf.RFC4733, Dtmf.INFO]
+
+
+async def test_a_client_that_does_not_mux_is_answered_with_a_component_for_rtcp() -> None:
+    engine = FakeEngine()
+    bridge = Bridge(engine, "c", Towards.XMPP)
+    caller = webrtc_session(PCMA, candidates=(candidate(), replace(candidate(50001), component=2)))
+    media = caller.media[0]
+    caller = caller.with_media(replace(media, transport=replace(media.transport, rtcp_mux=False)))
+    await bridge.offer(1, Towards.SIP, SIP_CODECS, caller)
+    answer = await bridge.answer(1, SIP_CODECS, phone_session(PCMA), caller)
+    assert answer.audio is not None
+    assert answer.audio.transport.ice is not None
+    assert not answer.audio.transport.rtcp_mux
+    assert [c.component for c in answer.audio.transport.ice.candidates] == [1, 2]
+    remote, stream, _, _ = engine.connected("caller")
+    assert remote.ice is not None
+    assert ([c.component for c in remote.ice.candidates], stream.rtcp_mux) == ([1, 2], False)
+
+
+async def test_a_client_that_is_called_may_mux_or_not() -> None:
+    engine = FakeEngine()
+    bridge = Bridge(engine, "c", Towards.SIP)
+    offer = await bridge.offer(1, Towards.XMPP, SIP_CODECS, phone_session(PCMA))
+    assert offer.audio is not None
+    assert offer.audio.transport.ice is not None
+    assert offer.audio.transport.rtcp_mux
+    assert [c.component for c in offer.audio.transport.ice.candidates] == [1, 2]
+    answered = webrtc_session(PCMA, setup=Setup.ACTIVE, name="audio")
+    await bridge.answer(1, SIP_CODECS, answered, phone_session(PCMA))
+    assert engine.connected("callee1")[1].rtcp_mux
 
 
 async def test_a_re_offer_moves_one_leg_and_leaves_the_other_alone() -> None:

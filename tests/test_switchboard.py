@@ -71,6 +71,13 @@ async def test_a_number_goes_to_its_trunk_with_the_trunks_identity_and_credentia
     assert "secret" not in repr(outgoing)
 
 
+async def test_a_trunk_that_wants_its_own_host_in_from_has_it() -> None:
+    trunks = {"carrier": replace(PLAN.trunks["carrier"], from_host="carrier.example"), "backup": PLAN.trunks["backup"]}
+    scene = Scene(plan=replace(PLAN, trunks=trunks))
+    scene.from_xmpp("+12025550123", webrtc_session())
+    assert str((await scene.dialled()).made_for[0].from_uri) == "sip:+12025550100@carrier.example"
+
+
 async def test_a_trunk_that_is_down_is_followed_by_the_next_and_its_media_is_given_back() -> None:
     scene = Scene()
     scene.from_xmpp("+12025550123", webrtc_session())
@@ -238,6 +245,20 @@ async def test_digits_and_candidates_and_re_offers_reach_the_media_without_touch
     assert isinstance(callee.told[-1][1], Session)
     assert scene.engine.connected("callee1")[0].address == "192.0.2.44"
     assert caller.names() == ["answer"]
+
+
+async def test_digits_for_a_trunk_that_takes_info_are_told_to_its_leg() -> None:
+    plan = replace(PLAN, trunks={name: replace(trunk, dtmf="info") for name, trunk in PLAN.trunks.items()})
+    scene = Scene(plan=plan)
+    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS))
+    callee = await scene.dialled()
+    callee.sink(ev.Answered(1, phone_session(PCMU)))
+    await scene.until(lambda: "answer" in caller.names())
+    scene.engine.on_event(media.Digit(admitted.call, "caller", "7", 120))
+    admitted.sink(ev.Dialled(Leg.CALLER, 0, "42"))
+    await scene.until(lambda: callee.names().count("dial_digits") == 2)
+    assert callee.told[-2:] == [("dial_digits", "7", 120), ("dial_digits", "42", 100)]
+    assert ("dtmf", "callee1") not in scene.engine.names()
 
 
 async def test_a_leg_that_fails_does_not_keep_the_other_from_being_told() -> None:

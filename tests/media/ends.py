@@ -30,8 +30,8 @@ EVENT_48 = Codec(110, "telephone-event", 48_000)
 SAFETY = 5.0  # s: a test that waits this long has failed
 
 
-def stream(codec: Codec, dtmf: Codec | None = None, **more: Any) -> Stream:
-    return Stream(codec, (codec,), dtmf, (dtmf,) if dtmf else (), **more)
+def stream(codec: Codec, event: Codec | None = None, **more: Any) -> Stream:
+    return Stream(codec, (codec,), event, (event,) if event else (), **more)
 
 
 def packet(pt: int, seq: int, timestamp: int, ssrc: int, payload: bytes, *, marker: bool = False) -> bytes:

@@ -13,11 +13,12 @@ from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media import speech
 from gateway.media.engine import Connected, Digit, Lost, MediaEvent
-from gateway.media.g711 import decode_alaw
+from gateway.media.g711 import decode_alaw, encode_alaw
 from gateway.media.leg import Leg
 from gateway.media.prompts import Sound
 from gateway.media.rtp import HEADER, Packet
-from gateway.session.model import Codec, Direction, Stream
+from gateway.media.tones import digits
+from gateway.session.model import Codec, Direction, Dtmf, Stream
 from tests.media.ends import EVENT_8, EVENT_48, OPUS, PCMA, PCMU, Opus, packet, sine, stream
 
 AMR = Codec(96, "AMR", 8_000)
@@ -143,6 +144,43 @@ async def test_a_digit_is_told_and_passed_on_and_told_where_it_cannot_be() -> No
             a.hear(101, number, 160, body)
         assert a.events == [Digit("call", "a", "5", 100)]
         assert [pt for pt, *_ in b.got] == [101] * passed
+
+
+def pressed(a: Told, digit: str) -> None:
+    """As tones in PCMA, 100 ms and a pause."""
+    sound = digits(digit, 100)
+    for number, at in enumerate(range(0, len(sound), 320)):
+        a.hear(8, number, number * 160, encode_alaw(sound[at : at + 320]))
+
+
+async def test_tones_are_told_where_digits_come_so_and_go_on_as_events_to_who_takes_them() -> None:
+    for sink, events in ((EVENT_8, {101}), (None, set())):
+        a, b = pair(stream(PCMA, dtmf=Dtmf.INBAND), stream(PCMA, sink))
+        pressed(a, "7")
+        assert a.events == [Digit("call", "a", "7", 100)]
+        assert [pt for pt, *_ in b.got][:5] == [8] * 5  # the tones themselves
+        b.connected.set()
+        b.ready.set()
+        async with asyncio.timeout(2):
+            while events - {pt for pt, *_ in b.got}:  # noqa: ASYNC110 -- a list tells nobody
+                await asyncio.sleep(0.01)
+        assert {pt for pt, *_ in b.got} == {8} | events
+        await b.close()
+
+
+async def test_tones_are_sound_where_digits_come_as_events() -> None:
+    a, b = pair(stream(PCMA), stream(PCMA))
+    pressed(a, "7")
+    assert a.events == []
+    assert len(b.got) == 9
+
+
+async def test_an_end_that_hears_of_digits_in_signalling_gets_no_tones() -> None:
+    a, b = pair(stream(PCMA, EVENT_8), stream(PCMA, dtmf=Dtmf.INFO))
+    a.hear(101, 1, 160, struct.pack("!BBH", 5, 0x8A, 800))
+    assert a.events == [Digit("call", "a", "5", 100)]
+    assert not b.speaker.busy
+    assert b.got == []
 
 
 async def test_a_digit_whose_end_is_lost_is_told_in_time() -> None:

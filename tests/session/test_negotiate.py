@@ -13,6 +13,7 @@ from gateway.session.model import (
     Candidate,
     Codec,
     Direction,
+    Dtmf,
     Fingerprint,
     Ice,
     Media,
@@ -653,3 +654,17 @@ def test_whatever_is_agreed_both_streams_hold_what_both_ends_said(
     can_turn = {"opus", "PCMA", "PCMU"}
     pair = {agreed.caller.send.name, agreed.callee.send.name}
     assert len(pair) == 1 or (policy is not NEVER and pair <= can_turn)
+
+
+@pytest.mark.parametrize("dtmf", [Dtmf.INFO, Dtmf.INBAND])
+def test_a_trunk_whose_digits_go_in_another_way_never_hears_of_events(dtmf: Dtmf) -> None:
+    """It would send them, and we would wait for what it was told to send."""
+    policy = Policy(dtmf=dtmf)
+    offer = negotiate.offer_callee(policy, SIP, client(OPUS, PCMA, EVENT8, EVENT48), RTP)
+    assert audio(offer).dtmf == ()
+    agreed = negotiate.answer_caller(policy, XMPP, client(OPUS, PCMA, EVENT8), offer, phone(PCMA, SIP_EVENT), WEB)
+    assert (agreed.callee.send_dtmf, agreed.callee.receive_dtmf) == (None, ())
+    assert agreed.caller.send_dtmf == EVENT8
+    answer, stream = negotiate.answer_alone(policy, SIP, phone(PCMA, SIP_EVENT), RTP)
+    assert (audio(answer).dtmf, stream.send_dtmf) == ((), None)
+    assert audio(negotiate.offer_callee(policy, XMPP, phone(PCMA), WEB)).dtmf

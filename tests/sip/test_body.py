@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import SipError
 from gateway.session import sdp
 from gateway.session.model import Session
-from gateway.sip.body import Description, dtmf_of, sdp_of, session_of, takes_sdp, with_place
+from gateway.sip.body import Description, digit_body, dtmf_of, sdp_of, session_of, takes_sdp, with_place
 from gateway.sip.message import Headers, Message, Request
 from tests.sip.wire import SDP
 
@@ -90,6 +90,12 @@ def test_a_place_goes_beside_the_description_and_who_does_not_know_it_finds_the_
 )
 def test_digits(kind: str, body: bytes, expected: tuple[str, int] | None) -> None:
     assert dtmf_of(message(kind, body)) == expected
+
+
+@pytest.mark.parametrize(("digit", "duration"), [("5", 160), ("#", 40), ("D", 6000)])
+def test_a_digit_of_ours_is_read_as_it_was_meant(digit: str, duration: int) -> None:
+    written = digit_body(digit, duration).encode()
+    assert dtmf_of(message("application/dtmf-relay", written)) == (digit, duration)
 
 
 def test_a_session_is_read_or_refused_with_a_status() -> None:

@@ -58,6 +58,25 @@ async def test_digits_in_info(house: House, peer: Datagrams) -> None:
     assert house.reports.empty()
 
 
+async def test_digits_go_out_as_info_one_after_the_other(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    leg.dial_digits("5#", 160)
+    leg.dial_digits("9" * leg_module.MAX_DIGITS, 160)  # more than anyone needs
+    first = await peer.receive("INFO")
+    assert field(first, "Content-Type") == "application/dtmf-relay"
+    assert body(first) == "Signal=5\r\nDuration=160\r\n"
+    leg.dial_digits("1", 100)
+    peer.send(answer(first, 415))  # what is refused does not hold up the next
+    second = await peer.receive("INFO")
+    assert body(second) == "Signal=#\r\nDuration=160\r\n"
+    peer.send(answer(second, 200))
+    third = await peer.receive("INFO")
+    assert body(third) == "Signal=1\r\nDuration=100\r\n"
+    peer.send(answer(third, 200))
+    peer.send(caller.request("BYE"))
+    await peer.receive(200)
+
+
 async def test_other_requests_inside_a_call(house: House, peer: Datagrams) -> None:
     caller, _ = await up(house, peer)
     peer.send(caller.request("OPTIONS"))
