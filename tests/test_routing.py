@@ -353,3 +353,10 @@ def test_a_trunk_is_told_of_a_rule_that_refuses_and_a_stranger_is_not() -> None:
 def test_a_rule_for_calls_from_sip_says_when_media_is_transcoded() -> None:
     line, _ = called(InboundRule("r", InboundMatch(), (NURSE,), transcode="never"))
     assert line.transcode == "never"
+
+
+def test_a_call_to_a_user_lasts_as_long_as_he_and_the_rule_say() -> None:
+    rule = InboundRule("r", InboundMatch(), (NURSE, JULIET), longest=300)
+    offered = called(rule, callers={NURSE: CallerSettings(longest=60)})[1]
+    assert isinstance(offered, ev.Offered)
+    assert [to.talk for to in offered.stages[0]] == [60, 300]

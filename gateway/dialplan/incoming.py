@@ -44,6 +44,9 @@ class Incoming:
         match = self._match(table, section.match)
         if table.sound and (section.to is None) == (section.refuse is None):
             self._tables.fault(table, (), f"rule {name!r} needs one of to and refuse")
+        if match.any_source and match.caller and section.to:
+            message = "callers who are no trunk say themselves who they are, and this lets them in by it"
+            self._tables.fault(table, ("match", "caller"), message, warning=True)
         to = self._to(table, section.to or ())
         if section.refuse is not None:
             refuses(self._tables, table, section, ("ring", "ring_seconds", "longest", "transcode"))

@@ -78,3 +78,11 @@ def test_a_caller_is_a_number_somebody_at_a_host_or_anonymous(text: str, meant: 
     tables, table = Tables(), Table(Document("a.toml", {}, {}), ("inbound", 0), Section(), sound=True)
     assert caller_named(tables, table, ("match", "caller", 0), text) == meant
     assert len(tables.faults) == (meant is None)
+
+
+def test_a_rule_that_lets_strangers_in_by_their_own_word_is_warned_of(tmp_path: Path) -> None:
+    rule = '[[inbound]]\nmatch = {{ source = "any", caller = "romeo@montague.example" }}\n{}\n'
+    for what, lines in (('to = "juliet@shakespeare.lit"', [7]), ('refuse = "no"', [])):
+        (tmp_path / "a.toml").write_text(HEAD + rule.format(what))
+        _, warnings = load.load([tmp_path / "a.toml"], users=["shakespeare.lit"], base=tmp_path)
+        assert [fault.line for fault in warnings if "say themselves" in fault.message] == lines
