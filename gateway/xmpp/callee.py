@@ -34,6 +34,7 @@ from gateway.session.model import Session
 from gateway.xmpp import session as machine
 from gateway.xmpp import stanzas
 from gateway.xmpp.presence import Device
+from gateway.xmpp.rung import PLAIN_RECEIPT, RECEIPT, RINGING, Rung
 from gateway.xmpp.session import Accepted, Ended, Ignored, JingleSession, LegOutput, RequestPresence, Rings, Send
 
 SILENCE = 2.0  # seconds after which a device that is there counts as ringing
@@ -41,7 +42,6 @@ UNHEARD = 45.0  # seconds after which nobody is there if nothing was heard of an
 ACCEPT_WITHIN = 20.0  # seconds from proceed to session-accept
 NO_ANSWER_AFTER = 29.0  # seconds: COMPAT: Conversations, up to 2.19: rejects by itself at 30 s, like a person would
 MOST_DIRECT = 10  # sessions without JMI in one attempt
-MOST_DEVICES = 50
 MOST_KEPT = 50  # notices of one such session before it is accepted
 
 _ELSEWHERE = spelling.Reason("cancel", "answered elsewhere")
@@ -84,9 +84,7 @@ class CalleeLeg:
         self._direct: dict[str, JingleSession] = {}  # by sid, while they ring
         self._kept: dict[str, list[Notice]] = {}  # by sid: candidates of those, of use only if they answer
         self._sessions = 0
-        self._devices: dict[str, Device] = {}
-        self._since: dict[str, float] = {}  # when each was seen first
-        self._ringing_at: dict[str, set[str]] = {}  # who said so, or that it got the propose; by which words
+        self._rung = Rung()
         self._told: set[str] = set()  # who was proposed to a second time
         self._proposed = False  # the propose is out and has neither bounced nor been taken
         self._proceeded = False  # some device took it
@@ -168,10 +166,11 @@ class CalleeLeg:
 
     def seen(self, device: Device, now: float) -> list[LegOutput]:
         """A device is there, or is known better: it may want to be asked directly, or once more."""
-        if self.state is not State.ASKING or self._offer is None or len(self._devices) >= MOST_DEVICES:
+        if self.state is not State.ASKING or self._offer is None:
             return []
-        self._devices[device.jid] = device
-        since = self._since.setdefault(device.jid, now)
+        since = self._rung.seen(device, now)
+        if since is None:
+            return []
         if self._silence is None and not self._rang:
             self._silence = now + SILENCE  # this one is there to ring
         able = device.abilities
@@ -201,7 +200,7 @@ class CalleeLeg:
         """A Jingle message of one of the user's devices."""
         match spoken.kind:
             case "ringing":
-                self._note_ringing(device, "ringing")
+                self._rung.said(device, RINGING)
                 return self._ringing() or [Ignored("ringing again")]
             case "proceed":
                 return self._proceed(device, now)
@@ -224,8 +223,8 @@ class CalleeLeg:
         """
         if of != f"jm-propose-{self.sid}":
             return [Ignored("receipt of nothing")]
-        self._note_ringing(device, "receipt to the bare JID" if asked == self.contact else "receipt")
-        if not self._knows_jmi(device):
+        self._rung.said(device, PLAIN_RECEIPT if asked == self.contact else RECEIPT)
+        if not self._rung.knows_calls(device):
             return [Ignored("receipt of a device without calls")]
         return self._ringing() or [Ignored("ringing again")]
 
@@ -265,9 +264,7 @@ class CalleeLeg:
 
     def unseen(self, device: str) -> None:
         """A device is unavailable to somebody here: it cannot be counted on any more."""
-        self._devices.pop(device, None)
-        self._since.pop(device, None)
-        self._ringing_at.pop(device, None)
+        self._rung.gone(device)
 
     def ping(self, now: float, patience: float) -> list[LegOutput]:
         chosen = self._chosen
@@ -280,8 +277,7 @@ class CalleeLeg:
         if self._silence is not None and now >= self._silence:
             self._silence = None
             took = any(session.acknowledged for session in self._direct.values())
-            listening = self._proposed and any(d.abilities is None or d.abilities.jmi for d in self._devices.values())
-            if took or listening:
+            if took or (self._proposed and self._rung.somebody_listens):
                 told += self._ringing()
             elif self._proposed and not self._rang:
                 told.append(Waking(self.attempt))
@@ -319,8 +315,7 @@ class CalleeLeg:
         """
         if self.state is not State.PROCEEDED or self._chosen is None:
             return
-        there = dict.fromkeys([*filter(self._knows_jmi, self._devices), *self._ringing_at])
-        for device in there:
+        for device in self._rung.within_reach:
             if device != self._chosen.theirs:
                 yield self._jmi("retract", device, _ELSEWHERE, private=True)
 
@@ -394,7 +389,7 @@ class CalleeLeg:
         told, and a Siskin beside it rings until its user looks.
         """
         others = [*self._stop_ringing()]
-        if self._proceeded and not self._subscribed and not self._movim_is_there:
+        if self._proceeded and not self._subscribed and not self._rung.movim_is_there:
             others.append(self._jmi("retract", self.user, _ELSEWHERE))
         self.state = State.ENDED
         self._silence = self._until = None
@@ -421,22 +416,6 @@ class CalleeLeg:
         if session is None and self._chosen is not None and self._chosen.sid == sid:
             session = self._chosen
         return session if session is not None and session.theirs == device else None
-
-    def _note_ringing(self, device: str, words: str) -> None:
-        """It may ring, whether its presence is known or not; not if it is known to have no calls."""
-        known = self._devices.get(device)
-        able = None if known is None else known.abilities
-        if (able is None or able.jmi) and (device in self._ringing_at or len(self._ringing_at) < MOST_DEVICES):
-            self._ringing_at.setdefault(device, set()).add(words)
-
-    @property
-    def _movim_is_there(self) -> bool:
-        """It is known by its words alone where its presence is not: no other client says both."""
-        return any(words >= {"ringing", "receipt to the bare JID"} for words in self._ringing_at.values())
-
-    def _knows_jmi(self, jid: str) -> bool:
-        device = self._devices.get(jid)
-        return device is not None and device.abilities is not None and device.abilities.jmi
 
     def _jmi(self, kind: str, to: str, reason: spelling.Reason, *, private: bool = False) -> Send:
         return Send(stanzas.jmi(kind, self.sid, to, self._voice, reason=reason, private=private))
