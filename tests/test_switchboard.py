@@ -86,6 +86,12 @@ async def test_a_trunk_that_is_down_is_followed_by_the_next_and_its_media_is_giv
     second = await scene.dialled(2)
     assert second.made_for[0].proxy == SipUri.parse("sip:sbc.backup.example")
     await scene.until(lambda: ("release", "callee1") in scene.engine.names())
+    second.sink(ev.HungUp(Leg.CALLEE, Cause.BUSY, 2, "486 Busy Here"))
+    record = await scene.ended()
+    assert [(tried.via, tried.cause, tried.blame, tried.text) for tried in record.attempts] == [
+        ("carrier", "congestion", "network", "503 Service Unavailable"),
+        ("backup", "busy", "callee", "486 Busy Here"),
+    ]
 
 
 async def test_the_test_line_answers_without_any_sip() -> None:

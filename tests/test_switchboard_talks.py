@@ -60,6 +60,7 @@ async def test_a_phone_that_holds_its_caller_says_so_to_the_user_and_both_are_an
     callee.sink(ev.Reoffered(Leg.CALLEE, 1, directed(Direction.SENDRECV)))
     await scene.until(lambda: caller.names().count("hold") == 2)
     assert caller.told[-1][1] is False
+    assert [t.label for t in scene.traced if "hold" in t.label] == ["callee1 holds", "callee1 takes off hold"]
 
 
 async def test_a_user_who_holds_has_the_phone_offered_music_and_the_talk_again() -> None:
@@ -87,6 +88,7 @@ async def test_a_client_on_a_new_network_gets_our_new_credentials() -> None:
     assert ours.audio is not None
     assert ours.audio.transport.ice is not None
     assert ours.audio.transport.ice.ufrag == "anew"
+    assert "caller restarts ICE" in [t.label for t in scene.traced]
 
 
 async def test_a_transfer_rings_the_new_party_and_connects_it_with_the_user() -> None:
@@ -103,7 +105,9 @@ async def test_a_transfer_rings_the_new_party_and_connects_it_with_the_user() ->
     await scene.until(lambda: ("release", "callee1") in scene.engine.names())
     third.sink(ev.HungUp(Leg.CALLEE, Cause.NORMAL, 2))
     assert caller.told[-1] == ("hang_up", Cause.NORMAL, "")
-    assert (await scene.ended()).cause == "normal"
+    record = await scene.ended()
+    assert record.cause == "normal"
+    assert [(tried.origin, tried.cause) for tried in record.attempts] == [("route", "normal"), ("transfer", "normal")]
     assert len(scene.board.routing.book) == 0
 
 
@@ -159,6 +163,10 @@ async def test_a_redirection_is_followed_within_the_callers_rules() -> None:
     first.sink(ev.HungUp(Leg.CALLEE, Cause.FORBIDDEN, 1, "302 Moved Temporarily"))
     second = await scene.dialled(2)
     assert str(second.made_for[0].target).startswith("sip:+12025550177@")
+    second.sink(ev.HungUp(Leg.CALLEE, Cause.BUSY, 2))
+    record = await scene.ended()
+    assert [(tried.origin, tried.cause) for tried in record.attempts] == [("route", "redirected"), ("redirect", "busy")]
+    assert record.hops == 1
 
 
 async def test_a_redirection_that_is_not_followed_ends_the_call_with_the_reason() -> None:

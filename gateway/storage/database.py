@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 BATCH = 200  # rows in one transaction
 STARTING = 15.0  # s to open the database
-STOPPING = 5.0  # s to write what is left
+STOPPING = 5.0  # s that a database may let us wait for what is left; one that takes it is given all
 SQLITE_WAIT = 2000  # ms for another process's lock, before our own retry
 
 Row = TypeVar("Row")
@@ -83,7 +83,9 @@ class Database(Generic[Row]):
         self._thread.start()
 
     async def stop(self) -> None:
-        """Write what is left, within a few seconds, and close the database. Harmless when it does not run."""
+        """Write what is left and close the database; one that is away is given a few seconds. Harmless when it does
+        not run.
+        """
         thread, self._thread = self._thread, None
         if thread is not None:
             self._give_up_at = time.monotonic() + STOPPING
@@ -137,6 +139,7 @@ class Database(Generic[Row]):
             try:
                 with self.engine.begin() as connection:
                     self._into(connection, batch)
+                self._give_up_at = time.monotonic() + STOPPING
                 return
             except Exception as error:  # whatever it is, this thread goes on
                 if not _passing(error):

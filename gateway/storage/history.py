@@ -20,9 +20,7 @@ from sqlalchemy import (
     Engine,
     Select,
     Table,
-    and_,
     create_engine,
-    exists,
     func,
     inspect,
     make_url,
@@ -153,7 +151,8 @@ class _Asking:
         if "trunk" in self.columns(calls):
             ways.append(calls.c.trunk == trunk)
         if self.has(attempts):
-            ways.append(exists().where(and_(attempts.c.call == calls.c.id, attempts.c.via == trunk)))
+            # Not EXISTS: SQLite would look through all attempts of the trunk for each call.
+            ways.append(calls.c.id.in_(select(attempts.c.call).where(attempts.c.via == trunk)))
         return or_(*ways)
 
     def records(self, which: ColumnElement[bool]) -> list[CallRecord]:

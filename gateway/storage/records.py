@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -216,9 +216,10 @@ ladders = Table(
 )
 
 
-def _row(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields as columns of the table, after rule 2; a quality is its columns."""
-    row = {**fields, **fields.get("quality", {})}
+def _row(table: Table, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known as columns of the table, after rule 2; a quality is its columns."""
+    quality = known.get("quality")
+    row = {**known, **(asdict(quality) if quality is not None else {})}
     found: dict[str, Any] = {}
     for column in table.columns:
         if column.name not in row:
@@ -230,6 +231,10 @@ def _row(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
             value = _storable_tree(value)
         found[column.name] = value
     return found
+
+
+def _shallow(record: CallRecord | AttemptRecord) -> dict[str, Any]:
+    return {item.name: getattr(record, item.name) for item in fields(record)}
 
 
 def _storable_tree(value: Any) -> Any:
@@ -293,8 +298,8 @@ def _write(connection: Connection, batch: Sequence[CallRecord]) -> None:
     records = list(reversed(new.values()))
     tried = [(record.id, attempt) for record in records for attempt in record.attempts]
     for table, rows in (
-        (calls, [_row(calls, asdict(record)) for record in records]),
-        (attempts, [_row(attempts, {"call": call, **asdict(attempt)}) for call, attempt in tried]),
+        (calls, [_row(calls, _shallow(record)) for record in records]),
+        (attempts, [_row(attempts, {"call": call, **_shallow(attempt)}) for call, attempt in tried]),
         (ladders, [_row(ladders, {"call": r.id, "rungs": r.ladder}) for r in records if r.ladder]),
     ):
         if rows:

@@ -176,3 +176,18 @@ async def test_stopping_twice_and_without_a_start_is_harmless(file: Path) -> Non
 
 def test_text_is_freed_of_what_a_database_refuses() -> None:
     assert storable("a\0b\ud800ü") == "a\ufffdb?ü"
+
+
+async def test_a_database_that_takes_its_time_gets_everything_at_the_stop(
+    store: Words, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BATCH", 1)
+    monkeypatch.setattr(database, "STOPPING", 0.3)
+    event.listen(store.engine, "before_cursor_execute", lambda *_: threading.Event().wait(0.1))  # each statement
+    for number in range(8):
+        store.put(f"word {number}")
+    await store.stop()
+    assert store.dropped == []
+    connection = sqlite3.connect(file)
+    assert connection.execute("SELECT count(*) FROM words").fetchone() == (8,)
+    connection.close()
