@@ -364,7 +364,7 @@ class _Reader:
         plan = self._plan(dialplan, users, {domain, sip_domain} - {""}, set(self._endpoints(sip, media, listen)))
 
         if media and plan:
-            self._check_capabilities(media.engine, plan)
+            self._check_capabilities(media, plan)
         if not (xmpp and sip and media and storage and http and log and calls and dialplan and plan) or any(
             not fault.warning for fault in self.faults
         ):
@@ -529,16 +529,20 @@ class _Reader:
         self.fault(("media", "engine"), message, warning=True)
         return None
 
-    def _check_capabilities(self, engine: str, plan: Plan) -> None:
+    def _check_capabilities(self, section: MediaSection, plan: Plan) -> None:
         """What the dialplan asks for and the engine cannot do."""
         from gateway.media.capabilities import CAPABILITIES  # noqa: PLC0415
 
-        if CAPABILITIES[engine].test_lines:
-            return
+        able, place = CAPABILITIES[section.engine], ("media", "engine")
         for rule in plan.routes:
-            if "echo" in rule.via:
-                message = f"route {rule.name}: {engine} has no test lines: its calls will fail"
-                self.fault(("media", "engine"), message, warning=True)
+            if "echo" in rule.via and not able.test_lines:
+                message = f"route {rule.name}: {section.engine} has no test lines: its calls will fail"
+                self.fault(place, message, warning=True)
+        for trunk in plan.trunks.values():
+            if trunk.dtmf == "inband" and not able.tones:
+                self.fault(place, f"trunk {trunk.name}: {section.engine} cannot send or hear digits as tones")
+            if trunk.dtmf == "info" and not able.push and section.rtpengine_events is None:
+                self.fault(place, f'trunk {trunk.name}: dtmf = "info" needs rtpengine_events')
 
     def _check_music(self, name: str) -> None:
         from gateway.media import prompts  # noqa: PLC0415

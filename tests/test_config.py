@@ -448,3 +448,22 @@ def test_an_engine_that_cannot_do_what_the_dialplan_says_is_warned_of(tmp_path: 
         "gateway.toml:6: warning: route test line: rtpengine has no test lines: its calls will fail",
     ]
     assert (found.media_engine, found.rtpengine.nodes[0].weight) == ("rtpengine", 2)
+
+
+@pytest.mark.parametrize(
+    ("dtmf", "told"),
+    [
+        ("rfc4733", []),
+        ("inband", ["gateway.toml:6: trunk carrier: rtpengine cannot send or hear digits as tones"]),
+        ("info", ['gateway.toml:6: trunk carrier: dtmf = "info" needs rtpengine_events']),
+    ],
+)
+def test_digits_that_the_engine_cannot_carry_are_a_fault(dtmf: str, told: list[str], tmp_path: Path) -> None:
+    text = MINIMAL + '[media]\nengine = "rtpengine"\nrtpengine = ["udp:192.0.2.1:2223"]\n'
+    trunk = f'[[trunk]]\nname = "carrier"\nproxy = "sip:192.0.2.9"\ndtmf = "{dtmf}"\n'
+    try:
+        config.read(written(tmp_path, text, trunk=trunk), {})
+        found = []
+    except ConfigurationError as error:
+        found = [str(fault) for fault in error.faults if not fault.warning]
+    assert found == told

@@ -22,6 +22,7 @@ class Capabilities:
     push: bool
     late_calls: bool
     test_lines: bool
+    tones: bool  # trunks with dtmf = "inband"
     security_cause: bool
     recording: bool
     ice_restart: bool
@@ -33,6 +34,7 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         push=True,
         late_calls=True,
         test_lines=True,
+        tones=True,
         security_cause=True,
         recording=False,
         ice_restart=True,
@@ -42,6 +44,7 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         push=False,
         late_calls=True,
         test_lines=False,
+        tones=False,
         security_cause=False,
         recording=False,
         ice_restart=True,

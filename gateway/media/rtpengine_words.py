@@ -20,8 +20,9 @@ from typing import Any
 
 from gateway.errors import MediaError, SdpError
 from gateway.media.engine import Digit, LegKind, LegStatistics
+from gateway.media.sdes import SUITES
 from gateway.session import sdp
-from gateway.session.model import Codec, Direction, Media, Profile, Session, Setup, Stream, Transport
+from gateway.session.model import Codec, Crypto, Direction, Media, Profile, Session, Setup, Stream, Transport
 
 NOBODY = "nobody"  # the tag of the party that every leg was offered by
 UNSPECIFIED = "0.0.0.0"  # noqa: S104 -- written into SDP, never bound to
@@ -141,7 +142,9 @@ def transport(text: Any, kind: LegKind, setup: Setup) -> Transport:
         raise MediaError("rtpengine's SDP has no audio")
     found = audio.transport
     if kind is LegKind.RTP:
-        return Transport(found.address, found.port, found.rtcp_port, crypto=found.crypto)
+        # rtpengine offers every suite that it knows, NULL ciphers among them.
+        keys = tuple(_padded(one) for one in found.crypto if one.suite in SUITES)
+        return Transport(found.address, found.port, found.rtcp_port, crypto=keys)
     if found.ice is None or found.fingerprint is None:
         raise MediaError("rtpengine's SDP has no ICE or no fingerprint")
     return Transport(
@@ -151,6 +154,12 @@ def transport(text: Any, kind: LegKind, setup: Setup) -> Transport:
         ice=replace(found.ice, complete=True),
         fingerprint=replace(found.fingerprint, setup=setup),
     )
+
+
+def _padded(crypto: Crypto) -> Crypto:
+    """COMPAT: rtpengine 10.5 leaves out the padding of base64, which RFC 4568 §6.1 asks for."""
+    method, colon, key = crypto.key.partition(":")
+    return replace(crypto, key=f"{method}{colon}{key}{'=' * (-len(key) % 4)}")
 
 
 def counters(answer: Mapping[str, Any]) -> dict[str, Counted]:

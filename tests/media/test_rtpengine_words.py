@@ -121,6 +121,14 @@ def test_our_end_is_read_from_what_the_daemon_writes() -> None:
     assert (phone.address, phone.port) == ("192.0.2.9", 6_000)
 
 
+def test_of_the_keys_that_the_daemon_offers_those_remain_that_we_can_do_and_padded() -> None:
+    short = "inline:" + "A" * 38
+    offered = tuple(Crypto(tag, name, short) for tag, name in ((1, "NULL_HMAC_SHA1_80"), (2, "AEAD_AES_128_GCM")))
+    written = words.described(LegKind.RTP, replace(PHONE, crypto=offered), stream(PCMA), Setup.ACTIVE)
+    read = words.transport(written, LegKind.RTP, Setup.ACTIVE)
+    assert read.crypto == (Crypto(2, "AEAD_AES_128_GCM", short + "=="),)
+
+
 @pytest.mark.parametrize("text", [None, "", "v=0\r\n", words.placeholder()])
 def test_an_answer_without_a_transport_is_an_error(text: object) -> None:
     with pytest.raises(MediaError, match="rtpengine's SDP"):

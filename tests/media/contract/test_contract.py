@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,10 @@ import pytest
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media.engine import Connected, Digit, LegKind, Lost
-from gateway.media.rtp import DigitReader, steps
+from gateway.media.rtp import DigitReader, Packet, steps
+from gateway.media.sdes import SUITES, master
+from gateway.media.sdes import ours as keys
+from gateway.media.srtp import Keys, Srtp
 from gateway.session.model import Codec, Direction, Setup, Stream
 from tests.media.ends import (
     EVENT_8,
@@ -31,6 +35,7 @@ from tests.media.ends import (
     Phone,
     alaw,
     loudest,
+    packet,
     sine,
     stream,
     ulaw,
@@ -339,6 +344,36 @@ async def test_a_stranger_is_not_heard_and_hears_nothing(
     assert (await phone.hear())[12:] == b"y" * 160
     assert stranger.heard.empty()
     assert browser.heard.empty()
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("keyed", [True, False], ids=["protected", "offered and not taken"])
+async def test_a_telephone_with_keys_in_its_sdp_is_spoken_to_in_secret(
+    make_backend: MakeBackend, browser: Browser, phone: Phone, suite: str, keyed: bool
+) -> None:
+    backend = await make_backend()
+    engine = backend.engine
+    theirs = await engine.allocate("call", "callee1", LegKind.RTP, controlling=True, sdes=True)
+    phone.far = (str(theirs.address), theirs.port)
+    (its,) = (one for one in theirs.crypto if one.suite == suite)
+    mine = replace(next(one for one in keys(secrets.token_bytes) if one.suite == suite), tag=its.tag)
+    remote = await browser.open(Setup.ACTIVE)
+    web = await engine.allocate("call", "caller", LegKind.WEBRTC, setup=Setup.PASSIVE)
+    agreed = replace(phone.transport, crypto=(mine,)) if keyed else phone.transport
+    await engine.connect("call", "callee1", agreed, stream(PCMA), peer="caller")
+    await engine.connect("call", "caller", remote, stream(PCMA), peer="callee1", setup=Setup.PASSIVE)
+    await browser.connect(web, Setup.ACTIVE)
+    box = Packet()
+    srtp = Srtp(Keys(SUITES[suite], master(mine), master(its)), box)
+    box.fill(packet(8, 1, 160, 7, b"s" * 160))
+    assert not keyed or srtp.protect()
+    phone.send(bytes(box))
+    assert (await browser.hear())[12:] == b"s" * 160
+    browser.say(PCMA, b"t" * 160, 160)
+    box.fill(await phone.hear())
+    assert (box.length == 172) is not keyed
+    assert not keyed or srtp.unprotect()
+    assert bytes(box)[12:] == b"t" * 160
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["none ever came", "they stopped"])
