@@ -23,7 +23,7 @@ from gateway.session.model import Candidate, Ice, Setup, Stream, Transport
 
 
 class LegKind(enum.StrEnum):
-    """What a leg speaks: ICE with DTLS-SRTP on one component with rtcp-mux, or plain RTP with latching."""
+    """What a leg speaks: ICE with DTLS-SRTP on one component (two without rtcp-mux), or plain RTP with latching."""
 
     WEBRTC = "webrtc"
     RTP = "rtp"

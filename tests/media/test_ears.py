@@ -78,6 +78,12 @@ def test_what_sounds_like_speech_presses_no_key() -> None:
     assert heard(Ears((PCMA,)), PCMA, alaw(sound)) == []
 
 
+def test_a_click_of_twenty_milliseconds_is_no_key() -> None:
+    click = tones.digits("5", 100)[:320]
+    assert key_of(click) == "5"
+    assert heard(Ears((PCMA,)), PCMA, alaw(pcm(click + bytes(960)))) == []
+
+
 def test_silence_and_noise_press_no_key() -> None:
     chance = np.random.default_rng(3)
     for sound in (np.zeros(8_000, np.int16), chance.normal(0, 3_000, 40_000).astype(np.int16)):
