@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import aioice.ice
 import numpy as np
 import pytest
 
@@ -303,6 +304,20 @@ async def test_a_candidate_that_comes_later_is_used(make_backend: MakeBackend, b
     await browser.connect(ours, Setup.ACTIVE)
     async with talking(browser, PCMA, 500):
         await hears(phone, PCMA, 500)
+
+
+async def test_a_browser_that_changes_its_network_is_found_again(
+    make_backend: MakeBackend, browser: Browser, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = await make_backend()
+    await bridged(backend, browser, phone, stream(PCMA), stream(PCMA))
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.3"])
+    answer = await backend.engine.restart("call", "caller", await browser.restart())
+    await browser.follow(answer)
+    browser.vanish()
+    async with talking(browser, PCMA, 500), talking(phone, PCMA, 900):
+        await hears(phone, PCMA, 500)
+        await hears(browser, PCMA, 900)
 
 
 async def test_the_counters_of_both_legs_are_given_back_with_the_call(
