@@ -218,6 +218,7 @@ class RtpengineEngine(MediaEngine):
             tags = {"from-tag": NOBODY, "to-tag": mine.name, "via-branch": mine.name}
             await self._ask(call, "answer", {**tags, "flags": list(words.FLAGS), "sdp": mine.said})
         if peer is None or peer.stream is None or mine.stream is None:
+            await self._hush(call, mine)  # what it says would be sent to where nobody is
             return
         call.tagged |= {mine.name, peer.name}
         # COMPAT: rtpengine 10.5 translates telephone events between clocks only where the slower clock offers.
@@ -241,9 +242,11 @@ class RtpengineEngine(MediaEngine):
             leg.ours = replace(leg.ours, ice=found.ice)
 
     async def _hush(self, call: _Call, leg: _Leg) -> None:
-        """Nobody hears this end while its peer hears a prompt, or after its peer was given another one."""
+        """Nobody hears this end before it has a peer, while that one hears a prompt, or after it was given another."""
+        if leg.stream is None:
+            return
         peer = call.legs.get(leg.peer)
-        silent = leg.name in call.tagged and (peer is None or peer.playing)
+        silent = peer is None or peer.playing or leg.name not in call.tagged
         if silent is not leg.hushed:
             await self._ask(call, "block media" if silent else "unblock media", {"from-tag": leg.name})
             leg.hushed = silent

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import MediaError
+from gateway.media import rtpengine_words as words
 from gateway.media.engine import Digit, LegKind, Lost
 from gateway.media.rtpengine import RtpengineEngine, RtpengineSettings
 from gateway.media.rtpengine_pool import Address, Pace
@@ -104,6 +105,23 @@ async def test_where_nobody_may_send_us_nothing_is_sent() -> None:
         assert other.heard.empty()
     await one.close()
     await other.close()
+
+
+async def test_what_an_end_says_before_it_has_a_peer_is_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, nobody = Phone(), Phone("127.0.0.2")
+    placeholder = words.placeholder().replace("192.0.2.1", "127.0.0.2").replace(" 9 ", f" {nobody.address[1]} ")
+    monkeypatch.setattr(words, "placeholder", lambda: placeholder)
+    async with engine(await daemon.start()) as made:
+        theirs = await made.allocate("call", "caller", LegKind.RTP)
+        one.far = (str(theirs.address), theirs.port)
+        await made.connect("call", "caller", one.transport, stream(PCMA))
+        for _ in range(5):
+            one.say(PCMA, b"\x01" * 160, 160)
+        while (await made.statistics("call"))["caller"].received_packets < 5:  # noqa: ASYNC110 -- asked for, not told
+            await asyncio.sleep(0.01)
+        assert nobody.heard.empty()
+    await one.close()
+    await nobody.close()
 
 
 async def test_a_line_of_the_log_about_somebody_elses_call_is_not_told() -> None:
