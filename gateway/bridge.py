@@ -118,7 +118,9 @@ class Bridge:
             controlling=True,
             setup=Setup.ACTPASS,
             sdes=_keyed(towards, policy),
-            rtcp_mux=towards is Towards.SIP,  # RFC 8035 §3: whoever offers to mux is ready for an answer that does not
+            # RFC 8035 §3: whoever offers to mux is ready for an answer that does not. Candidates of component 2 beside
+            # rtcp-mux are what Dino offers everybody (0167_jingle_rtp/content_type.vala); libwebrtc passes them over.
+            rtcp_mux=towards is Towards.SIP,
         )
         kept = None if beside is None else self._agreed(beside).stream
         ours = negotiate.offer_callee(policy, towards, caller, transport, kept)

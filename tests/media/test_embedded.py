@@ -476,3 +476,14 @@ async def test_settings_that_cannot_work_are_refused_before_anything_is_started(
 )
 def test_ports_are_shared_evenly(ports: tuple[int, int], workers: int, shares: list[tuple[int, int]]) -> None:
     assert share(ports, workers) == shares
+
+
+async def test_a_leg_that_does_not_mux_announces_both_components(make_engine: MakeEngine) -> None:
+    engine = await make_engine()
+    both = await engine.allocate("call", "caller", LegKind.WEBRTC, rtcp_mux=False)
+    muxed = await engine.allocate("call", "callee", LegKind.WEBRTC)
+    assert both.ice is not None
+    assert muxed.ice is not None
+    assert [(c.component, c.port) for c in both.ice.candidates] == [(1, both.port), (2, both.port + 1)]
+    assert [c.component for c in muxed.ice.candidates] == [1]
+    assert (both.rtcp_mux, muxed.rtcp_mux) == (False, True)
