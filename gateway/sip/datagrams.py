@@ -7,7 +7,10 @@ close an asyncio endpoint, or block the loop on DNS. So these are plain sockets.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import struct
+import time
 from collections.abc import Callable
 
 import structlog
@@ -18,6 +21,7 @@ from gateway.sip.locate import ip_of
 log = structlog.get_logger()
 
 RECEIVE_BUFFER = 4 * 1024 * 1024  # bursts: the buffer overflows before the CPU does
+TIMESTAMP = 35  # SO_TIMESTAMPNS of Linux: the kernel says when a datagram came
 BATCH = 8  # datagrams read in one turn of the loop: in a flood each turn of everybody else waits for as many
 
 OnDatagram = Callable[[bytes, "Datagrams", Address], None]
@@ -29,8 +33,20 @@ def sendable(address: Address) -> bool:
     return 0 < port < 65_536 and ip_of(host) is not None
 
 
+def _waited(told: list[tuple[int, int, bytes]]) -> int:
+    """How many ms ago the kernel took a datagram in."""
+    for level, kind, data in told:
+        if level == socket.SOL_SOCKET and kind == TIMESTAMP and len(data) >= 16:
+            seconds, nanoseconds = struct.unpack_from("=qq", data)
+            return max(0, int((time.time() - seconds) * 1000 - nanoseconds / 1e6))
+    return 0
+
+
 class Datagrams:
-    """One bound UDP socket. `backlog` is how many turns in a row left something unread."""
+    """One bound UDP socket. `backlog` is how long, in ms, what was read last had waited for us; 0 where nothing waits,
+    and where the kernel does not tell. That something is always waiting is no sign of anything: under load the loop
+    and its callers keep each other busy, and what counts is whether the queue grows.
+    """
 
     def __init__(self, host: str, port: int, on_datagram: OnDatagram) -> None:
         """Raises OSError."""
@@ -41,6 +57,8 @@ class Datagrams:
             if family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, TIMESTAMP, 1)
             self._socket.setblocking(False)
             self._socket.bind((host, port))
         except OSError:
@@ -56,9 +74,13 @@ class Datagrams:
         self._socket.close()
 
     def _read(self) -> None:
-        for _ in range(BATCH):
+        for number in range(BATCH):
             try:
-                data, source = self._socket.recvfrom(65_535)
+                if number:
+                    data, source = self._socket.recvfrom(65_535)
+                else:
+                    data, told, _, source = self._socket.recvmsg(65_535, 64)
+                    self.backlog = _waited(told)
             except (BlockingIOError, InterruptedError):
                 self.backlog = 0
                 return
@@ -68,7 +90,6 @@ class Datagrams:
             remote: Address = source[:2]
             if sendable(remote):  # port 0: nobody could be answered there
                 self._on_datagram(data, self, remote)
-        self.backlog += 1
 
     def send(self, data: bytes, remote: Address) -> bool:
         try:

@@ -59,7 +59,7 @@ class Door:
 
     strangers: Literal["silent", "refuse"] = "silent"
     calls: int = 10_000
-    backlog: int = 64  # turns of the loop in a row that left datagrams unread, before new calls are refused
+    backlog: int = 400  # ms that datagrams may wait for us before new calls are refused; at 500 all is sent twice (T1)
     guest: Rate = Rate(1.0, 30.0)
     datagrams: Rate = Rate(2.0, 40.0)
     retry_after: int = 10
@@ -68,7 +68,7 @@ class Door:
 @dataclass(frozen=True, slots=True)
 class Load:
     calls: int = 0
-    backlog: int = 0
+    backlog: int = 0  # ms
 
 
 @dataclass(frozen=True, slots=True)

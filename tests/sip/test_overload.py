@@ -82,9 +82,9 @@ def test_without_a_stream_datagrams_above_the_rate_are_told_to_come_later() -> N
         (Load(4, 0), 0, 0),
         (Load(5, 0), 503, 0),
         (Load(10, 0), 503, 503),
-        (Load(0, 31), 0, 0),
-        (Load(0, 32), 503, 0),
-        (Load(0, 64), 503, 503),
+        (Load(0, 199), 0, 0),
+        (Load(0, 200), 503, 0),
+        (Load(0, 400), 503, 503),
     ],
 )
 def test_calls_are_refused_before_the_queue_grows_and_those_of_trunks_last(load: Load, guest: int, trunk: int) -> None:

@@ -60,7 +60,6 @@ async def test_a_flood_leaves_others_their_turn(ends: Ends) -> None:
         for turn in range(3):
             await ends.receive()
             assert ends.got.qsize() <= (turn + 1) * 10
-        assert ends.transports.backlog > 0
 
 
 async def test_no_address_costs_the_socket(ends: Ends) -> None:
