@@ -56,7 +56,7 @@ class CallerLeg(SipLeg):
             self.dialog.respond(self._invite, 180)
 
     def progress(self) -> None:
-        if not self._alerted and not self.up and not self._over:
+        if not (self._alerted or self.up or self._over):
             self.dialog.respond(self._invite, 183)
 
     def ask(self, offer: Session | None = None) -> None:

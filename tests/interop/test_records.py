@@ -15,7 +15,7 @@ from tests.interop.peers.gateway import CONFIGURATION, Gateway, gateway_command
 async def asked(gateway: Gateway, *arguments: str) -> str:
     """What `gateway` with these arguments prints."""
     settings = os.environ | {"GATEWAY_STORAGE__URL": f"sqlite:///{gateway.directory}/gateway.db"}
-    command = (gateway_command(), *arguments, "--config", CONFIGURATION)
+    command = (str(gateway_command()), *arguments, "--config", str(CONFIGURATION))
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=settings)
     out, _ = await asyncio.wait_for(child.communicate(), 30)
     return out.decode()

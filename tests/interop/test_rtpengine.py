@@ -25,7 +25,7 @@ async def rtpengine() -> AsyncIterator[Rtpengine]:
 @pytest.fixture
 async def gateway(server: Server, rtpengine: Rtpengine) -> AsyncIterator[Gateway]:
     """The shipped configuration but for its engine."""
-    async with Gateway(server, **rtpengine.settings) as process:
+    async with Gateway(server, None, passwords=None, **rtpengine.settings) as process:
         yield await process.ready()
 
 

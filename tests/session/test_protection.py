@@ -10,8 +10,8 @@ from gateway.errors import NegotiationError
 from gateway.session import negotiate, sdp
 from gateway.session.model import Crypto, Media, Profile, Session, Transport
 from gateway.session.negotiate import Policy, Towards
-from gateway.session.protection import Srtp, UnprotectedError, agreed, answered, settled
-from tests.support import PCMA, phone_session
+from gateway.session.protection import Srtp, UnprotectedError, agreed, answered, demand_dtls, settled
+from tests.support import PCMA, phone_session, webrtc_session
 
 S80, S32 = "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"
 OURS = Transport(
@@ -99,3 +99,13 @@ def test_of_two_sections_the_one_that_this_side_takes_is_answered_and_the_other_
     assert [media.rejected for media in answer.media] == [True, False]
     answer, _ = negotiate.answer_alone(REQUIRED, Towards.SIP, both, OURS)
     assert [media.rejected for media in answer.media] == [False, True]
+
+
+def test_an_end_on_the_web_side_shows_a_fingerprint_or_is_refused() -> None:
+    demand_dtls(audio(webrtc_session()))
+    for bare in (
+        replace(audio(webrtc_session()).transport, fingerprint=None),
+        replace(audio(webrtc_session()).transport, ice=None),
+    ):
+        with pytest.raises(UnprotectedError):
+            demand_dtls(replace(audio(webrtc_session()), transport=bare))
