@@ -94,7 +94,8 @@ def run(kind: Any, slow: bool) -> tuple[Any, ...]:
 async def test_both_ways_come_to_the_same(kind: Any) -> None:
     (got, here, there, report), slowly = run(kind, slow=True)
     (fast_got, fast_here, fast_there, fast_report), quickly = run(kind, slow=False)
-    assert fast_got == got
+    same = fast_got == got  # a difference of thousands of packets takes pytest minutes to explain
+    assert same
     assert (fast_here, fast_there) == (here, there)
     assert len(fast_report) == len(report)
     assert quickly < slowly
