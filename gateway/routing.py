@@ -334,8 +334,8 @@ class Routing:
     def over(self, line: Line) -> None:
         """The call has ended: nothing of it counts any more."""
         self.book.give_back(line.id)
-        for attempt in (*line.destinations, *(f"hop{hop}" for hop in range(1, line.hops + 1))):
-            self.book.give_back(f"{line.id}/{attempt}")
+        for attempt in line.destinations:
+            self.attempt_over(line, attempt)
 
     # --- sent elsewhere
 
@@ -380,10 +380,12 @@ class Routing:
         if outcome.via == ("echo",):
             return NotSent("the test line takes no transferred calls")
         whole = self._take_up(line, outcome)
-        # The call is counted already; that it goes to one more place is another beginning.
+        # The call is counted already; that it goes to one more place is another beginning, and no more than that.
         begun = tuple(replace(limit, concurrent=None) for limit in whole)
-        if refused := self.book.take(f"{line.id}/hop{line.hops}", begun, self._now()):
+        hop = f"{line.id}/hop"
+        if refused := self.book.take(hop, begun, self._now()):
             return NotSent(refused)
+        self.book.give_back(hop)
         return self._stages(line, outcome, whole)
 
     def caller_local(self, incoming: sip.IncomingCall, identity: SipUri, trunk: dialplan.Trunk | None) -> str:

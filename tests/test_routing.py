@@ -140,6 +140,7 @@ async def test_a_transfer_counts_as_one_more_beginning_and_not_as_one_more_call_
     assert not isinstance(await scene.routing.elsewhere(line, "carrier", ("tel:+12025550177",)), NotSent)
     refused = await scene.routing.elsewhere(line, "carrier", ("tel:+12025550178",))
     assert refused == NotSent(f"user {JULIET}: no more than 2 calls a minute")
+    assert scene.routing.book.in_use(f"user {JULIET}") == 1
     scene.routing.over(line)
     assert len(scene.routing.book) == 0
 
