@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from typing import cast
 from tests.clients import user_agent as ua
 from tests.clients.home import ERRORS, STREAM, Home
 from tests.clients.user_agent import JINGLE, JMI, Info, make
-from tests.scenarios.clock import jumping
+from tests.scenarios.clock import jumping, passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 from tests.support import FakeEngine
 
@@ -51,7 +50,7 @@ class Alone:
 
     async def tells(self, info: Info, *, node: str | None = None) -> None:
         """The answer to the question for it; `node` is not the one that was asked."""
-        await asyncio.sleep(1)
+        await passes(1)
         asked = self.last("iq get")
         answer = info.element(node or asked[0].get("node"))
         self.answers(asked, answer)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.clients import user_agent as ua
 from tests.clients.alone import CALLABLE, CONTACT, VOICE, WITHOUT_JMI, Alone, Change, with_, without
 from tests.clients.conversations import UNREACHABLE, Conversations, Conversations2190
+from tests.scenarios.clock import passes
 
 LONG_NAME = "a-name-that-is-too-long"
 
@@ -24,7 +23,7 @@ def initiating(world: Alone) -> tuple[Conversations, str]:
 async def offered(world: Alone) -> tuple[Conversations, str]:
     juliet, sid = initiating(world)
     world.jmi("proceed", sid, juliet.jid)
-    await asyncio.sleep(1)
+    await passes(1)
     return juliet, sid
 
 
@@ -72,9 +71,9 @@ async def test_a_friend_who_shows_no_sign_is_given_up(
     juliet = client(world.home)
     world.home.knows(CONTACT)
     juliet.call(CONTACT)
-    await asyncio.sleep(seconds - 0.5)
+    await passes(seconds - 0.5)
     assert juliet.sees == ["Discovering devices"]
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees[-1] == UNREACHABLE
     assert world.labels()[-1] == "message retract"
 
@@ -82,7 +81,7 @@ async def test_a_friend_who_shows_no_sign_is_given_up(
 async def test_a_stranger_may_take_his_time(world: Alone) -> None:
     juliet = Conversations(world.home)
     juliet.call(CONTACT)
-    await asyncio.sleep(60)
+    await passes(60)
     assert juliet.sees == ["Discovering devices"]
 
 
@@ -90,7 +89,7 @@ async def test_a_stranger_may_take_his_time(world: Alone) -> None:
 async def test_what_is_said_to_the_bare_address_does_not_count(world: Alone, action: str) -> None:
     juliet, sid = initiating(world)
     world.jmi(action, sid, world.home.account)
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees == ["Discovering devices"]
 
 
@@ -99,14 +98,14 @@ async def test_without_jmi_it_calls_a_resource_directly(world: Alone) -> None:
     world.shows(WITHOUT_JMI)
     await world.tells(WITHOUT_JMI)
     juliet.call(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     assert world.last("iq session-initiate").get("to") == VOICE
 
 
 async def test_a_bare_address_without_jmi_crashes_it_up_to_2_19_0(world: Alone) -> None:
     old, new = Conversations2190(world.home, "old"), Conversations(world.home, "new")
     world.shows(WITHOUT_JMI, from_=CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     for asked in [s for s in world.said if ua.label(s) == "iq get"]:
         world.answers(asked, WITHOUT_JMI.element(asked[0].get("node")))
     old.call(CONTACT)
@@ -118,7 +117,7 @@ async def test_a_bare_address_without_jmi_crashes_it_up_to_2_19_0(world: Alone) 
 async def test_a_good_accept_connects(world: Alone) -> None:
     juliet, sid = await offered(world)
     world.jingle("session-accept", sid, juliet.jid, *world.description("active"))
-    await asyncio.sleep(0.1)
+    await passes(0.1)
     assert juliet.sees[-1] == "Connecting"
 
 
@@ -143,7 +142,7 @@ async def test_a_good_accept_connects(world: Alone) -> None:
 async def test_an_accept_with_a_flaw_ends_the_call(world: Alone, change: Change, seen: str) -> None:
     juliet, sid = await offered(world)
     world.jingle("session-accept", sid, juliet.jid, *world.description("active", change))
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees[-1] == seen
     assert world.labels()[-2:] == ["iq session-terminate", "message finish"]
 
@@ -159,14 +158,14 @@ async def test_a_content_action_that_answers_nothing_ends_the_call(world: Alone,
     juliet, sid = await offered(world)
     world.jingle("session-accept", sid, juliet.jid, *world.description("active"))
     world.jingle(action, sid, juliet.jid, *world.description("active"))
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees[-1] == "App failure"
 
 
 async def test_a_finish_is_nothing_to_it(world: Alone) -> None:
     juliet, sid = await offered(world)
     world.jmi("finish", sid, juliet.jid, ua.reason("success"))
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.session is not None
 
 
@@ -176,11 +175,11 @@ async def test_a_restart_without_an_answer_leaves_it_reconnecting_and_one_withou
     juliet, sid = await offered(world)
     world.jingle("session-accept", sid, juliet.jid, *world.description("active"))
     juliet.changes_network()
-    await asyncio.sleep(5)
+    await passes(5)
     world.answers(world.last("iq transport-info"))
     new = ua.content("0", ua.transport(ua.IceCredentials("news", "n" * 22)))
     world.jingle("transport-info", sid, juliet.jid, new)
-    await asyncio.sleep(5)
+    await passes(5)
     assert juliet.sees[-1] == "Reconnecting"
     assert world.labels()[-1] == "iq error conflict"
 
@@ -189,27 +188,27 @@ async def test_a_session_must_come_from_whoever_proposed_it(world: Alone) -> Non
     juliet = Conversations(world.home)
     world.jmi("propose", "s1", world.home.account, ua.make(ua.RTP, "description", media="audio"))
     juliet.answer()
-    await asyncio.sleep(1)
+    await passes(1)
     world.jingle("session-initiate", "s1", juliet.jid, *world.description("actpass"), from_=f"{CONTACT}/other")
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees[-1] == "Accepting call"
     world.jingle("session-initiate", "s1", juliet.jid, *world.description("actpass", media="video"))
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees[-1] == "Verification problem"
 
 
 async def test_an_offer_has_to_be_actpass(world: Alone) -> None:
     juliet = Conversations(world.home)
     world.jingle("session-initiate", "s1", juliet.jid, *world.description("active"))
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees[-1] == "Verification problem"
 
 
 async def test_it_declines_for_all_devices_at_thirty_seconds(world: Alone) -> None:
     juliet = Conversations(world.home)
     world.jmi("propose", "s1", world.home.account, ua.make(ua.RTP, "description", media="audio"))
-    await asyncio.sleep(29)
+    await passes(29)
     assert "message reject" not in world.labels()
-    await asyncio.sleep(2)
+    await passes(2)
     assert world.last("message reject").get("to") == VOICE
     assert juliet.missed == ["s1"]

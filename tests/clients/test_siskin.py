@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.clients import user_agent as ua
 from tests.clients.alone import CALLABLE, CONTACT, VOICE, WITHOUT_JMI, Alone, with_, without
 from tests.clients.siskin import CONNECTING, ENDED, RINGING, Siskin
+from tests.scenarios.clock import passes
 
 
 async def offered(world: Alone) -> tuple[Siskin, str]:
     """A client that has sent its session-initiate, and the sid."""
     juliet = Siskin(world.home)
     juliet.call(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     sid = juliet.talk.sid if juliet.talk else ""
     world.jmi("proceed", sid, juliet.jid)
-    await asyncio.sleep(1)
+    await passes(1)
     return juliet, sid
 
 
@@ -29,7 +28,7 @@ async def test_it_proposes_to_whoever_has_jmi_and_to_strangers(world: Alone, inf
         world.shows(info)
         await world.tells(info)
     juliet.call(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     assert world.last("message propose").get("to") == CONTACT
     assert world.last("message propose").get("id") is None
 
@@ -40,7 +39,7 @@ async def test_one_resource_without_jmi_makes_it_call_all_of_them_with_one_sid(w
         world.shows(info, from_=jid)
         await world.tells(info)
     juliet.call(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     asked = [s for s in world.said if ua.label(s) == "iq session-initiate"]
     assert [s.get("to") for s in asked] == [VOICE, f"{CONTACT}/old"]
     assert len({s[0].get("sid") for s in asked}) == 1
@@ -52,7 +51,7 @@ async def test_a_session_initiate_without_a_result_is_over_within_thirty_seconds
     juliet, _ = await offered(world)
     if answer == "error":
         world.answers(world.last("iq session-initiate"), error="service-unavailable")
-    await asyncio.sleep(31)
+    await passes(31)
     assert juliet.sees == [RINGING, CONNECTING, ENDED]
     assert world.labels()[-1] == "iq session-terminate"
 
@@ -94,9 +93,9 @@ async def test_a_finish_is_unknown_to_it(world: Alone, action: str, ends: bool) 
 async def test_who_gives_up_says_reject_to_himself_and_to_the_contact(world: Alone) -> None:
     juliet = Siskin(world.home)
     juliet.call(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.hang_up()
-    await asyncio.sleep(1)
+    await passes(1)
     assert [(ua.label(s), s.get("to")) for s in world.said][-1] == ("message reject", CONTACT)
     assert juliet.heard[-1] == "message reject"
 

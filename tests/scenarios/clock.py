@@ -3,6 +3,9 @@ next timer.
 
 What is sent over loopback is readable when sendto() returns, so that an empty selector means that nothing is under way.
 That does not hold for threads and processes: scenes with those need the real clock.
+
+    with jumping():
+        await passes(3600)      at once for who looks on, an hour for who is on stage
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from contextlib import contextmanager
 from typing import Any
 
 _SANITY = 0.05  # s; with no timer at all there is nothing to jump to: somebody outside may still wake us
+
+_jumping: set[asyncio.AbstractEventLoop] = set()
 
 
 @contextmanager
@@ -36,7 +41,16 @@ def jumping() -> Iterator[None]:
 
     loop.time = lambda: real_time() + ahead
     loop._selector.select = select
+    _jumping.add(loop)
     try:
         yield
     finally:
+        _jumping.discard(loop)
         del loop.time, loop._selector.select
+
+
+async def passes(seconds: float) -> None:
+    """So much time goes by on stage. RuntimeError where time does not jump: there it would be waiting."""
+    if asyncio.get_running_loop() not in _jumping:
+        raise RuntimeError("time passes only where it jumps")
+    await asyncio.sleep(seconds)

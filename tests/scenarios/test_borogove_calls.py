@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.clients.borogove import Borogove
 from tests.clients.dino import Dino
 from tests.clients.home import Home
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 from tests.support import phone_session
 
@@ -43,7 +42,7 @@ async def test_a_borogove_user_calls_talks_and_hangs_up(home: Home, scene: Scene
     borogove.call(CONTACT, video=video)
     invite = await scene.phone.hears("INVITE")
     scene.phone.answers(invite, 180)
-    await asyncio.sleep(40)
+    await passes(40)
     scene.phone.answers(invite, 200, phone_session())
     await borogove.until("ongoing")
     borogove.hang_up()
@@ -90,7 +89,7 @@ async def test_a_camera_turned_on_in_the_call_does_not_end_it(home: Home, scene:
     await borogove.until("ongoing")
     borogove.turns_camera_on()
     await borogove.hears("iq content-reject")
-    await asyncio.sleep(60)
+    await passes(60)
     assert borogove.state == "ongoing"
     borogove.hang_up()
     await scene.over()
@@ -105,7 +104,7 @@ async def test_a_call_whose_media_finds_no_way_ends_for_both(home: Home, scene: 
     await borogove.until("ended")
     await scene.phone.hears("BYE")
     assert (await scene.over()).cause == "media-failed"
-    await asyncio.sleep(1)
+    await passes(1)
     assert not [label for label in borogove.heard if label.startswith("message error")]
 
 
@@ -133,7 +132,7 @@ async def test_a_borogove_that_nobody_knows_to_be_there_is_answered_too(home: Ho
     borogove = Borogove(home)
     scene.phone.calls(OUR_NUMBER)
     await borogove.until("incoming")
-    await asyncio.sleep(10)
+    await passes(10)
     borogove.answer()
     scene.phone.confirms(await scene.phone.hears_back("200 OK"))
     await borogove.until("ongoing")
@@ -146,7 +145,7 @@ async def test_a_call_that_is_declined_without_a_word_is_not_answered(home: Home
     scene.phone.calls(OUR_NUMBER)
     await borogove.until("incoming")
     borogove.decline()
-    await asyncio.sleep(60)
+    await passes(60)
     await scene.phone.hears_back("480 Temporarily Unavailable")
     await scene.over()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gateway.session.model import Direction
@@ -11,6 +9,7 @@ from gateway.sip.message import Request
 from tests.clients.cheogram import Cheogram
 from tests.clients.conversations import LOST, UNREACHABLE, Conversations, Conversations2190
 from tests.clients.home import Home, bare, resource
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER
 from tests.support import phone_session
 
@@ -51,7 +50,7 @@ async def test_a_number_in_the_roster_is_seen_as_a_telephone_that_can_be_called(
 ) -> None:
     juliet = client(home)
     home.adds(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     assert home.mutual(CONTACT)
     (seen,) = [jid for jid in juliet.presences if bare(jid) == CONTACT]
     assert resource(seen) == "sip"
@@ -64,10 +63,10 @@ async def test_what_the_caps_stand_for_is_asked_once_for_all_numbers(home: Home)
     juliet = Conversations(home)
     for number in (NUMBER, "+12025550124", "+12025550125"):
         home.adds(f"{number}@{DOMAIN}")
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.heard.clear()
     home.adds(f"+12025550126@{DOMAIN}")
-    await asyncio.sleep(1)
+    await passes(1)
     assert set(juliet.heard) == {"presence"}
     assert len(juliet.infos) == 4
 
@@ -77,7 +76,7 @@ async def test_no_presence_makes_it_crash_or_call_without_asking_first(home: Hom
     juliet = client(home)
     home.adds(CONTACT)
     home.adds(DOMAIN)
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.call(CONTACT)
     await home.scene.phone.hears("INVITE")
     assert juliet.sees[:1] == ["Discovering devices"]
@@ -88,7 +87,7 @@ async def test_no_presence_makes_it_crash_or_call_without_asking_first(home: Hom
 async def test_cheogram_has_no_button_for_video_where_there_is_no_video(home: Home) -> None:
     juliet = Cheogram(home)
     home.adds(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.call(CONTACT, video=True)
     assert juliet.sees == ["no button for video"]
 
@@ -96,7 +95,7 @@ async def test_cheogram_has_no_button_for_video_where_there_is_no_video(home: Ho
 async def test_the_gateway_is_a_phone_account_of_cheogram_s_dialler(home: Home) -> None:
     juliet, phone = Cheogram(home), home.scene.phone
     home.adds(DOMAIN)
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.dials(NUMBER)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 200, phone_session())
@@ -116,7 +115,7 @@ async def test_the_gateway_is_a_phone_account_of_cheogram_s_dialler(home: Home) 
 async def test_cheogram_finds_the_address_of_what_its_user_types(home: Home, typed: str, seen: str) -> None:
     juliet = Cheogram(home)
     home.adds(DOMAIN)
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.adds_contact(typed)
     await juliet.until(seen)
 
@@ -124,9 +123,9 @@ async def test_cheogram_finds_the_address_of_what_its_user_types(home: Home, typ
 async def test_cheogram_shows_why_there_is_no_such_contact(home: Home) -> None:
     juliet = Cheogram(home)
     home.adds(DOMAIN)
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.adds_contact("laertes")
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees[-1] not in ("", "nothing")
     assert DOMAIN not in juliet.sees[-1]
 
@@ -139,7 +138,7 @@ async def test_a_proposal_that_is_sent_once_more_rings_once(home: Home) -> None:
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     juliet.resumes_its_stream()
-    await asyncio.sleep(3)
+    await passes(3)
     phone.answers(invite, 200, phone_session())
     await juliet.until("Connected")
     await hung_up(home, juliet)
@@ -152,10 +151,10 @@ async def test_a_stranger_s_number_is_called_and_talked_with(home: Home) -> None
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
     await juliet.until("Ringing")
-    await asyncio.sleep(20)
+    await passes(20)
     phone.answers(invite, 200, phone_session())
     await juliet.until("Connected")
-    await asyncio.sleep(60)
+    await passes(60)
     await hung_up(home, juliet)
     assert juliet.sees == ["Discovering devices", "Ringing", "Ringing", "Connecting", "Connected", "ended"]
 
@@ -164,14 +163,14 @@ async def test_a_stranger_s_number_is_called_and_talked_with(home: Home) -> None
 async def test_a_known_number_may_take_its_time_to_ring(home: Home, client: type[Conversations]) -> None:
     juliet, phone = client(home), home.scene.phone
     home.adds(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 100)
-    await asyncio.sleep(20)
+    await passes(20)
     assert juliet.sees == ["Discovering devices", "Ringing"]
     phone.answers(invite, 180)
-    await asyncio.sleep(20)
+    await passes(20)
     phone.answers(invite, 200, phone_session())
     await juliet.until("Connected")
     await hung_up(home, juliet)
@@ -182,7 +181,7 @@ async def test_a_stranger_s_number_never_seems_to_ring_when_it_does_not(home: Ho
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 100)
-    await asyncio.sleep(30)
+    await passes(30)
     assert juliet.sees == ["Discovering devices"]
     phone.answers(invite, 200, phone_session())
     await juliet.until("Connected")
@@ -245,7 +244,7 @@ async def test_a_user_who_gives_up_while_it_is_being_answered_leaves_nobody_behi
     await phone.hears("ACK")
     await phone.hears("BYE")
     await home.scene.over()
-    await asyncio.sleep(60)
+    await passes(60)
     assert juliet.sees[-1] == "ended"
 
 
@@ -255,7 +254,7 @@ async def test_a_phone_that_hangs_up_ends_the_call_without_a_word_of_trouble(hom
     home.scene.phone.hangs_up(invite)
     await juliet.until("ended")
     assert (await home.scene.over()).by == "callee"
-    await asyncio.sleep(60)
+    await passes(60)
     assert juliet.sees[-2:] == ["Connected", "ended"]
     assert juliet.complaints == []
 
@@ -308,7 +307,7 @@ async def test_holding_and_resuming_at_the_phone_breaks_nothing(home: Home) -> N
     invite = await connected(home, juliet)
     for direction in (Direction.SENDONLY, Direction.SENDRECV):
         await phone.reoffers(invite, direction)
-        await asyncio.sleep(5)
+        await passes(5)
     await hung_up(home, juliet)
 
 
@@ -334,7 +333,7 @@ async def test_a_device_that_comes_back_with_a_new_session_has_lost_its_call_and
     juliet = Conversations(home)
     await connected(home, juliet)
     juliet.goes_offline()
-    await asyncio.sleep(4)
+    await passes(4)
     juliet.loses_its_session()
     await home.scene.phone.hears("BYE")
     await home.scene.over()
@@ -348,7 +347,7 @@ async def test_a_call_from_a_stranger_rings_and_is_answered(home: Home) -> None:
     juliet, phone = Conversations(home), home.scene.phone
     phone.calls(OUR_NUMBER)
     await juliet.until("Incoming call")
-    await asyncio.sleep(10)
+    await passes(10)
     assert "180 Ringing" not in phone.heard, "nobody may know that she is there"
     juliet.answer()
     phone.confirms(await phone.hears_back("200 OK"))
@@ -359,7 +358,7 @@ async def test_a_call_from_a_stranger_rings_and_is_answered(home: Home) -> None:
 async def test_a_call_from_somebody_in_the_roster_is_heard_ringing(home: Home) -> None:
     juliet, phone = Conversations(home), home.scene.phone
     home.adds(CALLING)
-    await asyncio.sleep(1)
+    await passes(1)
     phone.calls(OUR_NUMBER)
     await phone.hears_back("180 Ringing")
     assert juliet.sees == ["Incoming call"]
@@ -377,7 +376,7 @@ async def test_a_call_that_is_declined_at_once_is_busy_at_the_phone(home: Home) 
     juliet, phone = Conversations(home), home.scene.phone
     phone.calls(OUR_NUMBER)
     await juliet.until("Incoming call")
-    await asyncio.sleep(3)
+    await passes(3)
     juliet.decline()
     await phone.hears_back("486 Busy Here")
     assert (await home.scene.over()).blame == "callee"
@@ -387,7 +386,7 @@ async def test_a_call_that_nobody_takes_is_unanswered_not_busy(home: Home) -> No
     juliet, phone = Conversations(home), home.scene.phone
     phone.calls(OUR_NUMBER)
     await juliet.until("Incoming call")
-    await asyncio.sleep(31)
+    await passes(31)
     await phone.hears_back("480 Temporarily Unavailable")
     assert (await home.scene.over()).cause == "no-answer"
     assert len(juliet.missed) == 1
@@ -412,7 +411,7 @@ async def test_all_devices_ring_and_the_others_stop_when_one_answers(home: Home)
     tablet.answer()
     sip.confirms(await sip.hears_back("200 OK"))
     await tablet.until("Connected")
-    await asyncio.sleep(40)
+    await passes(40)
     assert phone.sees == ["Incoming call", "ended"]
     assert phone.missed == []
     await hung_up(home, tablet)
@@ -438,7 +437,7 @@ async def test_a_device_that_answers_a_moment_too_late_is_told_so(home: Home) ->
     phone.answer()
     sip.confirms(await sip.hears_back("200 OK"))
     await tablet.until("Connected")
-    await asyncio.sleep(30)
+    await passes(30)
     assert phone.session is None, f"still on the screen: {phone.sees}"
     await hung_up(home, tablet)
 
@@ -480,12 +479,12 @@ async def test_a_device_that_is_woken_by_the_call_rings(home: Home) -> None:
     """
     juliet, phone = Conversations(home), home.scene.phone
     home.adds(CALLING)
-    await asyncio.sleep(1)
+    await passes(1)
     home.stores = True
     juliet.goes_offline()
-    await asyncio.sleep(60)
+    await passes(60)
     phone.calls(OUR_NUMBER)
-    await asyncio.sleep(4)
+    await passes(4)
     assert "180 Ringing" not in phone.heard
     juliet.comes_back()
     await juliet.until("Incoming call")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gateway.session.model import Candidate, Direction
 from tests.clients.dino import Dino
 from tests.clients.home import Home
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 from tests.support import phone_session
 
@@ -124,7 +123,7 @@ async def test_a_dino_user_gives_up_just_when_the_phone_is_answered(home: Home, 
     dino.hang_up()
     await scene.phone.hears("BYE")
     assert (await scene.over()).by == "caller"
-    await asyncio.sleep(5)
+    await passes(5)
     assert dino.sees == ["calling", "ended"]
 
 
@@ -181,7 +180,7 @@ async def test_a_dino_user_has_no_keypad_and_writes_her_digits_into_the_chat(hom
     dino = Dino(home)
     await talking(scene, dino)
     dino.writes("#42*")
-    await asyncio.sleep(1)
+    await passes(1)
     assert [(what, digits) for what, _, digits, *_ in scene.engine.asked if what == "dtmf"] == [("dtmf", "42*")]
     dino.hang_up()
     await scene.over()
@@ -197,7 +196,7 @@ async def test_a_phone_holds_a_dino_and_comes_back(home: Home, scene: Scene) -> 
     await scene.phone.hears("ACK")
     for direction in (Direction.SENDONLY, Direction.SENDRECV):
         await scene.phone.reoffers(invite, direction)
-        await asyncio.sleep(1)
+        await passes(1)
     assert dino.heard.count("iq session-info") == 2
     assert dino.state == "talking"
     assert dino.complaints == []
@@ -209,9 +208,9 @@ async def test_a_call_outlives_the_gateway_s_link_to_the_server(home: Home, scen
     dino = Dino(home)
     await talking(scene, dino)
     scene.link_breaks()
-    await asyncio.sleep(20)
+    await passes(20)
     scene.link_is_back()
-    await asyncio.sleep(60)
+    await passes(60)
     assert dino.state == "talking"
     dino.hang_up()
     assert (await scene.over()).by == "caller"
@@ -292,11 +291,11 @@ async def test_a_dino_that_was_away_finds_a_missed_call_and_does_not_ring_on(hom
     dino = Dino(home)
     dino.goes_offline()
     scene.phone.calls(OUR_NUMBER)
-    await asyncio.sleep(70)
+    await passes(70)
     await scene.over()
     dino.comes_back()
     await dino.until("ended: missed")
-    await asyncio.sleep(1)
+    await passes(1)
     assert dino.sees == ["incoming", "ended: missed"]
 
 
@@ -305,7 +304,7 @@ async def test_a_dino_that_comes_back_while_it_is_called_answers(home: Home, sce
     dino = Dino(home)
     dino.goes_offline()
     scene.phone.calls(OUR_NUMBER)
-    await asyncio.sleep(10)
+    await passes(10)
     dino.comes_back()
     await dino.until("incoming")
     dino.answer()

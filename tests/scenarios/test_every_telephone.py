@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from tests.clients.movim import Movim
 from tests.clients.siskin import Siskin
 from tests.clients.stanzajs import StanzaJs
 from tests.clients.user_agent import UserAgent
-from tests.scenarios.clock import jumping
+from tests.scenarios.clock import jumping, passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 from tests.support import phone_session
 
@@ -56,7 +55,7 @@ async def at(home: Home, client: type[UserAgent]) -> UserAgent:
         home.knows(CONTACT)
         home.knows(CALLING)
     juliet = client(home)
-    await asyncio.sleep(1)
+    await passes(1)
     return juliet
 
 
@@ -82,9 +81,9 @@ async def test_a_call_outlives_the_link_to_the_server(home: Home, client: type[U
     juliet = await at(home, client)
     await talking(home, juliet)
     home.scene.link_breaks()
-    await asyncio.sleep(20)
+    await passes(20)
     home.scene.link_is_back()
-    await asyncio.sleep(120)
+    await passes(120)
     await hung_up(home, juliet)
 
 
@@ -97,10 +96,10 @@ async def test_a_phone_that_hung_up_while_the_link_was_down_is_heard_when_it_is_
     home.scene.link_breaks()
     home.scene.phone.hangs_up(invite)
     await home.scene.over()
-    await asyncio.sleep(20)
+    await passes(20)
     assert juliet.sees[-1] == juliet.TALKS
     home.scene.link_is_back()
-    await asyncio.sleep(5)
+    await passes(5)
     assert juliet.sees[-1] != juliet.TALKS
 
 
@@ -111,15 +110,15 @@ async def test_an_answer_that_crosses_the_phone_s_giving_up_leaves_nobody_waitin
     juliet, phone = await at(home, client), home.scene.phone
     invite = phone.calls(OUR_NUMBER)
     await juliet.until(juliet.RINGS)
-    await asyncio.sleep(5)
+    await passes(5)
     phone.cancels(invite)
     juliet.answer()
     await phone.hears_back("487 Request Terminated")
     await home.scene.over()
-    await asyncio.sleep(5)
+    await passes(5)
     ended = juliet.sees[-1]
     assert ended not in (juliet.RINGS, juliet.TALKS)
-    await asyncio.sleep(60)
+    await passes(60)
     assert juliet.sees[-1] == ended, "it had not ended"
 
 
@@ -131,14 +130,14 @@ async def test_giving_up_that_crosses_the_phone_s_answer_leaves_nobody_waiting(
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
-    await asyncio.sleep(5)
+    await passes(5)
     phone.answers(invite, 200, phone_session())
     juliet.hang_up()
     await phone.hears("ACK")
     await phone.hears("BYE")
     await home.scene.over()
     ended = juliet.sees[-1]
-    await asyncio.sleep(60)
+    await passes(60)
     assert juliet.sees[-1] == ended
     assert juliet.TALKS not in juliet.sees
 
@@ -149,12 +148,12 @@ async def test_a_device_that_goes_away_while_it_rings_leaves_the_call_to_the_oth
 ) -> None:
     first, second, phone = client(home, "first"), client(home, "second"), home.scene.phone
     home.adds(CALLING)
-    await asyncio.sleep(1)
+    await passes(1)
     phone.calls(OUR_NUMBER)
     await first.until(first.RINGS)
     await second.until(second.RINGS)
     first.goes_offline()
-    await asyncio.sleep(5)
+    await passes(5)
     second.answer()
     phone.confirms(await phone.hears_back("200 OK"))
     await second.until(second.TALKS)
@@ -167,7 +166,7 @@ async def test_two_who_call_each_other_do_not_both_ring(home: Home, client: type
     juliet.call(CALLING)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
-    await asyncio.sleep(2)
+    await passes(2)
     phone.calls(OUR_NUMBER)
     await phone.hears_back("486 Busy Here")
     await home.scene.over()
@@ -184,10 +183,10 @@ async def test_what_is_said_before_the_answer_is_heard(early: Home, client: type
     invite = await phone.hears("INVITE")
     phone.answers(invite, 183, phone_session())
     await juliet.until(juliet.TALKS)
-    await asyncio.sleep(60)
+    await passes(60)
     phone.answers(invite, 200, phone_session())
     await phone.hears("ACK")
-    await asyncio.sleep(60)
+    await passes(60)
     await hung_up(early, juliet)
     assert juliet.complaints == []
 
@@ -202,13 +201,13 @@ async def test_a_phone_that_rings_after_an_announcement_may_be_talked_with_for_l
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 183, phone_session())
-    await asyncio.sleep(rings_after)
+    await passes(rings_after)
     phone.answers(invite, 180)
     await juliet.until(juliet.TALKS)
-    await asyncio.sleep(10)
+    await passes(10)
     phone.answers(invite, 200, phone_session())
     await phone.hears("ACK")
-    await asyncio.sleep(120)
+    await passes(120)
     await hung_up(early, juliet)
     assert juliet.complaints == []
 
@@ -220,10 +219,10 @@ async def test_a_call_that_is_refused_after_an_announcement_ends(early: Home, cl
     invite = await phone.hears("INVITE")
     phone.answers(invite, 183, phone_session())
     await juliet.until(juliet.TALKS)
-    await asyncio.sleep(10)
+    await passes(10)
     phone.answers(invite, 404)
     await early.scene.over()
-    await asyncio.sleep(1)
+    await passes(1)
     assert juliet.sees[-1] != juliet.TALKS
     assert juliet.complaints == []
 
@@ -238,10 +237,10 @@ async def test_a_refusal_that_crosses_the_session_after_an_announcement_ends_the
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 183, phone_session())
-    await asyncio.sleep(later)
+    await passes(later)
     phone.answers(invite, 404)
     await early.scene.over()
-    await asyncio.sleep(60)  # so long the gateway waits for a session that is still to be ended
+    await passes(60)  # so long the gateway waits for a session that is still to be ended
     assert not juliet.busy
     assert juliet.complaints == []
 
@@ -257,9 +256,9 @@ async def test_a_caller_whose_telephone_dies_is_gone(home: Home, client: type[Us
     else:
         juliet.call(CONTACT)
         phone.answers(await phone.hears("INVITE"), 180)
-        await asyncio.sleep(2)
+        await passes(2)
     juliet.dies()
-    await asyncio.sleep(120)  # in a call it might come back
+    await passes(120)  # in a call it might come back
     await phone.hears("BYE" if talks else "CANCEL")
     await home.scene.over()
 
@@ -268,16 +267,16 @@ async def test_a_caller_whose_telephone_dies_is_gone(home: Home, client: type[Us
 async def test_a_telephone_that_a_push_does_not_wake_is_unavailable(home: Home, client: type[UserAgent]) -> None:
     juliet, phone = client(home), home.scene.phone
     home.adds(CALLING)
-    await asyncio.sleep(1)
+    await passes(1)
     home.stores = True
     juliet.goes_offline()
-    await asyncio.sleep(60)
+    await passes(60)
     phone.calls(OUR_NUMBER)
-    await asyncio.sleep(60)
+    await passes(60)
     await phone.hears_back("480 Temporarily Unavailable")
     await home.scene.over()
     assert "180 Ringing" not in phone.heard
-    await asyncio.sleep(120)
+    await passes(120)
     juliet.comes_back()
-    await asyncio.sleep(60)
+    await passes(60)
     assert juliet.sees[-1:] != [juliet.RINGS], "it does not go on ringing for a call that is over"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.clients.dino import Dino
 from tests.clients.gajim import Gajim, OldGajim
 from tests.clients.home import Home
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 
 CONTACT = f"{NUMBER}@{DOMAIN}"
@@ -30,7 +29,7 @@ async def test_a_user_who_has_gajim_only_is_not_reached_and_nothing_rings(home: 
     await gajim.hears("iq get")
     scene.phone.calls(OUR_NUMBER)
     await gajim.hears("message propose")
-    await asyncio.sleep(70)
+    await passes(70)
     await scene.phone.hears_back("480 Temporarily Unavailable")
     await scene.over()
     assert "180 Ringing" not in scene.phone.heard

@@ -9,6 +9,7 @@ import pytest
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.clients.kaidan import Kaidan
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 from tests.support import phone_session
 
@@ -29,10 +30,10 @@ async def test_a_number_that_was_never_heard_of_is_called(home: Home, scene: Sce
     kaidan.call(CONTACT)
     invite = await scene.phone.hears("INVITE")
     scene.phone.answers(invite, 180)
-    await asyncio.sleep(40)
+    await passes(40)
     scene.phone.answers(invite, 200, phone_session())
     await kaidan.until("connected")
-    await asyncio.sleep(20)
+    await passes(20)
     kaidan.hang_up()
     await kaidan.until("ended")
     await scene.phone.hears("BYE")
@@ -45,7 +46,7 @@ async def test_a_call_outlives_the_time_in_which_rtcp_too_has_to_be_connected(ho
     kaidan.call(CONTACT)
     scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
     await kaidan.until("connected")
-    await asyncio.sleep(60)
+    await passes(60)
     kaidan.hang_up()
     assert (await scene.over()).by == "caller"
     assert kaidan.complaints == []
@@ -81,7 +82,7 @@ async def test_a_phone_that_hangs_up_closes_the_window(home: Home, scene: Scene)
     scene.phone.hangs_up(invite)
     await kaidan.until("ended")
     assert (await scene.over()).by == "callee"
-    await asyncio.sleep(1)
+    await passes(1)
     assert kaidan.heard.count("message finish") == 1
 
 
@@ -124,7 +125,7 @@ async def test_a_call_to_a_kaidan_outlives_the_time_in_which_rtcp_too_has_to_be_
     kaidan.answer()
     scene.phone.confirms(await scene.phone.hears_back("200 OK"))
     await kaidan.until("connected")
-    await asyncio.sleep(60)
+    await passes(60)
     kaidan.hang_up()
     assert (await scene.over()).by == "callee"
     assert kaidan.complaints == []
@@ -195,7 +196,7 @@ async def test_a_kaidan_stops_ringing_when_another_device_answers(home: Home, sc
     dino.answer()
     scene.phone.confirms(await scene.phone.hears_back("200 OK"))
     await dino.until("connected")
-    await asyncio.sleep(5)
+    await passes(5)
     dino.hang_up()
     assert (await scene.over()).by == "callee"
     assert kaidan.sees == ["incoming", "ended"]

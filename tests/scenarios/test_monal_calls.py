@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gateway.session.model import Direction
@@ -11,6 +9,7 @@ from gateway.sip.message import Request
 from tests.clients.conversations import Conversations
 from tests.clients.home import Home
 from tests.clients.monal import CONNECTED, CONNECTING, DISCOVERING, ENDED, NO_SUPPORT, RINGING, Monal
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER
 from tests.support import phone_session
 
@@ -46,7 +45,7 @@ async def hung_up(home: Home, juliet: Monal) -> None:
 async def test_a_number_in_the_roster_does_not_seem_to_lack_support(home: Home) -> None:
     juliet = Monal(home)
     home.adds(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     await connected(home, juliet)
     await hung_up(home, juliet)
     assert juliet.sees == [DISCOVERING, RINGING, CONNECTING, CONNECTED, ENDED["normal"]]
@@ -65,7 +64,7 @@ async def test_a_phone_may_ring_for_most_of_a_minute(home: Home) -> None:
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
-    await asyncio.sleep(40)
+    await passes(40)
     phone.answers(invite, 200, phone_session())
     await juliet.until(CONNECTED)
     await hung_up(home, juliet)
@@ -76,7 +75,7 @@ async def test_a_phone_that_rings_for_longer_is_given_up_by_the_client_and_stops
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
-    await asyncio.sleep(46)
+    await passes(46)
     await phone.hears("CANCEL")
     phone.answers(invite, 487)
     assert (await home.scene.over()).cause == "cancelled"
@@ -86,13 +85,13 @@ async def test_a_known_number_may_take_its_time_to_ring(home: Home) -> None:
     """Thirty seconds for the first sign of a device."""
     juliet, phone = Monal(home), home.scene.phone
     home.adds(CONTACT)
-    await asyncio.sleep(1)
+    await passes(1)
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 100)
-    await asyncio.sleep(35)
+    await passes(35)
     phone.answers(invite, 180)
-    await asyncio.sleep(5)
+    await passes(5)
     phone.answers(invite, 200, phone_session())
     await juliet.until(CONNECTED)
     await hung_up(home, juliet)
@@ -146,7 +145,7 @@ async def test_a_phone_that_hangs_up_ends_the_call_in_good_order(home: Home) -> 
     home.scene.phone.hangs_up(invite)
     await juliet.until(ENDED["normal"])
     assert (await home.scene.over()).by == "callee"
-    await asyncio.sleep(60)
+    await passes(60)
     assert juliet.sees[-2:] == [CONNECTED, ENDED["normal"]]
 
 
@@ -166,7 +165,7 @@ async def test_requests_that_monal_never_answers_do_not_end_the_call(home: Home)
     invite = await connected(home, juliet)
     for direction in (Direction.SENDONLY, Direction.SENDRECV):
         await phone.reoffers(invite, direction)
-        await asyncio.sleep(120)
+        await passes(120)
     await hung_up(home, juliet)
 
 
@@ -202,7 +201,7 @@ async def test_a_call_rings_and_is_answered(home: Home) -> None:
     phone.calls(OUR_NUMBER)
     await juliet.until("Incoming call")
     await phone.hears_back("180 Ringing")
-    await asyncio.sleep(20)
+    await passes(20)
     juliet.answer()
     ok = await phone.hears_back("200 OK")
     phone.confirms(ok)
@@ -264,7 +263,7 @@ async def test_a_device_that_answers_a_moment_too_late_is_told_so_and_the_call_g
     late.answer()
     sip.confirms(await sip.hears_back("200 OK"))
     await quick.until("Connected")
-    await asyncio.sleep(30)
+    await passes(30)
     assert late.calls == {}, late.sees
     assert quick.sees[-1] == "Connected"
     quick.hang_up()
@@ -282,23 +281,23 @@ async def test_what_a_late_device_is_told_does_not_reach_the_one_that_talks(home
     sip.confirms(await sip.hears_back("200 OK"))
     await quick.until(CONNECTED)
     await late.until("Retracted call")
-    await asyncio.sleep(30)
+    await passes(30)
     await hung_up(home, quick)
 
 
 async def test_a_device_that_is_woken_by_the_call_rings_once(home: Home) -> None:
     juliet, phone = Monal(home), home.scene.phone
     home.adds("+12025550199@" + DOMAIN)
-    await asyncio.sleep(1)
+    await passes(1)
     home.stores = True
     juliet.goes_offline()
-    await asyncio.sleep(60)
+    await passes(60)
     phone.calls(OUR_NUMBER)
-    await asyncio.sleep(4)
+    await passes(4)
     juliet.comes_back()
     await juliet.until("Incoming call")
     await phone.hears_back("180 Ringing")
-    await asyncio.sleep(3)
+    await passes(3)
     juliet.answer()
     phone.confirms(await phone.hears_back("200 OK"))
     await juliet.until(CONNECTED)

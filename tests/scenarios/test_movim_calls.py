@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.clients.movim import Movim
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 from tests.support import phone_session
 
@@ -46,11 +45,11 @@ async def test_a_movim_user_calls_talks_and_hangs_up(home: Home, scene: Scene) -
     movim.call(CONTACT)
     invite = await scene.phone.hears("INVITE")
     scene.phone.answers(invite, 180)
-    await asyncio.sleep(40)  # it waits for as long as it takes
+    await passes(40)  # it waits for as long as it takes
     scene.phone.answers(invite, 200, phone_session())
     await movim.until("connected")
     movim.mute()
-    await asyncio.sleep(60)
+    await passes(60)
     movim.hang_up()
     await scene.phone.hears("BYE")
     assert (await scene.over()).by == "caller"
@@ -113,7 +112,7 @@ async def test_a_camera_turned_on_in_the_call_does_not_end_it(home: Home, scene:
     await movim.until("connected")
     movim.turns_camera_on()
     await movim.hears("iq content-reject")
-    await asyncio.sleep(60)
+    await passes(60)
     assert movim.sees[-1] == "connected"
     movim.hang_up()
     assert (await scene.over()).by == "caller"
@@ -144,7 +143,7 @@ async def test_a_call_that_a_movim_took_is_no_missed_call_in_its_chat(home: Home
     movim, phone = Movim(home), home.scene.phone
     if known:
         home.adds(f"+12025550199@{DOMAIN}")
-        await asyncio.sleep(1)
+        await passes(1)
     phone.calls(OUR_NUMBER)
     await movim.until("incoming")
     movim.answer()
@@ -156,7 +155,7 @@ async def test_a_call_that_a_movim_took_is_no_missed_call_in_its_chat(home: Home
     else:
         phone.hangs_up(ok)
     await home.scene.over()
-    await asyncio.sleep(5)
+    await passes(5)
     assert movim.lines == []
 
 
@@ -210,7 +209,7 @@ async def test_a_movim_stops_ringing_when_another_device_answers(home: Home, sce
     dino.answer()
     scene.phone.confirms(await scene.phone.hears_back("200 OK"))
     await dino.until("connected")
-    await asyncio.sleep(5)
+    await passes(5)
     dino.hang_up()
     assert (await scene.over()).by == "callee"
     assert movim.sees == ["incoming", "ended: missed"]
@@ -229,7 +228,7 @@ async def test_a_movim_that_answers_a_moment_too_late_is_told_so_and_the_first_g
     await second.until("ended: missed")
     scene.phone.confirms(await scene.phone.hears_back("200 OK"))
     await first.until("connected")
-    await asyncio.sleep(60)
+    await passes(60)
     assert first.sees == ["incoming", "connected"]
     first.hang_up()
     await scene.over()

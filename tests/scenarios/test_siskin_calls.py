@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gateway.session.model import Direction
@@ -14,6 +12,7 @@ from tests.clients.conversations import Conversations
 from tests.clients.home import Home
 from tests.clients.monal import Monal
 from tests.clients.siskin import CONNECTED, CONNECTING, ENDED, RINGING, Siskin
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER
 from tests.support import phone_session
 
@@ -27,7 +26,7 @@ async def connected(home: Home, juliet: Siskin) -> Request:
     juliet.call(CONTACT)
     invite = await home.scene.phone.hears("INVITE")
     home.scene.phone.answers(invite, 180)
-    await asyncio.sleep(3)
+    await passes(3)
     home.scene.phone.answers(invite, 200, phone_session())
     await juliet.until(CONNECTED)
     await home.scene.phone.hears("ACK")
@@ -62,9 +61,9 @@ async def test_a_number_is_called_and_talked_with(home: Home, known: bool) -> No
     juliet = Siskin(home)
     if known:
         home.adds(CONTACT)
-        await asyncio.sleep(1)
+        await passes(1)
     await connected(home, juliet)
-    await asyncio.sleep(60)
+    await passes(60)
     await hung_up(home, juliet)
     assert juliet.sees == [RINGING, CONNECTING, CONNECTED, ENDED]
 
@@ -74,7 +73,7 @@ async def test_a_phone_may_ring_for_as_long_as_the_dialplan_lets_it(home: Home) 
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
-    await asyncio.sleep(100)
+    await passes(100)
     phone.answers(invite, 200, phone_session())
     await juliet.until(CONNECTED)
     await hung_up(home, juliet)
@@ -94,7 +93,7 @@ async def test_a_user_who_gives_up_while_it_rings_says_reject_and_stops_the_phon
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
-    await asyncio.sleep(3)
+    await passes(3)
     juliet.hang_up()
     await phone.hears("CANCEL")
     phone.answers(invite, 487)
@@ -135,10 +134,10 @@ async def test_one_call_to_two_resources_is_one_call(home: Home) -> None:
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
-    await asyncio.sleep(5)
+    await passes(5)
     phone.answers(invite, 200, phone_session())
     await juliet.until(CONNECTED)
-    await asyncio.sleep(10)
+    await passes(10)
     assert phone.heard.count("INVITE") == 1
     await hung_up(home, juliet)
 
@@ -149,7 +148,7 @@ async def test_giving_up_a_call_to_two_resources_gives_up_the_call(home: Home) -
     juliet.call(CONTACT)
     invite = await phone.hears("INVITE")
     phone.answers(invite, 180)
-    await asyncio.sleep(5)
+    await passes(5)
     juliet.hang_up()
     await phone.hears("CANCEL")
     phone.answers(invite, 487)
@@ -174,9 +173,9 @@ async def test_holding_at_the_phone_and_muting_at_the_client_break_nothing(home:
     juliet.mutes()
     for direction in (Direction.SENDONLY, Direction.SENDRECV):
         await phone.reoffers(invite, direction)
-        await asyncio.sleep(60)
+        await passes(60)
     juliet.mutes(unmute=True)
-    await asyncio.sleep(5)
+    await passes(5)
     await hung_up(home, juliet)
 
 
@@ -187,11 +186,11 @@ async def test_a_call_rings_and_is_answered(home: Home) -> None:
     """It says nothing when it rings; that the device is there makes it ring at the phone."""
     juliet, phone = Siskin(home), home.scene.phone
     home.adds(CALLING)
-    await asyncio.sleep(1)
+    await passes(1)
     phone.calls(OUR_NUMBER)
     await juliet.until("Incoming call")
     await phone.hears_back("180 Ringing")
-    await asyncio.sleep(10)
+    await passes(10)
     juliet.answer()
     ok = await phone.hears_back("200 OK")
     phone.confirms(ok)
@@ -206,7 +205,7 @@ async def test_a_call_from_a_stranger_is_answered(home: Home) -> None:
     juliet, phone = Siskin(home), home.scene.phone
     phone.calls(OUR_NUMBER)
     await juliet.until("Incoming call")
-    await asyncio.sleep(4)
+    await passes(4)
     juliet.answer()
     phone.confirms(await phone.hears_back("200 OK"))
     await juliet.until(CONNECTED)
@@ -256,13 +255,13 @@ async def test_it_stops_ringing_when_another_kind_of_client_answers(home: Home) 
     """Monal tells nobody but the caller, and carbons are no news to Siskin's calls."""
     siskin, monal, sip = Siskin(home), Monal(home), home.scene.phone
     home.adds(CALLING)
-    await asyncio.sleep(1)
+    await passes(1)
     sip.calls(OUR_NUMBER)
     await siskin.until("Incoming call")
     monal.answer()
     sip.confirms(await sip.hears_back("200 OK"))
     await monal.until("Connected")
-    await asyncio.sleep(5)
+    await passes(5)
     assert siskin.sees == ["Incoming call", ENDED]
     monal.hang_up()
     await sip.hears("BYE")
@@ -273,16 +272,16 @@ async def test_it_stops_ringing_for_a_number_that_is_new_to_a_user_who_has_anoth
     """The gateway has been away since the devices came online, and hears of them from those he is subscribed with."""
     home.adds(f"+12025550124@{DOMAIN}")
     siskin, monal, sip = Siskin(home), Monal(home), home.scene.phone
-    await asyncio.sleep(1)
+    await passes(1)
     home.scene.link_breaks()
     home.scene.link_is_back()
-    await asyncio.sleep(30)
+    await passes(30)
     sip.calls(OUR_NUMBER)
     await siskin.until("Incoming call")
     monal.answer()
     sip.confirms(await sip.hears_back("200 OK"))
     await monal.until("Connected")
-    await asyncio.sleep(1)
+    await passes(1)
     seen = list(siskin.sees)
     monal.hang_up()
     await sip.hears("BYE")
@@ -301,11 +300,11 @@ async def test_it_stops_ringing_at_the_end_of_a_call_that_another_device_took(
     await other.until(other.RINGS)
     other.answer()
     sip.confirms(await sip.hears_back("200 OK"))
-    await asyncio.sleep(1)
+    await passes(1)
     other.hang_up()
     await sip.hears("BYE")
     await home.scene.over()
-    await asyncio.sleep(1)
+    await passes(1)
     assert siskin.sees == ["Incoming call", ENDED]
 
 
@@ -315,13 +314,13 @@ async def test_it_stops_ringing_when_another_kind_of_client_declines(home: Home,
     siskin, conversations, sip = Siskin(home), Conversations(home), home.scene.phone
     if known:
         home.adds(CALLING)
-        await asyncio.sleep(1)
+        await passes(1)
     sip.calls(OUR_NUMBER)
     await siskin.until("Incoming call")
     conversations.decline()
     await sip.hears_back("486 Busy Here")
     await home.scene.over()
-    await asyncio.sleep(5)
+    await passes(5)
     assert siskin.sees == ["Incoming call", ENDED]
 
 
@@ -333,7 +332,7 @@ async def test_two_devices_that_answer_at_one_moment_leave_no_call_behind(home: 
     await tablet.until("Incoming call")
     tablet.answer()
     phone.answer()
-    await asyncio.sleep(25)
+    await passes(25)
     await sip.hears_back("480 Temporarily Unavailable")
     await home.scene.over()
     assert (phone.talk, tablet.talk) == (None, None)

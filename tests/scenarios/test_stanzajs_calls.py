@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gateway.session.model import Direction
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.clients.stanzajs import StanzaJs
+from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Scene
 from tests.support import phone_session
 
@@ -34,7 +33,7 @@ async def talking(scene: Scene, web: StanzaJs, contact: str = f"{CONTACT}/sip") 
 async def is_known(*devices: StanzaJs | Dino) -> None:
     """The gateway has asked what they can; of two that are alike only one."""
     await devices[0].hears("iq get")
-    await asyncio.sleep(0.1)
+    await passes(0.1)
 
 
 # Calling
@@ -62,7 +61,7 @@ async def test_it_does_not_ring_before_the_phone_does(home: Home, scene: Scene) 
     web = StanzaJs(home)
     web.call(CONTACT)
     invite = await scene.phone.hears("INVITE")
-    await asyncio.sleep(20)
+    await passes(20)
     assert web.sees == ["calling"]
     scene.phone.answers(invite, 486)
     await scene.over()
@@ -119,7 +118,7 @@ async def test_a_call_of_hours_is_not_ended_by_any_presence(home: Home, scene: S
     """The contact's unavailable presence would end it."""
     web = StanzaJs(home)
     await talking(scene, web)
-    await asyncio.sleep(3 * 3600)
+    await passes(3 * 3600)
     assert web.sees[-1] == "connected"
     web.hang_up()
     assert (await scene.over()).by == "caller"
@@ -132,7 +131,7 @@ async def test_mute_and_hold_of_the_web_client_are_acknowledged(home: Home, scen
     web.mute()
     web.hold()
     web.resume()
-    await asyncio.sleep(1)
+    await passes(1)
     assert web.heard.count("iq result") == 3
     assert not [label for label in web.heard if "error" in label]
     web.hang_up()
@@ -176,12 +175,12 @@ async def test_digits_pressed_before_and_after_the_answer_reach_the_phone(home: 
     web.call(CONTACT)
     invite = await scene.phone.hears("INVITE")
     web.presses("12")
-    await asyncio.sleep(1)
+    await passes(1)
     assert [what for what, *_ in scene.engine.asked if what == "dtmf"] == []
     scene.phone.answers(invite, 200, phone_session())
     await web.until("connected")
     web.presses("3#")
-    await asyncio.sleep(1)
+    await passes(1)
     assert "".join(str(digits) for what, _, digits, *_ in scene.engine.asked if what == "dtmf") == "123#"
     web.hang_up()
     await scene.over()
@@ -203,7 +202,7 @@ async def test_a_tab_that_is_closed_ends_its_call(home: Home, scene: Scene) -> N
     web = StanzaJs(home)
     await talking(scene, web)
     web.goes_offline()
-    await asyncio.sleep(40)  # it might have changed its network only
+    await passes(40)  # it might have changed its network only
     await scene.phone.hears("BYE")
     assert (await scene.over()).by == "caller"
 
@@ -212,7 +211,7 @@ async def test_a_page_that_was_reloaded_has_forgotten_its_call(home: Home, scene
     web = StanzaJs(home)
     await talking(scene, web)
     web.reloads()
-    await asyncio.sleep(10)
+    await passes(10)
     await scene.phone.hears("BYE")
     assert (await scene.over()).by == "caller"
 

@@ -7,7 +7,6 @@ has to be true of every story is looked at. A seed that fails is a scene to be w
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from tests.clients.movim import Movim
 from tests.clients.siskin import Siskin
 from tests.clients.stanzajs import StanzaJs
 from tests.clients.user_agent import UserAgent
-from tests.scenarios.clock import jumping
+from tests.scenarios.clock import jumping, passes
 from tests.scenarios.scene import DOMAIN, NUMBER, Phone, Scene
 from tests.support import phone_session
 
@@ -133,32 +132,32 @@ async def play(seed: int) -> None:
         agents: list[UserAgent] = [chance.choice(CLIENTS)(home, f"device{number}") for number in (1, 2)]
         if chance.random() < 0.5:
             home.adds(NUMBERS[0])
-            await asyncio.sleep(1)
+            await passes(1)
         for _ in range(STEPS):
             match chance.randrange(10):
                 case 0:
                     scene.link_breaks()
-                    await asyncio.sleep(chance.choice((0.0, 3.0, 20.0)))
+                    await passes(chance.choice((0.0, 3.0, 20.0)))
                     scene.link_is_back()
                 case 1 | 2 | 3 | 4:
                     scene.caller.acts(chance)
                 case _:
                     acts(chance.choice(agents), chance)
-            await asyncio.sleep(chance.choice((0.0, 0.0, 0.06, 0.3, 2.5, 16.0)))
+            await passes(chance.choice((0.0, 0.0, 0.06, 0.3, 2.5, 16.0)))
         await everybody_hangs_up(scene, home, agents)
 
 
 async def everybody_hangs_up(scene: Crowded, home: Home, agents: list[UserAgent]) -> None:
     """And the rules of every story."""
     scene.caller.gives_up()
-    await asyncio.sleep(1)
+    await passes(1)
     scene.caller.gives_up()  # what was answered in the last moment, too
     for agent in agents:
         if not agent.there:
             agent.comes_back()
         if isinstance(agent, Dino) and agent.sees[-1:] == ["calling"]:
             agent.hang_up()  # it sends nothing where it knows nobody who can, and waits as long as its user does
-    await asyncio.sleep(200)
+    await passes(200)
     for agent in agents:
         if isinstance(agent, Siskin) and agent.rings and any(isinstance(other, Movim) for other in agents):
             agent.decline()  # what would stop it reads as a missed call in Movim: CalleeLeg._close

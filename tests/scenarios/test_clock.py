@@ -1,0 +1,26 @@
+"""The scenes' own clock."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.scenarios.clock import jumping, passes
+
+
+async def test_on_stage_an_hour_passes_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    with jumping():
+        before = loop.time()
+        await passes(3600)
+        assert loop.time() - before >= 3600
+
+
+@pytest.mark.parametrize("was_on_stage", [False, True])
+async def test_elsewhere_nobody_waits_for_time_to_pass(was_on_stage: bool) -> None:
+    if was_on_stage:
+        with jumping():
+            await passes(0)
+    with pytest.raises(RuntimeError):
+        await passes(0)
