@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -29,15 +29,16 @@ from gateway.call.events import Destination, Leg
 from gateway.call.leg import Admitted, LegControl, Sink
 from gateway.call.machine import Call, State
 from gateway.call.trace import Traced, Tracer
-from gateway.call.words import Kind, Say, said, worth_saying
+from gateway.call.words import Say
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Identity
-from gateway.errors import AddressError, MediaError, NegotiationError
+from gateway.errors import MediaError, NegotiationError
 from gateway.ledger import record_of, spoken
 from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, audible
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine
-from gateway.routing import TRUNK_FAILURES, Limits, NotSent, Routing
+from gateway.notices import Notice, Notices
+from gateway.routing import TRUNK_FAILURES, Limits, NotSent, Routing, Stages
 from gateway.session.model import Session
 from gateway.session.negotiate import Towards
 from gateway.session.protection import UnprotectedError
@@ -49,6 +50,8 @@ from gateway.xmpp import component as xmpp
 log = structlog.get_logger()
 
 __all__ = ["Limits", "Switchboard", "credentials_of"]
+
+_Found = TypeVar("_Found")
 
 
 class Switchboard:
@@ -77,7 +80,7 @@ class Switchboard:
         self._on_begin = on_begin
         self._on_end = on_end
         self._unix_now = unix_now
-        self._say, self._language = say, language
+        self._notices = Notices(say, language)
         self.routing = Routing(
             plan, sip_domain=sip_domain, limits=limits or Limits(), look_up=look_up, now=_now, unix_now=unix_now
         )
@@ -269,8 +272,8 @@ class Switchboard:
                 number = 0 if leg is Leg.CALLER else attempt
                 trusted = line.via(number) in line.plan.trunks  # from others it is a claim (RFC 3325 §5)
                 log.info("party changed", call=line.id, leg=leg.value, uri=uri, name=name, trusted=trusted)
-                if self._say is Say.ALL and trusted:
-                    self._tell_users(line, number, Kind.PARTY, party=name or _plain(uri))
+                if trusted:
+                    self._write(self._notices.of_a_party(line, number, uri, name))
 
     def _carry_out(self, line: Line, effect: do.Effect) -> None:
         match effect:
@@ -365,31 +368,17 @@ class Switchboard:
         if refused := self.routing.attempt_refused(line, attempt, to):
             self.tell(line.id, refused)
             return
-        try:
-            offer = await line.bridge.offer(attempt, _towards(to), self.routing.policy(line, to), caller, beside)
-        except NegotiationError as error:
-            self.tell(line.id, ev.OfferFailed(attempt, _why(error), str(error)))
-        except MediaError as error:
-            self.tell(line.id, ev.OfferFailed(attempt, Cause.INTERNAL, str(error)))
-        else:
-            self.tell(line.id, ev.OfferReady(attempt, offer))
+        work = line.bridge.offer(attempt, _towards(to), self.routing.policy(line, to), caller, beside)
+        await self._outcome(line, attempt, work, ev.OfferReady, ev.OfferFailed)
 
     async def _prepare_answer(self, line: Line, attempt: int, callee: Session, caller: Session) -> None:
         to = line.destinations[attempt]
         policy = self.routing.policy(line, to)
         if line.machine.state is State.ENDED:
             return
-        try:
-            if to.via == "echo":
-                answer = await line.bridge.test_line(policy, caller)
-            else:
-                answer = await line.bridge.answer(attempt, policy, callee, caller)
-        except NegotiationError as error:
-            self.tell(line.id, ev.AnswerFailed(attempt, _why(error), str(error)))
-        except MediaError as error:
-            self.tell(line.id, ev.AnswerFailed(attempt, Cause.INTERNAL, str(error)))
-        else:
-            self.tell(line.id, ev.AnswerReady(attempt, answer))
+        bridge = line.bridge
+        work = bridge.test_line(policy, caller) if to.via == "echo" else bridge.answer(attempt, policy, callee, caller)
+        await self._outcome(line, attempt, work, ev.AnswerReady, ev.AnswerFailed)
 
     async def _offer_caller(self, line: Line) -> None:
         try:
@@ -400,25 +389,29 @@ class Switchboard:
             self._leg(line, lambda: line.caller.ask(offer))
 
     async def _pair(self, line: Line, attempt: int, callee: Session, beside: int) -> None:
-        try:
-            await line.bridge.pair(attempt, callee, beside)
-        except NegotiationError as error:
-            self.tell(line.id, ev.PairFailed(attempt, _why(error), str(error)))
-        except MediaError as error:
-            self.tell(line.id, ev.PairFailed(attempt, Cause.INTERNAL, str(error)))
-        else:
-            self.tell(line.id, ev.Paired(attempt))
+        work = line.bridge.pair(attempt, callee, beside)
+        await self._outcome(line, attempt, work, lambda number, _: ev.Paired(number), ev.PairFailed)
 
     async def _adopt(self, line: Line, attempt: int, offer: Session, beside: int) -> None:
         to = line.destinations[attempt]
+        work = line.bridge.adopt(attempt, _towards(to), self.routing.policy(line, to), offer, beside)
+        await self._outcome(line, attempt, work, ev.Adopted, ev.PairFailed)
+
+    async def _outcome(
+        self,
+        line: Line,
+        attempt: int,
+        work: Awaitable[_Found],
+        done: Callable[[int, _Found], ev.Event],
+        failed: Callable[[int, Cause, str], ev.Event],
+    ) -> None:
+        """Do what the machine asked for, and tell it what came of it."""
         try:
-            answer = await line.bridge.adopt(attempt, _towards(to), self.routing.policy(line, to), offer, beside)
-        except NegotiationError as error:
-            self.tell(line.id, ev.PairFailed(attempt, _why(error), str(error)))
-        except MediaError as error:
-            self.tell(line.id, ev.PairFailed(attempt, Cause.INTERNAL, str(error)))
+            found = await work
+        except (MediaError, NegotiationError) as error:
+            self.tell(line.id, failed(attempt, _why(error), str(error)))
         else:
-            self.tell(line.id, ev.Adopted(attempt, answer))
+            self.tell(line.id, done(attempt, found))
 
     # --- inside a call ------------------------------------------------------------------------------------------------
 
@@ -426,7 +419,7 @@ class Switchboard:
         ours = await line.bridge.trickle(notice)
         if ours is not None:
             leg = leg_name(notice.leg, notice.attempt)
-            self._trace(Traced(line.id, "media", False, f"{leg} restarts ICE", leg))
+            self._saw(line.id, leg, "restarts ICE")
             self._control(line, notice.attempt, lambda control: control.restart(ours))
 
     async def _reoffered(self, line: Line, notice: ev.Reoffered) -> None:
@@ -443,7 +436,7 @@ class Switchboard:
     async def _held(self, line: Line, leg: Leg, attempt: int, held: bool) -> None:
         """One end holds the other: that one is told, and hears music if this one has none for it."""
         name = leg_name(leg, attempt)
-        self._trace(Traced(line.id, "media", False, f"{name} {'holds' if held else 'takes off hold'}", name))
+        self._saw(line.id, name, "holds" if held else "takes off hold")
         offer = await line.bridge.hold(leg, attempt, held)
         if offer is not None:
             other = line.bridge.peer_of(leg, attempt)
@@ -457,30 +450,10 @@ class Switchboard:
             loop = asyncio.get_running_loop()
             line.timer = loop.call_at(line.machine.deadline, self.tell, line.id, ev.TimedOut())
 
-    def _tell_users(
-        self, line: Line, but: int | None, kind: Kind, cause: Cause = Cause.NORMAL, text: str = "", party: str = ""
-    ) -> None:
-        """A line in the conversation of each user at an end of this call, but not of the end with this number."""
-        if self._component is None:
-            return
-        contact = line.contact or line.facts.callee
-        users = {line.facts.caller} if line.facts.direction != "inbound" and but != 0 else set()
-        asked = [number for number in line.destinations if line.via(number) == "xmpp" and number != but]
-        if line.machine.attempt:
-            asked = [number for number in asked if line.machine.holds(number)]
-        users |= {line.destinations[number].target for number in asked}
-        bodies = said(kind, cause, text, party or _shown(contact), self._language)
-        for user in sorted(users):
-            self._component.say(user, f"{contact}@{self._domain}", f"{kind.name.lower()}-{line.id}", bodies)
-
-    def _tell_of_the_end(self, line: Line, record: do.Record) -> None:
-        """Users read in the conversation what their clients do not show (words.worth_saying)."""
-        user = Leg.CALLEE if line.facts.direction == "inbound" else Leg.CALLER
-        talked = record.answered_at is not None
-        kind = worth_saying(self._say, record.cause, record.by, user, talked=talked)
-        # A stranger whom nobody's telephone rang for leaves nothing behind, or he could write to anybody.
-        if kind is not None and not (line.quiet and kind is Kind.MISSED and record.rang_at is None):
-            self._tell_users(line, None, kind, record.cause, record.text)
+    def _write(self, notices: Iterable[Notice]) -> None:
+        if self._component is not None:
+            for notice in notices:
+                self._component.say(notice.user, f"{notice.contact}@{self._domain}", notice.id, notice.bodies)
 
     def _end(self, line: Line, record: do.Record) -> None:
         async def close() -> None:
@@ -509,7 +482,7 @@ class Switchboard:
             self._on_end(finished, record.cause)
 
         self._spawn(self._ending, close())
-        self._tell_of_the_end(line, record)
+        self._write(self._notices.of_the_end(line, record))
 
     def _spawn(self, keep: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -534,7 +507,7 @@ class Switchboard:
         asker = 0 if notice.leg is Leg.CALLER else notice.attempt
         if not line.payer:  # a call from SIP: whoever answered it goes elsewhere, and pays
             line.payer = line.destinations[line.machine.attempt].target if line.machine.attempt else ""
-        found: NotSent | tuple[tuple[Destination, ...], ...] = NotSent("nobody is there who could be connected")
+        found: NotSent | Stages = NotSent("nobody is there who could be connected")
         if line.machine.can_transfer(asker) and line.payer:
             found = await self.routing.elsewhere(line, line.via(asker), (notice.target,), notice.replaces)
         if not isinstance(found, NotSent) and not line.machine.can_transfer(asker):
@@ -546,6 +519,10 @@ class Switchboard:
         log.info("transfer", call=line.id, to=notice.target, by=notice.leg.value)
         self.tell(line.id, ev.Transfer(asker, found, TRUNK_FAILURES))
 
+    def _saw(self, call: str, leg: str, what: str, text: str = "") -> None:
+        """A rung of the ladder that is about media."""
+        self._trace(Traced(call, "media", False, f"{leg} {what}", leg, text))
+
     # --- the media engine's word --------------------------------------------------------------------------------------
 
     def on_media(self, event: media.MediaEvent) -> None:
@@ -554,15 +531,15 @@ class Switchboard:
             return
         match event:
             case media.Connected(call, leg):
-                self._trace(Traced(call, "media", False, f"{leg} connected", leg))
+                self._saw(call, leg, "connected")
                 line.journal.media(number_of(leg), _now())
                 if number := number_of(leg):
                     self.tell(call, ev.MediaUp(number))
             case media.Digit(call, leg, digit, duration):
-                self._trace(Traced(call, "media", False, f"{leg} digit {digit}", leg))
+                self._saw(call, leg, f"digit {digit}")
                 line.bridge.heard(leg, digit, duration)
             case media.Lost(call, leg, cause, text):
-                self._trace(Traced(call, "media", False, f"{leg} lost", leg, text))
+                self._saw(call, leg, "lost", text)
                 number = number_of(leg)
                 if line.machine.holds(number) and (number or line.bridge.carries(leg)):
                     self.tell(call, ev.MediaLost(cause, text))
@@ -589,22 +566,6 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _shown(local: str) -> str:
-    """A contact's local part as people write it."""
-    user, percent, host = local.rpartition("%")
-    return f"{user}@{host}" if percent else local
-
-
-def _plain(uri: str) -> str:
-    """Who a SIP URI says is there, as people write it: the number, or user@host."""
-    try:
-        parsed = SipUri.parse(uri)
-    except AddressError:
-        return ""
-    number = parsed.user is not None and parsed.user.lstrip("+").isdigit()
-    return (parsed.user or "") if number else f"{parsed.user}@{parsed.host}"
-
-
 def _towards(to: Destination) -> Towards:
     return Towards.XMPP if to.via == "xmpp" else Towards.SIP
 
@@ -612,8 +573,6 @@ def _towards(to: Destination) -> Towards:
 def _of_attempt(report: ev.Report, attempt: int) -> ev.Report:
     """What a leg that called says, as said by the attempt that it stands for in another's call."""
     match report:
-        case ev.CallerJoined():
-            return report
         case ev.HungUp() | ev.Trickled() | ev.Dialled() | ev.Reoffered() | ev.Reanswered():
             return replace(report, leg=Leg.CALLEE, attempt=attempt)
         case ev.Held() | ev.PartyChanged() | ev.TransferAsked():
@@ -621,5 +580,7 @@ def _of_attempt(report: ev.Report, attempt: int) -> ev.Report:
     return report
 
 
-def _why(error: NegotiationError) -> Cause:
+def _why(error: MediaError | NegotiationError) -> Cause:
+    if isinstance(error, MediaError):
+        return Cause.INTERNAL
     return Cause.SECURITY if isinstance(error, UnprotectedError) else Cause.NO_COMMON_CODEC

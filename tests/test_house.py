@@ -42,7 +42,7 @@ LEVELS = (
     ("session", "dialplan"),
     ("call",),
     ("xmpp", "sip", "media", "storage"),
-    ("switchboard routing line ledger trunks bridge",),
+    ("switchboard routing line ledger notices trunks bridge",),
     ("config",),
     ("ops __main__",),
 )
@@ -83,6 +83,7 @@ EDGES = (
     "sip/transport.py",
     "storage/",
     "ledger.py",
+    "notices.py",
     "line.py",
     "routing.py",
     "switchboard.py",
