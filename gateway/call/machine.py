@@ -333,6 +333,7 @@ class Call:
             if self._joining == (self.attempt, self._callee):
                 self._talk(now)
             else:
+                self.deadline = now + self._patience.answer
                 todo.append(do.Pair(self.attempt, self._callee, CALLER))
         return todo
 

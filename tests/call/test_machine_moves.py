@@ -83,6 +83,15 @@ def test_an_answer_that_overtakes_the_early_media_waits_for_the_callers_and_is_t
     assert call.handle(ev.AnswerReady(1, CALLER_ANSWER), 1.3) == [do.Answer(CALLER_ANSWER), do.Pair(1, ANSWER, 0)]
 
 
+def test_an_answer_that_was_withheld_too_long_leaves_time_for_the_pairing_that_follows() -> None:
+    call = ringing(replace(CALL, await_media=True))
+    call.handle(ev.Progressed(1, EARLY), 1.1)
+    call.handle(ev.Answered(1, ANSWER), 1.2)
+    assert call.handle(ev.AnswerReady(1, CALLER_ANSWER), 1.3) == []
+    assert call.handle(ev.TimedOut(), 4.3) == [do.Answer(CALLER_ANSWER), do.Pair(1, ANSWER, 0)]
+    assert call.deadline == 14.3
+
+
 def test_early_media_is_not_let_through_where_the_destination_does_not_say_so() -> None:
     call = ringing(ev.Offered(((replace(TRUNK, early=False),),), OFFER))
     assert call.handle(ev.Progressed(1, EARLY), 1.1) == []
