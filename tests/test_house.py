@@ -43,7 +43,7 @@ LEVELS = (
     ("call",),
     ("xmpp", "sip", "media", "storage"),
     ("switchboard routing line ledger notices trunks bridge",),
-    ("config",),
+    ("config settings",),
     ("ops __main__",),
 )
 ROOM = {name: (level, room) for level, rooms in enumerate(LEVELS) for room in rooms for name in room.split()}

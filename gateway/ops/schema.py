@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pydantic.json_schema import models_json_schema
 
-from gateway.config import SECTIONS
 from gateway.dialplan.schema import NAMED, REPEATED, SINGLE
 from gateway.dialplan.toml import Section
+from gateway.settings import SECTIONS
 
 FILES = ("dialplan/schema.json", "deploy/gateway.schema.json")
 _DRAFT = "http://json-schema.org/draft-07/schema#"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from gateway.config import MediaSection
 from gateway.media.capabilities import CAPABILITIES
+from gateway.settings import MediaSection
 
 
 def test_every_engine_that_can_be_configured_is_in_the_table() -> None:

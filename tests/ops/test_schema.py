@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from gateway.config import SECTIONS
 from gateway.dialplan.schema import NAMED, REPEATED, SINGLE
 from gateway.ops.schema import FILES, configuration, dialplan, main, texts
+from gateway.settings import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [*sorted((ROOT / "dialplan").glob("*.toml")), *sorted((ROOT / "deploy").glob("*.toml"))]
