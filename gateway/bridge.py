@@ -178,7 +178,6 @@ class Bridge:
             raise MediaError("nothing was offered")
         side.stream = negotiate.callee_stream(side.ours, callee, side.policy, kept.stream)
         side.setup = _our_setup(callee, side.towards, offering=True)
-        await self._let_go(kept)
         self._couple(kept, side)
         await self._connect(side, callee)
 
@@ -201,16 +200,9 @@ class Bridge:
         side = _Side(name, towards, policy, transport, setup=setup)
         self._sides[name] = side
         side.ours, side.stream = negotiate.answer_beside(policy, towards, offer, kept.stream, transport)
-        await self._let_go(kept)
         self._couple(kept, side)
         await self._connect(side, offer)
         return side.ours
-
-    async def _let_go(self, kept: _Side) -> None:
-        """Whoever had put this end on hold is not its peer any more."""
-        if kept.held:
-            kept.held = False
-            await self._engine.stop_playing(self._call, kept.name)
 
     async def test_line(self, policy: Policy, caller: Session) -> Session:
         """Answer the caller with a prompt and his own voice."""

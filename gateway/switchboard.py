@@ -389,11 +389,13 @@ class Switchboard:
             self._leg(line, lambda: line.caller.ask(offer))
 
     async def _pair(self, line: Line, attempt: int, callee: Session, beside: int) -> None:
+        await self._off_hold(line, beside)
         work = line.bridge.pair(attempt, callee, beside)
         await self._outcome(line, attempt, work, lambda number, _: ev.Paired(number), ev.PairFailed)
 
     async def _adopt(self, line: Line, attempt: int, offer: Session, beside: int) -> None:
         to = line.destinations[attempt]
+        await self._off_hold(line, beside)
         work = line.bridge.adopt(attempt, _towards(to), self.routing.policy(line, to), offer, beside)
         await self._outcome(line, attempt, work, ev.Adopted, ev.PairFailed)
 
@@ -435,12 +437,16 @@ class Switchboard:
 
     async def _held(self, line: Line, leg: Leg, attempt: int, held: bool) -> None:
         """One end holds the other: that one is told, and hears music if this one has none for it."""
-        name = leg_name(leg, attempt)
-        self._saw(line.id, name, "holds" if held else "takes off hold")
         offer = await line.bridge.hold(leg, attempt, held)
         if offer is not None:
+            self._saw(line.id, leg_name(leg, attempt), "holds" if held else "takes off hold")
             other = line.bridge.peer_of(leg, attempt)
             self._control(line, other, lambda control: control.hold(held, offer))
+
+    async def _off_hold(self, line: Line, kept: int) -> None:
+        """Whoever had put this end on hold is not its peer any more."""
+        peer = line.bridge.peer_of(Leg.CALLEE, kept) if kept else line.bridge.peer_of(Leg.CALLER, 0)
+        await self._held(line, Leg.CALLEE if peer else Leg.CALLER, peer, False)
 
     def _arm(self, line: Line) -> None:
         if line.timer is not None:

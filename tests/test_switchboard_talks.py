@@ -111,6 +111,28 @@ async def test_a_transfer_rings_the_new_party_and_connects_it_with_the_user() ->
     assert len(scene.board.routing.book) == 0
 
 
+async def test_a_user_who_was_held_for_a_transfer_is_taken_off_hold_when_the_new_party_answers() -> None:
+    scene, caller, _, callee = await talk()
+    callee.sink(ev.Reoffered(Leg.CALLEE, 1, directed(Direction.SENDONLY)))
+    callee.sink(ev.TransferAsked(Leg.CALLEE, 1, "sip:+12025550177@192.0.2.5"))
+    third = await scene.dialled(2)
+    assert [what[1] for what in caller.told if what[0] == "hold"] == [True]
+    third.sink(ev.Answered(2, phone_session(PCMU)))
+    await scene.until(lambda: callee.names()[-1] == "hang_up")
+    assert [what[1] for what in caller.told if what[0] == "hold"] == [True, False]
+
+
+async def test_a_telephone_that_a_user_holds_talks_with_the_newcomer_who_takes_his_place() -> None:
+    scene, _, admitted, callee = await talk()
+    admitted.sink(ev.Held(Leg.CALLER, 0, True))
+    await scene.until(lambda: "hold" in callee.names())
+    callee.sink(ev.Reanswered(Leg.CALLEE, 1, directed(Direction.RECVONLY)))
+    newcomer = FakeLeg()
+    scene.board.on_sip_call(replacing(admitted.call, 1, session=phone_session(PCMU)), newcomer)
+    await scene.until(lambda: callee.names()[-1] == "hang_up")
+    assert newcomer.names() == ["answer"]
+
+
 async def test_a_transfer_that_the_dialplan_refuses_is_refused_and_the_talk_goes_on() -> None:
     scene, caller, _, callee = await talk()
     callee.sink(ev.TransferAsked(Leg.CALLEE, 1, "sip:tybalt@elsewhere.example"))
