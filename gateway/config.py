@@ -526,7 +526,7 @@ class _Reader:
         for number, pattern in enumerate(section.files):
             try:
                 found = matching(self.base, pattern)
-            except (ValueError, NotImplementedError):
+            except ValueError:
                 self.fault(("dialplan", "files", number), f"{pattern!r} is no pattern of file names")
                 continue
             if not found:

@@ -23,10 +23,13 @@ Include = tuple[str, str]  # the folder of the file that says it, and what it sa
 
 
 def matching(base: Path, pattern: str) -> list[Path]:
-    """The files of a pattern, in the order of their names. Raises ValueError, NotImplementedError for none."""
+    """The files of a pattern, in the order of their names. Raises ValueError for none."""
     path = Path(pattern)
     if path.is_absolute():
-        base, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
+        base, path = Path(path.anchor), path.relative_to(path.anchor)
+        pattern = str(path)
+    if not path.parts:  # "", "." or "/", of which pathlib says another thing in each version
+        raise ValueError(f"{pattern!r} names no file")
     return sorted(found for found in base.glob(pattern) if not found.is_dir())
 
 
@@ -88,7 +91,7 @@ class Reader:
     def _found(self, document: Document, place: Sequence[Key], folder: Path, pattern: str) -> list[Path]:
         try:
             found = matching(folder, pattern)
-        except (ValueError, NotImplementedError):
+        except ValueError:
             self.faults.append(document.fault(place, f"include: {pattern!r} is no pattern of file names"))
             return []
         if not found:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -23,7 +24,7 @@ import structlog
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
 from gateway.call.events import Dialled, HungUp, Leg, PartyChanged, Reanswered, Reoffered, Report, TransferAsked
-from gateway.call.leg import Sink
+from gateway.call.leg import LegControl, Sink
 from gateway.errors import SipError
 from gateway.session.model import Session
 from gateway.sip.application import Application, Dialog
@@ -53,7 +54,7 @@ class Room(Protocol):
     def release(self, key: str) -> None: ...
 
 
-class SipLeg:
+class SipLeg(LegControl):
     """A leg and its dialog. `call` is the gateway's id of the call."""
 
     side: Leg
@@ -128,8 +129,8 @@ class SipLeg:
                 self._subscribed(dialog, message)
             case "PRACK":  # one with a body; the others never come here
                 dialog.respond(message, 488, headers={"Warning": warning("no offer was awaited here")})
-            case method:
-                status, headers = refusal_of(method, message)
+            case _:
+                status, headers = refusal_of(message)
                 dialog.respond(message, status, headers=headers)
 
     def _reoffered(self, dialog: Dialog, message: Request) -> None:
@@ -234,9 +235,9 @@ class SipLeg:
 
     def _subscribed(self, dialog: Dialog, message: Request) -> None:
         """Whoever asked for a transfer hears of it for longer, or no more (RFC 3515 §2.4.4, RFC 6665 §4.1.2)."""
-        event = (message.headers.get("Event") or "").partition(";")[0].strip().lower()
-        if event != "refer" or self._transfer is None or not self._transfer.notify:
-            status, headers = (481, None) if event == "refer" else refusal_of("SUBSCRIBE", message)
+        about_transfer = _event_of(message) == "refer"
+        if not about_transfer or self._transfer is None or not self._transfer.notify:
+            status, headers = (481, None) if about_transfer else refusal_of(message)
             dialog.respond(message, status, headers=headers)
             return
         on = (message.headers.get("Expires") or "").strip() != "0"
@@ -350,21 +351,26 @@ class SipLeg:
     def answer(self, session: Session) -> None:
         """A callee answers us."""
 
+    @abstractmethod
     def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None:
-        raise NotImplementedError
+        """Refuse, cancel or end it; `reason_headers` say why."""
 
 
-def refusal_of(method: str, message: Request) -> tuple[int, dict[str, str] | None]:
+def refusal_of(message: Request) -> tuple[int, dict[str, str] | None]:
     """Status and headers for a request that the gateway has no use for, inside of calls and outside."""
-    event = (message.headers.get("Event") or "").partition(";")[0].strip().lower()
-    match method:
-        case "NOTIFY" if event == "refer":
+    match message.method:
+        case "NOTIFY" if _event_of(message) == "refer":
             return 481, None  # RFC 6665 §4.1.3: we have no such subscription
         case "NOTIFY" | "SUBSCRIBE":
             return 489, {"Allow-Events": "refer"}  # RFC 6665 §4.2.1.1, §8.2.2
-        case _ if method in METHODS:
+        case method if method in METHODS:
             return 405, {"Allow": ALLOW}
     return 501, None
+
+
+def _event_of(message: Request) -> str:
+    """The event package, without its parameters (RFC 6665 §8.2.1)."""
+    return (message.headers.get("Event") or "").partition(";")[0].strip().lower()
 
 
 def known_party(uri: SipUri, name: str) -> tuple[str, str]:

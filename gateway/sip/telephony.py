@@ -154,7 +154,7 @@ class Telephony(BaseDialplan):
 
     async def _on_other(self, request: IncomingRequest, message: Request) -> None:
         # A REFER outside of a call would have us call on a stranger's word (safety rule 5).
-        status, headers = (403, None) if message.method == "REFER" else refusal_of(message.method, message)
+        status, headers = (403, None) if message.method == "REFER" else refusal_of(message)
         await request.prepare(status, headers=headers)
 
     async def _on_invite(self, request: IncomingRequest, message: Request) -> None:

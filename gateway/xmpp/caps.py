@@ -16,7 +16,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import cached_property
 
-from gateway.xmpp.stanzas import CAPS, DISCO_INFO, JINGLE, JMI, RTP
+from gateway.xmpp.stanzas import CAPS, DISCO_INFO, JINGLE, JMI, LANG, RTP
 
 NODE = "urn:xmpp-sip-gateway"
 CAPS2 = "urn:xmpp:caps"
@@ -28,7 +28,6 @@ ICE = "urn:xmpp:jingle:transports:ice-udp:1"
 
 _MOST_FEATURES = 500  # of another entity's answer
 _MOST_IDENTITIES = 20  # and forms
-_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _FORM = "{jabber:x:data}"
 
 # The IANA names that XEP-0115 §4 and XEP-0300 §3 use, and Python's.
@@ -84,7 +83,7 @@ class Entity:
         for identity in self.identities:
             given = {"category": identity.category, "type": identity.type, "name": identity.name}
             if identity.lang:
-                given[_LANG] = identity.lang
+                given[LANG] = identity.lang
             ET.SubElement(query, f"{{{DISCO_INFO}}}identity", {k: v for k, v in given.items() if v})
         for feature in sorted(self.features):
             ET.SubElement(query, f"{{{DISCO_INFO}}}feature", {"var": feature})
@@ -133,7 +132,7 @@ def _digest(text: str, algorithm: str) -> str:
 def read_info(query: ET.Element) -> Entity:
     """Another entity's answer, bounded. Forms that do not say what they are do not count (XEP-0115 §5.4, 3.6)."""
     identities = tuple(
-        Identity(i.get("category", ""), i.get("type", ""), i.get(_LANG, ""), i.get("name", ""))
+        Identity(i.get("category", ""), i.get("type", ""), i.get(LANG, ""), i.get("name", ""))
         for i in query.findall(f"{{{DISCO_INFO}}}identity")[:_MOST_IDENTITIES]
     )
     features = (f.get("var", "") for f in query.findall(f"{{{DISCO_INFO}}}feature")[:_MOST_FEATURES])

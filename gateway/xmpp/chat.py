@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 from gateway.xmpp import stanzas
 
-HINTS = "urn:xmpp:hints"
-_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-
 
 def line(user: str, contact: str, id: str, bodies: Sequence[tuple[str, str]]) -> ET.Element:
     """A message to a user (bare JID), from the contact's own JID, to be kept where he is offline (XEP-0334).
@@ -19,7 +16,7 @@ def line(user: str, contact: str, id: str, bodies: Sequence[tuple[str, str]]) ->
     """
     message = stanzas.message(user, contact, id=id)
     for number, (language, text) in enumerate(bodies):
-        body = ET.SubElement(message, f"{{{stanzas.STREAM}}}body", {_LANG: language} if number else {})
+        body = ET.SubElement(message, f"{{{stanzas.STREAM}}}body", {stanzas.LANG: language} if number else {})
         body.text = stanzas.legal(text)
-    ET.SubElement(message, f"{{{HINTS}}}store")
+    ET.SubElement(message, f"{{{stanzas.HINTS}}}store")
     return message

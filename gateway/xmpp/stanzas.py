@@ -39,6 +39,8 @@ REGISTER = "jabber:iq:register"
 LAST = "jabber:iq:last"
 TIME = "urn:xmpp:time"
 
+LANG = "{http://www.w3.org/XML/1998/namespace}lang"  # the attribute xml:lang
+
 # XEP-0276 v0.1, v0.3, the form that Telepathy used before it, and the name that stanza.js knows.
 TEMPPRES = (
     "urn:xmpp:temppres:0",

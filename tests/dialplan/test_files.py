@@ -50,6 +50,14 @@ def test_a_file_that_two_include_is_read_once(tmp_path: Path) -> None:
     assert rules_of(tmp_path, "a.toml", "a.toml", "c.toml") == ["c", "a"]
 
 
+@pytest.mark.parametrize("pattern", ["", ".", "./", "/", "//"])
+def test_a_folder_by_itself_is_no_pattern(pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="names no file"):
+        matching(tmp_path, pattern)
+    write(tmp_path, a=f'include = "{pattern}"\n')
+    assert faults_of(tmp_path, "a.toml") == [f"a.toml:1: include: {pattern!r} is no pattern of file names"]
+
+
 def test_a_circle_is_a_fault_where_it_closes(tmp_path: Path) -> None:
     write(tmp_path, a='include = "b.toml"\n' + rule("a"), b='\ninclude = "c.toml"\n', c='\n\ninclude = ["a.toml"]\n')
     assert faults_of(tmp_path, "a.toml") == [

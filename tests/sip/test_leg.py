@@ -282,7 +282,7 @@ async def test_who_asked_for_a_transfer_and_left_is_not_notified(house: House, p
 
 def test_what_the_gateway_has_no_use_for() -> None:
     def of(name: str, event: str = "") -> int:
-        return refusal_of(name, Request(name, "sip:a@b", Headers([("Event", event)])))[0]
+        return refusal_of(Request(name, "sip:a@b", Headers([("Event", event)])))[0]
 
     assert [of("NOTIFY", "refer;id=1"), of("NOTIFY", "message-summary"), of("SUBSCRIBE", "presence")] == [481, 489, 489]
     assert [of("MESSAGE"), of("PUBLISH"), of("REGISTER"), of("DANCE")] == [405, 405, 405, 501]

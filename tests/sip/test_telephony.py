@@ -105,12 +105,12 @@ async def test_a_second_try_with_the_same_call_id_is_a_call_of_its_own(
         leg.hang_up(Cause.BUSY)
         refused = await peer.receive(486)
         assert field(refused, "CSeq") == f"{code} INVITE"
-    held = SipLeg(house.telephony)
-    house.telephony.claim("key", "one", held)
+    assert isinstance(leg, SipLeg)
+    house.telephony.claim("key", "one", leg)
     house.telephony.release("key")
-    house.telephony.claim("key", "two", held)
+    house.telephony.claim("key", "two", leg)
     house.telephony.release("other")
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # timers fire in order, and both releases' are before this one
     assert house.telephony._calls["key"] == "two"
 
 
