@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.dialplan.booking import Booking
 from gateway.dialplan.numbers import Kind
 
 
@@ -44,8 +45,9 @@ class Route:
     `identities` has one per `via`. `early_media`: what comes before the answer is heard. `transcode`: the rule's own
     word, or the user's. `transfers`: the vias whose callees may send the caller elsewhere (safety rule 5). `failover`:
     labels of the causes that lead to the next via, None for the usual ones. `ring_seconds`: how long each via has,
-    None: they have the usual time together. An emergency call has none of these and no `limits`, may have a `callback`
-    number in E.164 and a `geolocation`, a PIDF-LO document (RFC 4119, 5139) to go along as RFC 6442 says.
+    None: they have the usual time together. `booking`: what is booked before anybody is asked, None: nothing.
+    An emergency call has none of these and no `limits`, may have a `callback` number in E.164 and a `geolocation`, a
+    PIDF-LO document (RFC 4119, 5139) to go along as RFC 6442 says.
     """
 
     kind: Kind
@@ -65,6 +67,7 @@ class Route:
     transfers: tuple[str, ...] = ()
     failover: tuple[str, ...] | None = None
     ring_seconds: float | None = None
+    booking: Booking | None = None
 
 
 @dataclass(frozen=True, slots=True)
