@@ -85,6 +85,20 @@ class Cause(enum.Enum):
         "link-lost", 503, "Service Unavailable", "connectivity-error", 38, Blame.NETWORK, "the XMPP server was lost"
     )
     TOO_LONG = Row("too-long", 200, "OK", "expired", 31, Blame.NOBODY, "the longest duration was reached")
+    # What calls cost. Towards SIP only that the call is not carried: an account is nobody else's business.
+    EXHAUSTED = Row("exhausted", 403, "Forbidden", "expired", 31, Blame.CALLER, "the budget for such calls is used up")
+    FROZEN = Row(
+        "frozen", 403, "Forbidden", "general-error", 21, Blame.CALLER, "calls that cost money are blocked for now"
+    )
+    UNBOOKED = Row(
+        "unbooked",
+        503,
+        "Service Unavailable",
+        "general-error",
+        41,
+        Blame.GATEWAY,
+        "calls that cost money cannot be made at the moment",
+    )
     SHUTDOWN = Row("shutdown", 503, "Service Unavailable", "gone", 41, Blame.GATEWAY, "the gateway is stopping")
     INTERNAL = Row("internal", 500, "Server Internal Error", "general-error", 41, Blame.GATEWAY, "an internal error")
 
@@ -115,6 +129,11 @@ class Cause(enum.Enum):
     @property
     def text(self) -> str:
         return self.value.text
+
+    @property
+    def discreet(self) -> bool:
+        """Whether only the user whose call it is may read why."""
+        return self in (Cause.EXHAUSTED, Cause.FROZEN, Cause.UNBOOKED)
 
 
 _FROM_SIP = {

@@ -91,7 +91,7 @@ class Adopt(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Play(Effect):
-    """Let the end with this number hear a prompt ("ringback"), until None."""
+    """Let the end with this number hear a prompt ("ringback", "warning"), until None."""
 
     attempt: int
     prompt: str | None

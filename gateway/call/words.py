@@ -30,6 +30,7 @@ class Kind(enum.Enum):
     FAILED = enum.auto()
     CUT = enum.auto()
     PARTY = enum.auto()
+    ENDING = enum.auto()
 
 
 # What every client shows of its own accord, and what the user did himself.
@@ -51,23 +52,26 @@ def worth_saying(say: Say, cause: Cause, by: Leg | None, user: Leg, *, talked: b
     return Kind.MISSED if say is Say.ALL and cause in _UNHEARD else None
 
 
-def said(kind: Kind, cause: Cause, detail: str = "", party: str = "", first: str = "en") -> tuple[tuple[str, str], ...]:
+def said(
+    kind: Kind, cause: Cause, detail: str = "", party: str = "", first: str = "en", seconds: int = 0
+) -> tuple[tuple[str, str], ...]:
     """(language, sentence) for each language, the language `first` first.
 
-    `detail` is what the dialplan or the far side gave as the reason, in whatever language it is; `party` is who called.
+    `detail` is what the dialplan or the far side gave as the reason, in whatever language it is; `party` is who called;
+    `seconds` is how long a call goes on that will end.
     """
     order = sorted(LANGUAGES, key=lambda language: language != first)
-    return tuple((language, _sentence(kind, cause, detail, party, language)) for language in order)
+    return tuple((language, _sentence(kind, cause, detail, party, language, seconds)) for language in order)
 
 
-def _sentence(kind: Kind, cause: Cause, detail: str, party: str, language: str) -> str:
+def _sentence(kind: Kind, cause: Cause, detail: str, party: str, language: str, seconds: int) -> str:
     why = _REASONS[language].get(cause, cause.text if language == "en" else _REASONS[language][Cause.INTERNAL])
     detail = " ".join(detail.split())[:LONGEST_DETAIL]
     if cause is Cause.FORBIDDEN and detail:
         why = detail  # the operator's own words
     elif detail and detail not in (cause.text, why):
         why = f"{why} ({detail})"
-    return _FRAMES[language][kind].format(why=why, party=party)
+    return _FRAMES[language][kind].format(why=why, party=party, seconds=seconds)
 
 
 _FRAMES = {
@@ -76,18 +80,21 @@ _FRAMES = {
         Kind.FAILED: "The call was not connected: {why}",
         Kind.CUT: "The call was cut off: {why}",
         Kind.PARTY: "You are talking with {party} now",
+        Kind.ENDING: "This call ends in {seconds} seconds: {why}",
     },
     "de": {
         Kind.MISSED: "Verpasster Anruf von {party}",
         Kind.FAILED: "Der Anruf kam nicht zustande: {why}",
         Kind.CUT: "Der Anruf wurde unterbrochen: {why}",
         Kind.PARTY: "Sie sprechen jetzt mit {party}",
+        Kind.ENDING: "Dieser Anruf endet in {seconds} Sekunden: {why}",
     },
     "fr": {
         Kind.MISSED: "Appel manqué de {party}",
         Kind.FAILED: "L’appel n’a pas abouti : {why}",
         Kind.CUT: "L’appel a été interrompu : {why}",
         Kind.PARTY: "Vous parlez maintenant avec {party}",
+        Kind.ENDING: "Cet appel se termine dans {seconds} secondes : {why}",
     },
 }
 _REASONS = {
@@ -106,6 +113,9 @@ _REASONS = {
         Cause.PROTOCOL: "eine Nachricht war nicht zu lesen",
         Cause.LINK_LOST: "der XMPP-Server war nicht mehr erreichbar",
         Cause.TOO_LONG: "die längste erlaubte Dauer ist erreicht",
+        Cause.EXHAUSTED: "das Budget für solche Anrufe ist aufgebraucht",
+        Cause.FROZEN: "kostenpflichtige Anrufe sind vorerst gesperrt",
+        Cause.UNBOOKED: "kostenpflichtige Anrufe sind zurzeit nicht möglich",
         Cause.SHUTDOWN: "das Gateway wird beendet",
         Cause.INTERNAL: "ein interner Fehler",
     },
@@ -123,6 +133,9 @@ _REASONS = {
         Cause.PROTOCOL: "un message n’a pas pu être lu",
         Cause.LINK_LOST: "le serveur XMPP n’était plus joignable",
         Cause.TOO_LONG: "la durée maximale est atteinte",
+        Cause.EXHAUSTED: "le budget pour ces appels est épuisé",
+        Cause.FROZEN: "les appels payants sont bloqués pour l’instant",
+        Cause.UNBOOKED: "les appels payants ne sont pas possibles pour le moment",
         Cause.SHUTDOWN: "la passerelle s’arrête",
         Cause.INTERNAL: "une erreur interne",
     },

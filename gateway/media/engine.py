@@ -139,8 +139,8 @@ class MediaEngine(Protocol):
         """
 
     async def play(self, call: str, leg: str, prompt: str) -> None:
-        """Play a named prompt to this leg, in place of what its peer says: "echo" once; "hold" and "ringback" until
-        `stop`.
+        """Play a named prompt to this leg, in place of what its peer says: "echo" and "warning" once; "hold" and
+        "ringback" until `stop`.
         """
 
     async def stop_playing(self, call: str, leg: str) -> None:

@@ -1,6 +1,7 @@
 """What can be played to a leg, by name, and its frames in the leg's codec, encoded once for all who hear them.
 
 echo        the test line's greeting, a file of this package, once
+warning     three pips: the call is about to end, once
 ringback, busy    the network's tones in the operator's region, or another one by suffix: `busy-gb`; until stopped
 hold        music: the operator's file (WAV, or Opus in Ogg), else music of our own; until stopped
 """
@@ -58,6 +59,8 @@ class Prompts:
                     return Sound(name, tones.ringback(region), endless=True)
                 case "busy":
                     return Sound(name, tones.busy(region), endless=True)
+                case "warning":
+                    return Sound(name, tones.warning())
                 case packaged:
                     return _packaged(packaged)
         raise MediaError(f"no prompt named {name!r}")

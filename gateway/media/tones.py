@@ -28,6 +28,7 @@ class Tone:
 # ITU-T E.180 Supplement 2: ringing and busy tones by country, where they differ from 425 Hz in the usual cadence.
 _RINGBACK = Tone((425,), (1.0, 4.0))
 _BUSY = Tone((425,), (0.5, 0.5))
+_WARNING = Tone((1_000,), (0.2, 0.2))
 _RINGBACKS = {
     "AU": Tone((400, 425, 450), (0.4, 0.2, 0.4, 2.0)),
     "BE": Tone((425,), (1.0, 3.0)),
@@ -96,6 +97,11 @@ def ringback(region: str = "") -> bytes:
 def busy(region: str = "") -> bytes:
     """One period of the busy tone."""
     return _made(_BUSIES.get(region.upper(), _BUSY))
+
+
+def warning() -> bytes:
+    """Three short pips, once: the call is about to end."""
+    return _made(_WARNING) * 3
 
 
 @functools.lru_cache(maxsize=8)

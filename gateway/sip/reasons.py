@@ -89,7 +89,8 @@ def _q850(reasons: list[Reason]) -> tuple[int | None, str]:
 
 def reason_headers(cause: Cause, text: str, q850: int | None = None) -> dict[str, str]:
     """The Reason header that says this cause; `q850` is what the other end's network said, which passes through."""
-    value = str(Reason("Q.850", cause.q850 if q850 is None else q850, text or cause.text))
+    said = "ended by the gateway" if cause.discreet else text or cause.text
+    value = str(Reason("Q.850", cause.q850 if q850 is None else q850, said))
     if cause is Cause.ELSEWHERE:  # RFC 3326 §3.1: phones then show no missed call
         return {"Reason": f'SIP;cause=200;text="Call completed elsewhere", {value}'}
     return {"Reason": value}

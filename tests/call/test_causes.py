@@ -85,3 +85,9 @@ def test_a_refusal_by_policy_never_looks_like_a_failure_of_encryption() -> None:
 def test_a_human_no_comes_back_as_the_same_no() -> None:
     assert from_jingle(Cause.BUSY.jingle) is from_sip(Cause.BUSY.sip) is Cause.BUSY
     assert from_jingle(Cause.DECLINED.jingle) is from_sip(Cause.DECLINED.sip) is Cause.DECLINED
+
+
+def test_what_calls_cost_is_nobody_elses_business() -> None:
+    assert {cause for cause in Cause if cause.discreet} == {Cause.EXHAUSTED, Cause.FROZEN, Cause.UNBOOKED}
+    assert Cause.UNBOOKED.blame is Blame.GATEWAY
+    assert Cause.EXHAUSTED.blame is Cause.FROZEN.blame is Blame.CALLER

@@ -60,3 +60,9 @@ def test_what_the_far_side_says_stands_beside_ours_on_one_bounded_line() -> None
     )
     assert len(dict(said(Kind.FAILED, Cause.CONGESTION, "x" * 9000))["fr"]) < LONGEST_DETAIL + 100
     assert "(" not in dict(said(Kind.FAILED, Cause.CONGESTION, Cause.CONGESTION.text))["en"]
+
+
+def test_a_call_that_is_about_to_end_says_when_and_why() -> None:
+    text = dict(said(Kind.ENDING, Cause.EXHAUSTED, "abroad", seconds=20))
+    assert text["en"] == "This call ends in 20 seconds: the budget for such calls is used up (abroad)"
+    assert text["de"] == "Dieser Anruf endet in 20 Sekunden: das Budget für solche Anrufe ist aufgebraucht (abroad)"

@@ -24,7 +24,9 @@ def test_a_record_is_a_wav_file_that_others_can_play() -> None:
     assert loudest(sound) == pytest.approx(440, abs=2)
 
 
-@pytest.mark.parametrize(("name", "endless"), [("hold", True), ("ringback", True), ("busy-gb", True), ("echo", False)])
+@pytest.mark.parametrize(
+    ("name", "endless"), [("hold", True), ("ringback", True), ("busy-gb", True), ("echo", False), ("warning", False)]
+)
 def test_every_prompt_fits_into_a_datagram(name: str, endless: bool) -> None:
     record = Jukebox().record(name)
     data = record.wav.encode("utf-8", "surrogateescape")

@@ -30,11 +30,13 @@ def test_a_name_is_a_sound_and_others_are_refused() -> None:
         "ringback": Sound("ringback", tones.ringback("US"), endless=True),
         "ringback-gb": Sound("ringback-gb", tones.ringback("GB"), endless=True),
         "busy": Sound("busy", tones.busy("US"), endless=True),
+        "warning": Sound("warning", tones.warning()),
     }
     # As names: a difference of thousands of samples takes pytest minutes to explain.
     assert [name for name, sound in expected.items() if known.named(name).pcm != sound.pcm] == []
     assert known.named("hold").endless
     assert known.named("busy").endless
+    assert not known.named("warning").endless
     for name in ("opera", "../echo", "", "echo.wav", "x" * 40):
         with pytest.raises(MediaError, match="no prompt"):
             known.named(name)

@@ -71,3 +71,11 @@ def test_comfort_noise_is_hardly_heard() -> None:
     assert 5 < np.sqrt((noise**2).mean()) < 30
     assert abs(noise.mean()) < 1
     assert len(noise) == tones.RATE
+
+
+def test_a_call_that_is_about_to_end_pips_three_times() -> None:
+    made = samples(tones.warning())
+    pips = made.reshape(6, -1)
+    assert len(made) == round(1.2 * tones.RATE)
+    assert [pip.any() for pip in pips] == [True, False] * 3
+    assert frequencies(pips[0]) == [1_000]

@@ -40,3 +40,8 @@ def test_reasons_are_written() -> None:
     assert reason_headers(Cause.BUSY, "so", 34) == {"Reason": 'Q.850;cause=34;text="so"'}
     assert reason_headers(Cause.ELSEWHERE, "")["Reason"].startswith('SIP;cause=200;text="Call completed elsewhere", Q')
     assert warning('a "b"\r\n') == '399 gateway "a  b   "'
+
+
+def test_what_a_user_cannot_pay_is_nothing_for_the_other_side() -> None:
+    for cause in (Cause.EXHAUSTED, Cause.FROZEN, Cause.UNBOOKED):
+        assert reason_headers(cause, "abroad: 5.00 EUR a day")["Reason"].endswith(';text="ended by the gateway"')
