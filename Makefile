@@ -20,7 +20,9 @@ demo: packages venv
 	$(BIN)/python -m deploy.demo $(if $(MUTE),--mute $(MUTE))
 
 test: test-packages venv
-	$(BIN)/coverage run -m pytest $(TESTS)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal $(TESTS)  # most of them wait for peers more than they work
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 unit: venv
