@@ -15,7 +15,6 @@ for.
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
@@ -38,7 +37,7 @@ from gateway.session.model import Dtmf, Session
 from gateway.session.negotiate import Policy, Transcode
 from gateway.session.protection import Srtp
 from gateway.sip import telephony as sip
-from gateway.sip.overload import Source, Standing
+from gateway.sip.overload import Source, Standing, network_of
 from gateway.trunks import LookUp, Whereabouts
 
 log = structlog.get_logger()
@@ -408,17 +407,6 @@ def _leading_on(outcome: dialplan.Route) -> frozenset[Cause]:
 def key_of(trunk: str) -> str:
     """Under which a trunk's calls are counted (dialplan.Limit)."""
     return f"trunk {trunk}"
-
-
-def network_of(source: str) -> str:
-    """What one stranger has for an address: a network of IPv6 has more addresses than anybody could count."""
-    try:
-        address = ipaddress.ip_address(source.partition("%")[0])
-    except ValueError:
-        return source
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    address = mapped or address
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
 
 
 def _name_in(uri: SipUri) -> str:
