@@ -1,7 +1,7 @@
-"""Opus (RFC 6716) by the system's libopus, always at 8 kHz mono: the other side of a transcoded call is a telephone.
+"""Opus (RFC 6716) by the system's libopus, mono, at the rate of the other side: 8 kHz for a telephone, 16 for G.722.
 
-libopus codes and decodes at 8 kHz itself, whatever rate the far end works at (RFC 7587 §4.1: the RTP clock is 48 kHz
-regardless), so no resampler is needed.
+libopus codes and decodes at these rates itself, whatever rate the far end works at (RFC 7587 §4.1: the RTP clock is
+48 kHz regardless), so no resampler is needed.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
 from gateway.errors import MediaError
 
 RATE = 8_000
-MAX_SAMPLES = RATE * 120 // 1000  # RFC 6716 §2.1.4: at most 120 ms in a packet
-STEP = RATE * 25 // 10_000  # 2.5 ms, what all durations are multiples of
+MAX_MS = 120  # RFC 6716 §2.1.4: at most that in a packet
 MAX_PACKET = 1_275
 FRAMES = (60, 40, 20, 10)  # ms, what an encoder may be given (5 and 2.5 are left out)
 
@@ -45,11 +44,11 @@ def _library() -> Any:
 
 
 class Encoder:
-    """PCM at 8 kHz in, one Opus packet out. Raises MediaError."""
+    """PCM at `rate` in, one Opus packet out. Raises MediaError."""
 
-    def __init__(self, *, complexity: int = 5, bitrate: int = 24_000) -> None:
+    def __init__(self, rate: int = RATE, *, complexity: int = 5, bitrate: int = 24_000) -> None:
         library, error = _library(), _ffi.new("int *")
-        state = library.opus_encoder_create(RATE, 1, _VOIP, error)
+        state = library.opus_encoder_create(rate, 1, _VOIP, error)
         if error[0]:
             raise MediaError(f"Opus encoder: error {error[0]}")
         self._state = _ffi.gc(state, library.opus_encoder_destroy)
@@ -72,23 +71,25 @@ class Encoder:
 
 
 class Decoder:
-    """One Opus packet in, PCM at 8 kHz out. Raises MediaError on what is no Opus."""
+    """One Opus packet in, PCM at `rate` out. Raises MediaError on what is no Opus."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int = RATE) -> None:
         library, error = _library(), _ffi.new("int *")
-        state = library.opus_decoder_create(RATE, 1, error)
+        state = library.opus_decoder_create(rate, 1, error)
         if error[0]:
             raise MediaError(f"Opus decoder: error {error[0]}")
         self._state = _ffi.gc(state, library.opus_decoder_destroy)
-        self._out = _ffi.new("int16_t[]", MAX_SAMPLES)
+        self._most = rate * MAX_MS // 1000  # samples
+        self._step = rate * 25 // 10_000  # 2.5 ms, what all durations are multiples of
+        self._out = _ffi.new("int16_t[]", self._most)
         self._decode = library.opus_decode
 
     def decode(self, data: bytes) -> bytes:
-        return self._pcm(self._decode(self._state, data, len(data), self._out, MAX_SAMPLES, 0))
+        return self._pcm(self._decode(self._state, data, len(data), self._out, self._most, 0))
 
     def conceal(self, samples: int, following: bytes | None = None) -> bytes:
         """What was lost: from the redundancy that the packet after it may carry (in-band FEC), else made up."""
-        samples = min(samples, MAX_SAMPLES) // STEP * STEP
+        samples = min(samples, self._most) // self._step * self._step
         if not samples:
             return b""
         if following is not None:

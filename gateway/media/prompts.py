@@ -125,7 +125,7 @@ class Encoded:
         self._framed = Framed(codec, ptime)
         self.frame_ms = self._framed.frame_ms
         self._endless = sound.endless
-        size = self._framed.samples * 2
+        size = self._framed.ticks * 2
         # A loop is cut to whole frames, which is not heard; what ends is filled up.
         rest = -len(sound.pcm) % size
         self._pcm = sound.pcm[: max(size, len(sound.pcm) // size * size)] if sound.endless else sound.pcm + bytes(rest)

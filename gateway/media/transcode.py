@@ -1,8 +1,9 @@
 """From one codec to another, frame by frame as they come: no jitter buffer, because both ends have one.
 
-    payload ── decode ──> PCM, 8 kHz mono ── cut into frames of the far end's ptime ── encode ──> payloads
+    payload ── decode ──> PCM, mono ── cut into frames of the far end's ptime ── encode ──> payloads
 
-Time is counted in samples at 8 kHz; the callers convert to the clocks of RTP. Short losses are concealed here, so that
+PCM has 16 kHz between two codecs that hear that far, 8 kHz where one of them is a telephone's. Time is counted in ticks
+of 8 kHz whatever the PCM has; the callers convert to the clocks of RTP. Short losses are concealed here, so that
 the far end's frames stay in step; long ones, and pauses of the talker (DTX), are left as a gap in time.
 """
 
@@ -15,7 +16,8 @@ from typing import Protocol
 from gateway.media import g711, g722, opus
 from gateway.session.model import Codec
 
-RATE = 8_000
+RATE = 8_000  # ticks a second, and samples unless both codecs are wide
+WIDE = 16_000
 MAX_CONCEALED = RATE * 120 // 1000
 
 
@@ -44,16 +46,17 @@ class _G711Decoder:
 @dataclass(frozen=True, slots=True)
 class _Encoding:
     frames: tuple[int, ...]  # ms, allowed sizes from long to short
-    decoder: Callable[[], Decoder]
-    encoder: Callable[[], Callable[[bytes], bytes]]
+    decoder: Callable[[int], Decoder]  # for PCM of that many Hz
+    encoder: Callable[[int], Callable[[bytes], bytes]]
+    wide: bool = False
 
 
 _FRAMES = (60, 50, 40, 30, 20, 10)
 _ENCODINGS = {
-    "pcma": _Encoding(_FRAMES, lambda: _G711Decoder(g711.decode_alaw), lambda: g711.encode_alaw),
-    "pcmu": _Encoding(_FRAMES, lambda: _G711Decoder(g711.decode_ulaw), lambda: g711.encode_ulaw),
-    "g722": _Encoding(_FRAMES, g722.Decoder, lambda: g722.Encoder().encode),
-    "opus": _Encoding(opus.FRAMES, opus.Decoder, lambda: opus.Encoder().encode),
+    "pcma": _Encoding(_FRAMES, lambda rate: _G711Decoder(g711.decode_alaw), lambda rate: g711.encode_alaw),
+    "pcmu": _Encoding(_FRAMES, lambda rate: _G711Decoder(g711.decode_ulaw), lambda rate: g711.encode_ulaw),
+    "g722": _Encoding(_FRAMES, g722.Decoder, lambda rate: g722.Encoder(rate).encode, wide=True),
+    "opus": _Encoding(opus.FRAMES, opus.Decoder, lambda rate: opus.Encoder(rate).encode, wide=True),
 }
 
 
@@ -70,21 +73,27 @@ def carries_tones(codec: Codec) -> bool:
 
 def decoder(codec: Codec) -> Decoder:
     """To PCM at 8 kHz, mono; of a codec that `can` be."""
-    return _ENCODINGS[codec.name.lower()].decoder()
+    return _ENCODINGS[codec.name.lower()].decoder(RATE)
+
+
+def rate_between(one: Codec, other: Codec) -> int:
+    """Hz of the PCM between two codecs that `can` be transcoded."""
+    return WIDE if _ENCODINGS[one.name.lower()].wide and _ENCODINGS[other.name.lower()].wide else RATE
 
 
 class Framed:
-    """PCM in pieces of any size, encoded frames of `ptime` (or the next shorter allowed size) out."""
+    """PCM of `rate` Hz in pieces of any size, encoded frames of `ptime` (or the next shorter allowed size) out."""
 
-    def __init__(self, codec: Codec, ptime: int) -> None:
+    def __init__(self, codec: Codec, ptime: int, rate: int = RATE) -> None:
         encoding = _ENCODINGS[codec.name.lower()]
         self.frame_ms = next((size for size in encoding.frames if size <= ptime), encoding.frames[-1])
-        self.samples = self.frame_ms * RATE // 1000
-        self._encode = encoding.encoder()
+        self.ticks = self.frame_ms * RATE // 1000
+        self._tick = 2 * rate // RATE  # bytes
+        self._encode = encoding.encoder(rate)
         self._rest = b""
 
     def feed(self, pcm: bytes) -> list[bytes]:
-        size = self.samples * 2
+        size = self.ticks * self._tick
         if not self._rest and len(pcm) == size:
             return [self._encode(pcm)]
         pcm = self._rest + pcm
@@ -94,19 +103,21 @@ class Framed:
 
     @property
     def waiting(self) -> int:
-        """Samples that wait for the rest of their frame."""
-        return len(self._rest) // 2
+        """Ticks that wait for the rest of their frame."""
+        return len(self._rest) // self._tick
 
     def reset(self) -> None:
         self._rest = b""
 
 
 class Transcoder:
-    """One direction of one call. Timestamps in and out are samples at 8 kHz since the source began."""
+    """One direction of one call. Timestamps in and out are ticks of 8 kHz since the source began."""
 
     def __init__(self, source: Codec, sink: Codec, ptime: int) -> None:
-        self._decoder = decoder(source)
-        self._framed = Framed(sink, ptime)
+        rate = rate_between(source, sink)
+        self._decoder = _ENCODINGS[source.name.lower()].decoder(rate)
+        self._framed = Framed(sink, ptime, rate)
+        self._samples = rate // RATE  # in a tick
         self._expected: int | None = None  # the timestamp that comes next if nothing is missing
 
     @property
@@ -128,12 +139,15 @@ class Transcoder:
         if lost and 0 < missing <= MAX_CONCEALED:
             # The packet at hand may hold the one before it a second time (Opus in-band FEC); those before are made up.
             before = missing - missing // lost
-            pcm = self._decoder.conceal(before) if before else b""
-            pcm += self._decoder.conceal(missing - before, data)
+            pcm = self._decoder.conceal(before * self._samples) if before else b""
+            pcm += self._decoder.conceal((missing - before) * self._samples, data)
         elif missing:
             self._framed.reset()
-        start = timestamp - len(pcm) // 2 - self._framed.waiting
+        start = timestamp - self._ticks(pcm) - self._framed.waiting
         decoded = self._decoder.decode(data)
-        self._expected = timestamp + len(decoded) // 2
+        self._expected = timestamp + self._ticks(decoded)
         for index, frame in enumerate(self._framed.feed(pcm + decoded)):
-            yield start + index * self._framed.samples, frame
+            yield start + index * self._framed.ticks, frame
+
+    def _ticks(self, pcm: bytes) -> int:
+        return len(pcm) // (2 * self._samples)

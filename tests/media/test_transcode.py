@@ -55,6 +55,29 @@ def test_a_tone_goes_from_opus_to_g711_in_step() -> None:
     assert loudest(heard[1_600:]) == pytest.approx(900, abs=3)
 
 
+@pytest.mark.parametrize("frequency", [900, 5_200])
+def test_what_a_telephone_of_today_hears_above_four_khz_stays(frequency: int) -> None:
+    tone, encode = sine(frequency, 48_000, rate=48_000), Opus()
+    packets = [packet for at in range(0, 48_000, 960) for packet in encode(tone[at : at + 960])]
+    coded = run(Transcoder(OPUS, G722, 20), packets, 160)
+    assert [(at, len(frame)) for at, frame in coded] == [(at, 160) for at in range(0, len(packets) * 160, 160)]
+    back = run(Transcoder(G722, OPUS, 20), [frame for _, frame in coded], 160)
+    assert [at for at, _ in back] == [at for at, _ in coded]
+    for frames, codec in ((coded, G722), (back, OPUS)):
+        decode = Decoding(codec)
+        heard = np.concatenate([decode(frame) for _, frame in frames])[decode.rate // 5 :]
+        assert loudest(heard, decode.rate) == pytest.approx(frequency, abs=5)
+        assert np.abs(heard.astype(float)).max() > 3_000
+
+
+def test_a_loss_between_wide_codecs_is_filled_in_step() -> None:
+    encode = Opus()
+    packets = [packet for at in range(0, 9_600, 960) for packet in encode(sine(500, 960, at, 48_000))]
+    transcoder = Transcoder(OPUS, G722, 20)
+    frames = [*transcoder.feed(0, packets[0], 0), *transcoder.feed(480, packets[3], 2)]
+    assert [(at, len(frame)) for at, frame in frames] == [(at, 160) for at in (0, 160, 320, 480)]
+
+
 def test_frames_are_cut_to_what_the_far_end_wants() -> None:
     packets = [alaw(sine(400, 240, at)) for at in range(0, 2_400, 240)]  # 30 ms each
     frames = run(Transcoder(PCMA, PCMU, 20), packets, 240)
