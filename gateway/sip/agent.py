@@ -19,9 +19,11 @@ from gateway.sip.clientsession import ClientSession
 from gateway.sip.dialog import Dialog, Key
 from gateway.sip.digestserver import DigestServer
 from gateway.sip.headers import AuthField, bracketed, split
+from gateway.sip.icmp import quoted
 from gateway.sip.layer import (
     COOKIE,
     Acknowledged,
+    Address,
     Alarm,
     Answered,
     ClientTransaction,
@@ -38,7 +40,7 @@ from gateway.sip.message import MalformedError, Message, Request, Response, pars
 from gateway.sip.overload import Gate, Load, Source, Standing, StandingOf
 from gateway.sip.serversession import ServerSession, request_user
 from gateway.sip.session import Session
-from gateway.sip.targets import seconds_of
+from gateway.sip.targets import SILENCE, seconds_of
 from gateway.sip.timer import SHORTEST
 from gateway.sip.transaction import Timers
 from gateway.sip.usage import EXTENSIONS, METHODS, Dispatch, Exchange, Report, Usage, is_secure, local
@@ -181,6 +183,17 @@ class Agent:
     def broken(self, connection: int, now: float) -> None:
         """A stream is gone: what waits for an answer on it gets 503 (RFC 3261 §8.1.3.1)."""
         for transaction in self._layer.on(connection):
+            self._layer.drop(transaction)
+            self._silent(transaction, 503, now)
+
+    def undeliverable(self, octets: bytes, remote: Address, now: float) -> None:
+        """The network gave a datagram to `remote` back, which began so: as good as a 503 (RFC 3261 §8.1.3.1, §18.4).
+
+        A request that somebody has answered in the meantime goes on.
+        """
+        found = quoted(octets)
+        transaction = self._layer.unheard(*found, remote) if found is not None else None
+        if transaction is not None:
             self._layer.drop(transaction)
             self._silent(transaction, 503, now)
 
@@ -388,7 +401,10 @@ class Agent:
             exchange.usage.launched(exchange, now)
             self._out.append(Transmit(flow, request))
             return
-        transaction, happened = self._layer.request(request, flow, now)
+        patience = exchange.patience
+        if patience is None and exchange.course is not None and exchange.course.more:
+            patience = min(SILENCE, self.timers.patience)
+        transaction, happened = self._layer.request(request, flow, now, patience)
         if transaction is None:
             self.unreachable(exchange, now)
             return

@@ -102,7 +102,14 @@ class Application(MutableMapping[str, Any]):
         self.trace = trace
         self.agent = Agent(_tokens().__next__, timers, limits)
         self.transports = Transports(
-            self._received, self._closed, advertise, is_trunk=self._is_trunk, tls=tls, pace=pace, room=room
+            self._received,
+            self._closed,
+            advertise,
+            is_trunk=self._is_trunk,
+            tls=tls,
+            pace=pace,
+            room=room,
+            on_failure=self._undeliverable,
         )
         self.agent.standing = standing
         self.agent.digest = digest
@@ -264,6 +271,10 @@ class Application(MutableMapping[str, Any]):
 
     def _closed(self, connection: int) -> None:
         self.agent.broken(connection, self.now())
+        self.pump()
+
+    def _undeliverable(self, quoted: bytes, remote: Address) -> None:
+        self.agent.undeliverable(quoted, remote, self.now())
         self.pump()
 
     def _fire(self) -> None:

@@ -178,12 +178,17 @@ class Layer:
 
     # What we ask
 
-    def request(self, request: Request, flow: Flow, now: float) -> tuple[ClientTransaction | None, list[Happened]]:
-        """Start a client transaction; the request has our Via on top. None when the table is full."""
+    def request(
+        self, request: Request, flow: Flow, now: float, patience: float | None = None
+    ) -> tuple[ClientTransaction | None, list[Happened]]:
+        """Start a client transaction; the request has our Via on top. None when the table is full.
+
+        `patience` is how many seconds the far end may say nothing at all, where that is less than 64*T1.
+        """
         if len(self._clients) >= self._limits.transactions:
             return None, []
         make = InviteClient if request.method == "INVITE" else OtherClient
-        machine: Client = make(request, flow.reliable, now, self._timers)
+        machine: Client = make(request, flow.reliable, now, self._timers, patience)
         transaction = ClientTransaction(machine, flow, request.via.branch)
         self._clients[transaction.branch, request.method] = transaction
         self._owners[id(machine)] = transaction
@@ -257,6 +262,11 @@ class Layer:
         """Nobody wants its answer any more: the flow is dead."""
         transaction.machine._terminate()
         self._forget(transaction)
+
+    def unheard(self, method: str, branch: str, remote: Address) -> ClientTransaction | None:
+        """The request to that end with this branch, while no response to it has come."""
+        found = self._clients.get((branch, method))
+        return found if found is not None and found.flow.remote == remote and found.machine.unheard else None
 
     def on(self, connection: int) -> list[ClientTransaction]:
         """The client transactions that wait for an answer on this connection."""

@@ -77,16 +77,20 @@ class Peer:
         uri: str | None = None,
         max_forwards: int = 70,
         dialog: Dialog | None = None,
+        patience: float | None = None,
     ) -> Dialog:
         """Send a request and wait for its final response, `dialog.status_code` then. With `dialog` it is the next one
-        of that sequence, as REGISTER wants it (RFC 3261 §10.2)."""
+        of that sequence, as REGISTER wants it (RFC 3261 §10.2). `patience` is how many seconds each target of the peer
+        may say nothing, 64*T1 by default."""
         usage = dialog.usage if dialog is not None else self.app.agent.usage()
         self._identify(usage, from_details, username, password)
         request = _request(method, usage, from_details, to_details, uri=uri, max_forwards=max_forwards)
         _fill(request, headers, payload)
         dialog = dialog or Dialog(self.app, usage)
         self.app.adopt(dialog)
-        response = await self.app.outcome(usage.start(request, self.next_hop, hint=self._hint))
+        exchange = usage.start(request, self.next_hop, hint=self._hint)
+        exchange.patience = patience
+        response = await self.app.outcome(exchange)
         dialog.status_code = response.status
         dialog.last = response
         dialog.settle(response)

@@ -1,6 +1,9 @@
 """OPTIONS to every trunk, now and then: who is up and who is down, before a call has to find out.
 
 Pings.start(trunks) ──> one task each ── OPTIONS ──> Probe ── changed ──> on_change(name, up?)
+
+An OPTIONS is no call: nobody waits for it, and its answer is worth something only while it is fresh. So silence counts
+after SILENCE seconds, and not after the 32 of timer F (Asterisk's qualify_timeout is 3 s).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from gateway.addresses import SipUri
 from gateway.sip.application import Application
 from gateway.sip.headers import NameAddr, bracketed
 from gateway.sip.probe import Probe, State
+from gateway.sip.targets import SILENCE
 
 log = structlog.get_logger()
 
@@ -64,7 +68,9 @@ class Pings:
             if probe.deadline is not None:
                 await asyncio.sleep(probe.deadline - self._app.now())
             probe.asked()
-            dialog = await peer.request("OPTIONS", from_details=self._own, to_details=NameAddr(str(proxy)))
+            dialog = await peer.request(
+                "OPTIONS", from_details=self._own, to_details=NameAddr(str(proxy)), patience=SILENCE
+            )
             response = dialog.last
             await dialog.close()
             if response is None:

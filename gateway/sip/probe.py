@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 
-OFTEN = 10.0  # seconds until a doubtful one is asked again
+OFTEN = 5.0  # seconds until a doubtful one is asked again
 DOWN = 30.0  # until one that is down is
 PATIENCE = 2  # failures in a row until one is down
 

@@ -11,6 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 PENALTY = 32.0  # seconds: as long as somebody waited in vain (64*T1)
+# Seconds without a word after which the next target is asked. RFC 3263 §4.3 waits for timer B or F, 32 s, by which time
+# the caller has given up; a 100 comes within 200 ms (RFC 3261 §17.2.1), and by now the request has left four times over
+# UDP, the last 1.5 s ago. The only target, and the last one, have all of 64*T1.
+SILENCE = 5.0
 LONGEST = 60.0  # whatever Retry-After says: a target that is last is still tried when it is the only one
 MAX_PENALTIES = 1000
 

@@ -85,6 +85,11 @@ class Machine:
     def terminated(self) -> bool:
         return self.state is State.TERMINATED
 
+    @property
+    def unheard(self) -> bool:
+        """A request of ours to which nobody has said anything yet."""
+        return self.state in (State.CALLING, State.TRYING)
+
     def _become(self, state: State, now: float, *, lasts: float | None = None, repeats: bool = False) -> None:
         """Enter a state that ends after `lasts` seconds; 0 ends the machine at once."""
         self.state = State.TERMINATED if lasts == 0 else state
@@ -124,11 +129,14 @@ def acknowledge(request: Request, response: Response) -> Request:
 class InviteClient(Machine):
     """RFC 3261 §17.1.1 as amended by RFC 6026 §8.4."""
 
-    def __init__(self, request: Request, reliable: bool, now: float, timers: Timers) -> None:
+    def __init__(
+        self, request: Request, reliable: bool, now: float, timers: Timers, patience: float | None = None
+    ) -> None:
         super().__init__(timers, reliable)
         self.request = request
         self._ack: Request | None = None
-        self._become(State.CALLING, now, lasts=timers.patience, repeats=True)  # timers B and A
+        # Timers B and A; B is shorter where there is somebody else to ask (targets.SILENCE).
+        self._become(State.CALLING, now, lasts=patience or timers.patience, repeats=True)
 
     def start(self) -> list[Action]:
         return [Send(self.request)]
@@ -166,10 +174,13 @@ class InviteClient(Machine):
 class OtherClient(Machine):
     """RFC 3261 §17.1.2."""
 
-    def __init__(self, request: Request, reliable: bool, now: float, timers: Timers) -> None:
+    def __init__(
+        self, request: Request, reliable: bool, now: float, timers: Timers, patience: float | None = None
+    ) -> None:
         super().__init__(timers, reliable)
         self.request = request
-        self._become(State.TRYING, now, lasts=timers.patience, repeats=True)  # timers F and E
+        self._whole = now + timers.patience
+        self._become(State.TRYING, now, lasts=patience or timers.patience, repeats=True)  # timers F and E
 
     def start(self) -> list[Action]:
         return [Send(self.request)]
@@ -179,6 +190,7 @@ class OtherClient(Machine):
             return []
         if response.status < 200:
             self.state = State.PROCEEDING  # timers E and F run on, E at T2 from its next shot
+            self._end = self._whole  # who says something has all of timer F
             return [Deliver(response)]
         self._become(State.COMPLETED, now, lasts=0 if self.reliable else self.timers.t4)  # timer K
         return [Deliver(response)]

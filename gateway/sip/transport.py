@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from gateway.sip.datagrams import Datagrams, sendable
+from gateway.sip.datagrams import Datagrams, OnFailure, sendable
 from gateway.sip.layer import Address, Flow
 from gateway.sip.locate import ip_of
 from gateway.sip.overload import Source
@@ -36,7 +36,8 @@ def is_ours(host: str) -> bool:
 
 
 class Transports:
-    """`advertise` is our address for Via and Contact behind NAT; `is_trunk` says for whom connections are kept."""
+    """`advertise` is our address for Via and Contact behind NAT; `is_trunk` says for whom connections are kept;
+    `on_failure` hears of datagrams that the network could not deliver."""
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class Transports:
         tls: TlsSettings | None = None,
         pace: Pace | None = None,
         room: Room | None = None,
+        on_failure: OnFailure = lambda quoted, remote: None,
     ) -> None:
         self.on_message = on_message
+        self._on_failure = on_failure
         self.advertise = advertise
         self.streams = Streams(
             self._from_stream,
@@ -66,7 +69,7 @@ class Transports:
     async def listen(self, protocol: str, host: str, port: int) -> Address:
         """Bind; port 0 takes any. Gives the address bound. Raises OSError, and SipError for TLS without certificate."""
         if protocol == "UDP":
-            datagrams = Datagrams(host, port, self._from_datagrams)
+            datagrams = Datagrams(host, port, self._from_datagrams, self._on_failure)
             self._datagrams.append(datagrams)
             return datagrams.local
         return self.streams.listen(protocol, host, port)

@@ -44,6 +44,7 @@ class Exchange:
         self.flow: Flow | None = None
         self.course: Course | None = None  # the targets that its next hop stands for
         self.dialog: Dialog | None = None
+        self.patience: float | None = None  # seconds that one target may be silent, where that is not 64*T1
         self.tries = 0
         self.over = False
 

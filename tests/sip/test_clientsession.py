@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.sip import clientsession
 from gateway.sip.message import Headers, Request, Response
-from tests.sip.bench import CONTACT, TCP, Bench, established, peer, statuses, theirs
+from tests.sip.bench import CONTACT, TCP, UDP, Bench, established, peer, statuses, theirs
 from tests.sip.wire import SDP, answer, field, fields, method, tag
 
 ROUTES = "Record-Route: <sip:p2@192.0.2.20;lr>\nRecord-Route: <sip:p1@192.0.2.10;lr>\n" + CONTACT
@@ -124,6 +124,37 @@ def test_a_dead_connection_becomes_a_local_503() -> None:
     assert isinstance(bench.heard[-1], Response)
     assert (bench.heard[-1].status, bench.heard[-1].local) == (503, True)
     assert bench.ended == [session]
+
+
+def test_a_datagram_that_comes_back_becomes_a_local_503() -> None:
+    """RFC 3261 §18.4: the network says that nobody is there, and quotes what it was asked to deliver."""
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0].encode()
+    bench.agent.undeliverable(invite.replace(b"branch=z9hG4bK", b"branch=z9hG4bKguess"), UDP.remote, bench.now)
+    bench.agent.undeliverable(invite, ("192.0.2.66", 5060), bench.now)
+    bench.agent.undeliverable(invite[:40], UDP.remote, bench.now)
+    assert bench.step() == []
+    assert not bench.heard, "who does not quote the branch, or not of where it went, has not seen it"
+    bench.agent.undeliverable(invite[:400], UDP.remote, bench.now)
+    bench.step()
+    assert isinstance(bench.heard[-1], Response)
+    assert (bench.heard[-1].status, bench.heard[-1].local) == (503, True)
+    assert bench.ended == [session]
+    assert bench.agent.busy == (0, 0)
+    bench.agent.undeliverable(invite, UDP.remote, bench.now)
+    assert bench.step() == []
+
+
+def test_a_datagram_that_comes_back_after_an_answer_changes_nothing() -> None:
+    bench = Bench()
+    bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 180))
+    bench.agent.undeliverable(invite.encode(), UDP.remote, bench.now)
+    bench.step()
+    assert [message.label.split()[0] for message in bench.heard] == ["180"]
+    assert not bench.ended
 
 
 def test_a_refusal_is_acknowledged_by_the_transaction() -> None:

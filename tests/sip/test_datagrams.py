@@ -17,7 +17,13 @@ from tests.sip.wire import Datagrams as Peer
 class Ends:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.got: asyncio.Queue[tuple[bytes, Address]] = asyncio.Queue()
-        self.socket = Datagrams(host, 0, lambda data, _, remote: self.got.put_nowait((data, remote)))
+        self.failed: asyncio.Queue[tuple[bytes, Address]] = asyncio.Queue()
+        self.socket = Datagrams(
+            host,
+            0,
+            lambda data, _, remote: self.got.put_nowait((data, remote)),
+            lambda quoted, remote: self.failed.put_nowait((quoted, remote)),
+        )
 
 
 def test_what_may_be_given_to_a_socket() -> None:
@@ -73,4 +79,30 @@ async def test_a_taken_port_is_an_oserror() -> None:
     ends = Ends()
     with pytest.raises(OSError, match="in use"):
         Datagrams(*ends.socket.local, lambda *_: None)
+    ends.socket.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_what_nobody_takes_comes_back_and_all_others_get_theirs(host: str) -> None:
+    one, two, gone = Ends(host), Ends(host), Ends(host)
+    nobody = gone.socket.local
+    gone.socket.close()
+    async with asyncio.timeout(5):
+        for number in range(20):
+            said = f"OPTIONS {number}".encode()
+            assert one.socket.send(said, nobody)
+            assert one.socket.send(b"hello", two.socket.local), "an error is of one address, and of no other"
+            assert await one.failed.get() == (said, nobody)
+            assert (await two.got.get())[0] == b"hello"
+            assert two.socket.send(b"and back", one.socket.local)
+            assert (await one.got.get())[0] == b"and back"
+    assert two.failed.empty()
+    one.socket.close()
+    two.socket.close()
+
+
+async def test_what_this_machine_does_not_let_out_is_not_waited_for() -> None:
+    ends, everybody = Ends(), ("255.255.255.255", 5060)
+    assert not ends.socket.send(b"x", everybody)
+    assert ends.failed.get_nowait() == (b"x", everybody)
     ends.socket.close()

@@ -40,6 +40,17 @@ def test_a_request_makes_a_transaction_and_its_repeat_finds_it() -> None:
     assert made.find_invite(message("CANCEL"), OTHER) is None
 
 
+def test_a_request_that_nobody_answered_is_found_by_its_branch_and_whom_it_went_to() -> None:
+    made = layer()
+    asked, _ = made.request(message("OPTIONS"), FLOW, 0.0)
+    assert made.unheard("OPTIONS", "z9hG4bKa", FLOW.remote) is asked
+    assert made.unheard("OPTIONS", "z9hG4bKa", OTHER.remote) is None
+    assert made.unheard("INVITE", "z9hG4bKa", FLOW.remote) is None
+    assert made.unheard("OPTIONS", "z9hG4bKb", FLOW.remote) is None
+    made.receive(respond(message("OPTIONS"), 100), FLOW, 0.1)
+    assert made.unheard("OPTIONS", "z9hG4bKa", FLOW.remote) is None, "somebody is there"
+
+
 def test_the_same_request_by_another_way_is_merged() -> None:
     made = layer()
     made.receive(message("INVITE"), FLOW, 0.0)

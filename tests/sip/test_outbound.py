@@ -131,6 +131,31 @@ async def test_a_server_that_does_not_answer_leads_to_the_next(dns: dict[tuple[s
         await dead.receive("OPTIONS")
 
 
+async def test_a_server_that_is_not_there_leads_to_the_next_at_once(
+    dns: dict[tuple[str, str], list[object]],
+) -> None:
+    """Its machine says so by ICMP; the timers are those of the RFC, and nobody waits for one."""
+    app = Application()
+    await app.run(local_addr=("127.0.0.1", 0))
+    async with Datagrams() as gone, Datagrams() as good:
+        gone.socket.close()
+        services(dns, gone.port, good.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        invite = await good.receive("INVITE")
+        good.send(answer(invite, 486))
+        assert (await call.ready()).status == 486
+        alone = await app.connect(("127.0.0.1", gone.port))
+        async with asyncio.timeout(5):
+            nobody = await alone.request("OPTIONS", from_details=ROMEO, to_details=JULIET)
+        assert nobody.last is not None
+        assert (nobody.last.status, nobody.last.local) == (503, True)
+        again = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        assert field(await good.receive("INVITE"), "Call-ID") == again.call_id
+        assert [target.port for target in app._outbound.penalties._until] == [gone.port]
+    await app.close()
+
+
 async def test_a_server_that_refuses_the_connection_leads_to_the_next(
     dns: dict[tuple[str, str], list[object]],
 ) -> None:

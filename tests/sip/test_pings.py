@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from gateway.addresses import SipUri
+from gateway.sip import pings as module
+from gateway.sip.application import Application
 from gateway.sip.pings import Pings
 from gateway.sip.probe import State
 from tests.sip.programs import calling
@@ -36,6 +40,22 @@ async def test_who_answers_is_up_and_who_does_not_is_down() -> None:
         assert not pings.is_down("unheard of")
         await pings.stop()
         assert app.dialogs == []
+
+
+async def test_a_trunk_that_is_not_there_or_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the timers of the RFC, which this application has, an OPTIONS takes 32 s."""
+    monkeypatch.setattr(module, "SILENCE", 0.05)
+    changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+    app = Application()
+    await app.run(local_addr=("127.0.0.1", 0))
+    async with Datagrams() as gone, Datagrams() as silent:
+        gone.socket.close()
+        pings = Pings(app, "gw.example", lambda name, up: changes.put_nowait((name, up)))
+        pings.start({"gone": at(gone), "silent": at(silent)}, interval=0.01)
+        async with asyncio.timeout(5):
+            assert [await changes.get(), await changes.get()] == [("gone", False), ("silent", False)]
+        await pings.stop()
+    await app.close()
 
 
 async def test_a_trunk_that_comes_back_is_up_again() -> None:

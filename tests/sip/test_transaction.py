@@ -54,6 +54,25 @@ def test_an_invite_is_repeated_with_doubling_pauses_and_given_up_after_32_second
     assert machine.terminated
 
 
+def test_where_there_is_somebody_else_to_ask_silence_is_shorter() -> None:
+    for machine in (
+        InviteClient(request(), True, 0.0, TIMERS, 5.0),
+        OtherClient(request("BYE"), True, 0.0, TIMERS, 5.0),
+    ):
+        assert machine.unheard
+        assert run(machine, 100) == [(5.0, Expired())]
+        assert not machine.unheard
+    ringing, trying = (
+        InviteClient(request(), False, 0.0, TIMERS, 5.0),
+        OtherClient(request("BYE"), True, 0.0, TIMERS, 5.0),
+    )
+    ringing.receive(reply(180), 4.0)
+    trying.receive(reply(100), 4.0)
+    assert (ringing.unheard, trying.unheard) == (False, False)
+    assert run(ringing, 100) == []
+    assert run(trying, 100) == [(32.0, Expired())], "who says something has all of timer F"
+
+
 def test_over_a_stream_nothing_is_repeated() -> None:
     for machine in (InviteClient(request(), True, 0.0, TIMERS), OtherClient(request("BYE"), True, 0.0, TIMERS)):
         assert run(machine, 100) == [(32.0, Expired())]
