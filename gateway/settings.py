@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from gateway.dialplan.schema import Text, Words, one_or_more
+from gateway.dialplan.fields import Text, Words, one_or_more
 from gateway.dialplan.toml import Section
 
 

@@ -13,6 +13,7 @@ from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination, Leg
 from gateway.call.machine import Call, State
+from gateway.dialplan.fields import Failure
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import (
     CallerSettings,
@@ -25,7 +26,6 @@ from gateway.dialplan.plan import (
     Rule,
     Trunk,
 )
-from gateway.dialplan.schema import Failure
 from gateway.line import NOBODY, Facts, Line
 from gateway.routing import MOST_HOPS, RING_ON, TRUNK_FAILURES, Limits, NotSent, Routing
 from gateway.session.negotiate import Towards, Transcode

@@ -60,7 +60,7 @@ class Claim:
     """One budget that a call draws on: at most `most` of `unit` within each `period`, of all that counts under `key`.
 
     `budget` is the name that the operator gave it, for people; `key` has whose and which, as "abroad user JID".
-    `freeze`: who uses it up may make no paid calls until an operator thaws him.
+    `freeze`: who uses it up may make no paid calls until an operator thaws him. `currency` is what money is in.
     """
 
     key: str
@@ -69,6 +69,7 @@ class Claim:
     period: Period
     most: int
     freeze: bool = False
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,18 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What a route wants booked before anybody is asked. `account` is the bare JID that pays. A call that is neither
-    under a claim nor has a price needs no booking, and an emergency call has none.
+    """What a route wants booked before anybody is asked. `account` is the bare JID that pays.
+
+    Whatever a trunk may be asked for has one as soon as the dialplan speaks of money, so that a frozen account stays
+    frozen, but for calls that are known to be free and that nothing counts. An emergency call has none.
     """
 
     account: str
     claims: tuple[Claim, ...] = ()
     bursts: tuple[Burst, ...] = ()
-    tariffs: tuple[Tariff | None, ...] = ()  # one per via; None: nobody charges for it
+    tariffs: tuple[Tariff | None, ...] = ()  # one per via; None: no price is known for it, and none is charged
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is booked, and all that matters is whether the account is frozen."""
+        return not (self.claims or self.bursts or any(tariff and not tariff.free for tariff in self.tariffs))

@@ -14,6 +14,9 @@ from gateway.dialplan.index import Index, expanded
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.patterns import Globs
 from gateway.dialplan.rules import (
+    Allowance,
+    BudgetRule,
+    BurstRule,
     CallerSettings,
     Emergency,
     Example,
@@ -50,6 +53,8 @@ class Plan:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     callers: Mapping[str, CallerSettings] = field(default_factory=dict)
     limits: tuple[LimitRule, ...] = ()
+    budgets: tuple[BudgetRule, ...] = ()
+    bursts: tuple[BurstRule, ...] = ()
     anonymous_prefix: str | None = None
     includes: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     index: Index = field(init=False, repr=False, compare=False)
@@ -58,22 +63,28 @@ class Plan:
     names: tuple[Rule, ...] = field(init=False, repr=False, compare=False)
     group_settings: tuple[tuple[str, CallerSettings], ...] = field(init=False, repr=False, compare=False)
     limited: tuple[Globs, ...] = field(init=False, repr=False, compare=False)  # whom each of `limits` is for
+    counted: Mapping[str, Globs] = field(init=False, repr=False, compare=False)  # the same of budgets and bursts
+    counts: bool = field(init=False, repr=False, compare=False)  # whether money is spoken of at all
 
     def __post_init__(self) -> None:
         dialled = [Match(number=rule.match.number, user=rule.match.user) for rule in self.inbound]
         named = (rule for rule in self.routes if rule.match.name or Kind.NAME in rule.match.kind)
+        counting: tuple[BudgetRule | BurstRule, ...] = (*self.budgets, *self.bursts)
         derived = {
             "index": Index([rule.match for rule in self.routes], self.groups),
             "inbound_index": Index(dialled, {}),
             "members": {name: Globs(members) for name, members in self.groups.items()},
             "names": tuple(rule for rule in named if rule.refuse is None),
             "group_settings": tuple((name[1:], each) for name, each in self.callers.items() if name.startswith("@")),
-            "limited": tuple(
-                Globs(expanded((f"@{rule.group}",) if rule.group else rule.user, self.groups)) for rule in self.limits
-            ),
+            "limited": tuple(self._whom(rule) for rule in self.limits),
+            "counted": {rule.name: self._whom(rule) for rule in counting},
+            "counts": bool(counting or any(each.allowances for each in self.callers.values())),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def _whom(self, rule: LimitRule | BudgetRule | BurstRule) -> Globs:
+        return Globs(expanded((f"@{rule.group}",) if rule.group else rule.user, self.groups))
 
     def trunk_of(self, source: str, resolved: Mapping[str, Collection[str]] = MappingProxyType({})) -> Trunk | None:
         """The trunk that an IP address belongs to: by `allow`, by the address in `proxy`, or by what the proxy's name
@@ -109,14 +120,26 @@ class Plan:
         """What is set for a bare JID: his own, and where that is silent his groups', in the order of the files."""
         if not self.callers:
             return CallerSettings()
-        own = self.callers.get(caller)
-        layers = [own] if own else []
-        layers.extend(settings for group, settings in self.group_settings if self._in(group, caller))
+        layers = self._layers(caller)
 
         def first(name: str) -> Any:
             return next((value for layer in layers if (value := getattr(layer, name)) is not None), None)
 
         return CallerSettings(*map(first, _SETTINGS))
+
+    def allowances(self, caller: str) -> list[Allowance]:
+        """What [users] lets a bare JID use up: of each kind his own, and where that is silent his groups'."""
+        found: dict[object, Allowance] = {}
+        for layer in self._layers(caller) if self.callers else ():
+            for allowance in layer.allowances or ():
+                found.setdefault((allowance.unit, allowance.period), allowance)
+        return list(found.values())
+
+    def _layers(self, caller: str) -> list[CallerSettings]:
+        own = self.callers.get(caller)
+        layers = [own] if own else []
+        layers.extend(settings for group, settings in self.group_settings if self._in(group, caller))
+        return layers
 
     def regions_of(self, caller: str) -> Iterator[tuple[str, str | None]]:
         """The groups of a bare JID that something is set for, and their regions."""

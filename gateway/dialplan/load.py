@@ -16,6 +16,7 @@ from types import MappingProxyType
 from gateway import addresses
 from gateway.addresses import SipUri
 from gateway.dialplan import coverage, numbers, plan
+from gateway.dialplan.budgets import Budgets, allowances
 from gateway.dialplan.conditions import Conditions, zone_named
 from gateway.dialplan.files import Include, Reader
 from gateway.dialplan.incoming import Incoming, caller_named, refuses
@@ -72,7 +73,8 @@ class _Loader:
             (self._emergency(table, section) for table, section in self.tables.sections("emergency", EmergencySection)),
             None,
         )
-        callers = self._callers_set()
+        spending = Budgets(conditions)
+        callers = self._callers_set(spending)
         limits = tuple(self._limits(conditions))
         routes, sound = self._routes(conditions)
         if "emergency" not in self.tables.present:
@@ -94,6 +96,8 @@ class _Loader:
             policies=MappingProxyType({policy.name: policy for policy in policies}),
             callers=MappingProxyType(callers),
             limits=limits,
+            budgets=tuple(spending.budgets()),
+            bursts=tuple(spending.bursts()),
             anonymous_prefix=prefix,
             includes=self.includes,
         )
@@ -160,7 +164,7 @@ class _Loader:
                 self.tables.fault(table, (key, "exceptions", pattern), message)
         return plan.Format(section.format, section.prefix, tuple(section.exceptions.items()))
 
-    def _callers_set(self) -> dict[str, plan.CallerSettings]:
+    def _callers_set(self, spending: Budgets) -> dict[str, plan.CallerSettings]:
         """[users]."""
         found: dict[str, plan.CallerSettings] = {}
         for table, section in self.tables.sections("users", UserSection):
@@ -175,6 +179,8 @@ class _Loader:
                 self.tables.fault(table, (), f"{name!r} is no JID, and no @group")
             elif self.users and key.rpartition("@")[2] not in self.users:
                 self.tables.fault(table, (), f"{key.rpartition('@')[2]} is none of [xmpp] users")
+            if section.budget:
+                spending.priced(table, section.budget, "budget")
             found[key] = plan.CallerSettings(
                 self._number(table, ("caller_id",), section.caller_id),
                 section.display,
@@ -183,6 +189,7 @@ class _Loader:
                 section.ring_seconds,
                 section.longest,
                 section.transcode,
+                tuple(allowances(section.budget)) if section.budget else None,
             )
         return found
 

@@ -49,7 +49,8 @@ from gateway.dialplan.rules import (
     Trunk,
 )
 from gateway.dialplan.spelling import spelled
-from gateway.dialplan.weights import drawn, in_words
+from gateway.dialplan.spending import booking, in_words
+from gateway.dialplan.weights import drawn, shares
 from gateway.errors import AddressError
 
 __all__ = [
@@ -169,10 +170,14 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
         if withheld:
             steps.append("the caller's name and number are withheld")
         counted = limits(plan, request.caller, vias, rule)
+        booked = booking(plan, facts, vias) if plan.counts else None
+        if booked:
+            steps.extend(in_words(booked))
         return Route(
             callee.kind, callee.number, plain[0], vias, plain, rule.name, tuple(steps), identities, counted,
             early_media=rule.early_media, transcode=rule.transcode or settings.transcode,
             transfers=_transferring(plan, rule), failover=rule.failover, ring_seconds=rule.ring_seconds,
+            booking=booked,
         )  # fmt: skip
     return refuse("no rule allows this call")
 
@@ -183,7 +188,7 @@ def _ordered(rule: Rule, draw: float | None, steps: list[str]) -> tuple[str, ...
     steps.append(f"rule {rule.name}: matches, via {', '.join(vias)}")
     if rule.weights:
         how = "in their order, since nothing is drawn here" if draw is None else "drawn for this call"
-        steps.append(f"asked first: {in_words(rule.via, rule.weights)}; {how}")
+        steps.append(f"asked first: {shares(rule.via, rule.weights)}; {how}")
     if rule.ring_seconds is not None:
         steps.append(f"{'each' if len(vias) > 1 else 'it'} has {rule.ring_seconds:g} s to be answered")
     if rule.failover is not None:

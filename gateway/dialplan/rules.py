@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal, TypeGuard
 
 from gateway.addresses import SipUri
+from gateway.dialplan.booking import Period, Unit
 from gateway.dialplan.hours import Hours
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.patterns import NONE, Globs
@@ -156,6 +157,41 @@ class CallerSettings:
     ring_seconds: float | None = None
     longest: float | None = None
     transcode: str | None = None
+    allowances: tuple[Allowance, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """At most `most` calls, seconds or millionths of the unit of `currency` in each hour, day or month."""
+
+    unit: Unit
+    period: Period
+    most: int
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRule:
+    """One [[budget]]: for each user that matches or for a group as a whole, of the calls that `match` is for."""
+
+    name: str
+    allowances: tuple[Allowance, ...]
+    match: Match = Match()
+    user: tuple[str, ...] = ()
+    group: str | None = None
+    freeze: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BurstRule:
+    """One [[burst]], likewise: more than `calls` that begin within `within` seconds freeze the account."""
+
+    name: str
+    calls: int
+    within: int
+    match: Match = Match()
+    user: tuple[str, ...] = ()
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

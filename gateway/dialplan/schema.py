@@ -10,45 +10,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
+from gateway.dialplan.fields import Count, Failures, RingSeconds, Spelling, Text, Transcoding, Weights, Words
+from gateway.dialplan.schema_money import AllowanceSection, BudgetSection, BurstSection
 from gateway.dialplan.toml import Section
-
-
-def one_or_more(value: object) -> object:
-    """A single word stands for a list of one; TOML's lists become tuples."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])]
-
-
-def printable(text: str) -> str:
-    """Texts go into headers, stanzas and XML, where a line break or a NUL would begin something else."""
-    if text and (not text.isprintable() or not text.strip()):
-        raise PydanticCustomError("printable", "a text without line breaks and control characters")
-    return text
-
-
-Text = Annotated[str, Field(min_length=1), AfterValidator(printable)]
-Count = Annotated[int, Field(ge=1)]
-RingSeconds = Annotated[int, Field(ge=5, le=600)]
-Transcoding = Literal["fallback", "never", "prefer-opus"]
-Failure = Literal[
-    "busy", "congestion", "declined", "forbidden", "internal", "media-failed", "no-answer", "no-common-codec",
-    "not-found", "protocol", "security", "timeout", "unavailable",
-]  # fmt: skip
-Failures = Annotated[tuple[Failure, ...], BeforeValidator(one_or_more, json_schema_input_type=Failure | list[Failure])]
-
-
-def _listed(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-Weight = Annotated[int, Field(ge=0, le=10_000)]
-Weights = Annotated[tuple[Weight, ...], BeforeValidator(_listed, json_schema_input_type=list[Weight])]
-Spelling = Literal["e164", "international", "national"]
 
 
 class NumbersSection(Section):
@@ -240,6 +206,9 @@ class UserSection(Section):
     """Seconds until a call of his is ended, whoever called; of this, his rule's and his limits' the least counts."""
     transcode: Transcoding | None = None
     """When media of the calls that he makes is transcoded, where the rule does not say."""
+    budget: AllowanceSection | None = None
+    """What he may use up of all calls that a trunk may be asked for, in place of what `[[budget]]`s of each user
+    for all calls say; those with a `match` and those of groups hold beside it."""
 
 
 class MatchSection(Section):
@@ -403,6 +372,8 @@ REPEATED: Mapping[str, type[Section]] = {
     "policy": PolicySection,
     "trunk": TrunkSection,
     "limit": LimitSection,
+    "budget": BudgetSection,
+    "burst": BurstSection,
     "route": RouteSection,
     "inbound": InboundSection,
     "example": ExampleSection,

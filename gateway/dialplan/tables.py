@@ -16,6 +16,7 @@ from gateway.dialplan.toml import Document, Place, Section
 from gateway.errors import Fault
 
 AnySection = TypeVar("AnySection", bound=Section)
+_NAMING = ("trunk", "route", "policy", "prices", "budget", "burst")  # no two of a kind have the same name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Tables:
     faults: list[Fault] = field(default_factory=list)
     tables: dict[str, list[Table]] = field(default_factory=dict)
     present: set[str] = field(default_factory=set)
-    names: dict[str, set[str]] = field(default_factory=lambda: {"trunk": set(), "route": set(), "policy": set()})
+    names: dict[str, set[str]] = field(default_factory=lambda: {key: set() for key in _NAMING})
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, document: Document) -> None:

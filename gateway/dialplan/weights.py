@@ -26,7 +26,7 @@ def drawn(vias: Sequence[str], weights: Sequence[int], draw: float) -> tuple[str
     return (*order, *(via for via, weight in zip(vias, weights, strict=True) if not weight))
 
 
-def in_words(vias: Sequence[str], weights: Sequence[int]) -> str:
+def shares(vias: Sequence[str], weights: Sequence[int]) -> str:
     """How many of a hundred calls ask each first, as `70 % carrier, 30 % backup`."""
     total = sum(weights) or 1
     return ", ".join(f"{100 * weight / total:.3g} % {via}" for via, weight in zip(vias, weights, strict=True))

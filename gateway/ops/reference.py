@@ -15,12 +15,16 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from gateway.dialplan.money import Money
 from gateway.dialplan.schema import NAMED, REPEATED, SINGLE
 from gateway.dialplan.toml import Section
 
 BEGIN = "<!-- written by python -m gateway.ops.reference dialplan/README.md -->"
 END = "<!-- end of the reference -->"
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "`true` or `false`", datetime: "a date and time"}
+_WORDS = {
+    str: "text", int: "a whole number", float: "a number", bool: "`true` or `false`", datetime: "a date and time",
+    Money: 'money, as `"12.50 EUR"`',
+}  # fmt: skip
 
 
 def reference() -> str:

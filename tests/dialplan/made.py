@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from gateway.addresses import SipUri
+from gateway.dialplan.booking import Period, Unit
 from gateway.dialplan.hours import Hours, zone_of
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import Emergency, Match, Plan, Request, Rule, Trunk
 from gateway.dialplan.regex import Regex
+from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule
 
 LONDON = zone_of("Europe/London")
 GROUPS = {"office": ("nurse@shakespeare.lit", "*@verona.example"), "nobody": ()}
@@ -46,8 +48,19 @@ RULES = st.lists(
     ),
     max_size=8,
 ).map(lambda rules: tuple(replace(rule, name=f"rule {number}") for number, rule in enumerate(rules)))
+BUDGETS = st.lists(
+    st.builds(
+        BudgetRule,
+        name=st.sampled_from(["all", "some"]),
+        allowances=st.just((Allowance(Unit.CALLS, Period.HOUR, 1),)),
+        match=MATCHES,
+        user=some("*", "@office", "juliet@shakespeare.lit"),
+        freeze=st.booleans(),
+    ),
+    max_size=2,
+).map(tuple)
 PLANS = st.builds(
-    lambda routes, region: Plan(
+    lambda routes, region, budgets: Plan(
         users=("shakespeare.lit",),
         own=frozenset({"sip.example.com"}),
         region=region,
@@ -58,9 +71,12 @@ PLANS = st.builds(
         },
         routes=routes,
         anonymous_prefix="*67",
+        budgets=budgets,
+        bursts=(BurstRule("any", 1, 3600, user=("*",)),) if budgets else (),
     ),
     RULES,
     st.sampled_from(["US", "GB", None]),
+    BUDGETS,
 )
 EMERGENCIES = ("911", "112", "+1911", "9-1-1", "911#", "*67911", "*82911", "*31#911", "#31#112#", "+44999")
 CALLS = st.builds(

@@ -525,7 +525,7 @@ def test_no_emergency_call_ever_goes_another_way(plan: Plan, call: Request, numb
     found = route(replace(plan, region="US"), replace(call, local=number + host))
     assert found.kind is Kind.EMERGENCY
     if isinstance(found, Route):
-        assert (found.via, found.emergency, found.limits) == (("carrier",), True, ())
+        assert (found.via, found.emergency, found.limits, found.booking) == (("carrier",), True, (), None)
         assert (found.failover, found.ring_seconds, found.transcode) == (None, None, None)
         assert not any(identity.anonymous for identity in found.identities)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialplan.weights import drawn, in_words
+from gateway.dialplan.weights import drawn, shares
 
 VIAS = ("carrier", "backup", "other")
 DRAWS = st.floats(0, 1, exclude_max=True)
@@ -59,4 +59,4 @@ def test_who_is_second_is_drawn_among_those_that_are_left() -> None:
 
 
 def test_shares_are_told_in_percent() -> None:
-    assert in_words(VIAS, (2, 1, 0)) == "66.7 % carrier, 33.3 % backup, 0 % other"
+    assert shares(VIAS, (2, 1, 0)) == "66.7 % carrier, 33.3 % backup, 0 % other"
