@@ -1,7 +1,7 @@
 # Two images from one file: `gateway`, and `peers` with the Prosody and the test telephone of docker-compose.yml.
 FROM debian:12-slim AS base
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 libopus0 \
+ && apt-get install -y --no-install-recommends python3 libopus0 libspandsp2 \
  && rm -rf /var/lib/apt/lists/*
 
 FROM base AS build

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the demo and the tests need from the system's packages: what is missing, and nothing else. It never asks.
-#   deploy/install-packages.sh            the demo: Python, Prosody, baresip, libopus
+#   deploy/install-packages.sh            the demo: Python, Prosody, baresip, libopus, libspandsp
 #   deploy/install-packages.sh --tests    also ejabberd, SIPp, linphone, Kamailio, Chromium, Node.js
 # For Debian 12 and Ubuntu 24.04, as root or with sudo. On other systems it tells what it misses.
 set -eu
@@ -48,6 +48,7 @@ look() {
   need prosody has prosody
   need baresip-core has baresip
   need libopus0 sh -c 'ldconfig -p | grep -q libopus.so.0'
+  need libspandsp2 sh -c 'ldconfig -p | grep -q libspandsp.so.2'
   need util-linux has setpriv
   if [ "$tests" = yes ]; then
     need ejabberd ejabberd_is_there

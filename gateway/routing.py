@@ -49,8 +49,8 @@ RING_ON = frozenset(Cause) - {Cause.NORMAL, Cause.CANCELLED, Cause.SHUTDOWN}
 
 _CHANCE = secrets.SystemRandom()
 
-# Towards phones that are no trunk's. G722 can only be relayed, so it is for callers whose codecs are known.
-DIRECT = Policy(("opus", "PCMA", "PCMU"))
+# Towards phones that are no trunk's, the best first.
+DIRECT = Policy(("opus", "G722", "PCMA", "PCMU"))
 
 RING_SECONDS = 55.0  # an XMPP user's devices ring that long (clients give up between 30 and 60 s)
 SEQUENCE_SECONDS = 25.0  # one user of a sequence

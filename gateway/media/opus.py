@@ -43,6 +43,15 @@ def _library() -> Any:
         raise MediaError("libopus.so.0 is not installed (Debian and Ubuntu: apt install libopus0)") from error
 
 
+def available() -> bool:
+    """Whether this machine can do Opus."""
+    try:
+        _library()
+    except MediaError:
+        return False
+    return True
+
+
 class Encoder:
     """PCM at `rate` in, one Opus packet out. Raises MediaError."""
 

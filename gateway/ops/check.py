@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway import config
 from gateway.errors import ConfigurationError, Fault
+from gateway.media import g722, opus
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,14 @@ def check(path: Path, environ: Mapping[str, str] | None = None) -> Verdict:
         found = config.read(path, environ)
     except ConfigurationError as error:
         return Verdict(error.faults, None)
-    return Verdict(found.warnings, found)
+    return Verdict((*found.warnings, *_missing(path, found)), found)
+
+
+def _missing(path: Path, found: config.Config) -> Iterator[Fault]:
+    """The codecs' libraries that this machine lacks, where the gateway's own processes are to transcode."""
+    for there, package, codec in ((opus.available(), "libopus0", "Opus"), (g722.available(), "libspandsp2", "G722")):
+        if found.media_engine == "embedded" and not there:
+            yield Fault(path.name, 0, f"{codec} cannot be transcoded without the package {package}", warning=True)
 
 
 def _count(number: int, noun: str) -> str:

@@ -67,10 +67,10 @@ def is_opus(codec: Codec) -> bool:
 
 
 def is_transcodable(codec: Codec) -> bool:
-    """Whether the media engine can decode and encode it: opus, PCMA and PCMU."""
+    """Whether the media engine can decode and encode it: opus, G722, PCMA and PCMU."""
     if is_opus(codec):
         return codec.clock_rate == OPUS.clock_rate
-    return codec.name.upper() in ("PCMA", "PCMU") and codec.clock_rate == 8000 and codec.channels == 1
+    return codec.name.upper() in ("PCMA", "PCMU", "G722") and codec.clock_rate == 8000 and codec.channels == 1
 
 
 def twin(codec: Codec, others: Iterable[Codec]) -> Codec | None:

@@ -106,6 +106,18 @@ async def test_codecs_are_relayed_where_they_match_and_transcoded_where_they_do_
     await call.hang_up()
 
 
+async def test_a_telephone_that_hears_more_than_most_is_understood_by_a_user_with_opus(
+    juliet: Client, gateway: Gateway
+) -> None:
+    async with Baresip(tone=tones.draw(juliet.tone), codecs=("G722/16000/1",)) as phone:
+        call = await juliet.call(gateway.contact_of(phone.uri), (OPUS, DTMF_48000))
+        await call.answered()
+        assert call.remote is not None
+        assert call.remote.codecs[0].name == "opus"
+        await both_hear(call, phone)
+        await call.hang_up()
+
+
 async def test_it_rings_only_when_the_telephone_rings(juliet: Client, patient_phone: Baresip, gateway: Gateway) -> None:
     call = await juliet.call(gateway.contact_of(patient_phone.uri))
     await patient_phone.event("CALL_INCOMING")

@@ -57,12 +57,17 @@ def ulaw(pcm: np.ndarray) -> bytes:
     return _pcm_codec("pcm_mulaw", pcm)
 
 
-def _pcm_codec(name: str, pcm: np.ndarray) -> bytes:
-    """G.711 by FFmpeg, so that our own is not proved by itself."""
+def wide(pcm: np.ndarray) -> bytes:
+    """G.722 of samples at 16 kHz."""
+    return _pcm_codec("g722", pcm, 16_000)
+
+
+def _pcm_codec(name: str, pcm: np.ndarray, rate: int = 8_000) -> bytes:
+    """By FFmpeg, so that our own is not proved by itself."""
     codec = av.CodecContext.create(name, "w")
-    codec.sample_rate, codec.layout, codec.format = 8_000, "mono", "s16"
+    codec.sample_rate, codec.layout, codec.format = rate, "mono", "s16"
     frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout="mono")
-    frame.sample_rate = 8_000
+    frame.sample_rate = rate
     return b"".join(bytes(piece) for piece in codec.encode(frame))
 
 

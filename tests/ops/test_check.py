@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.media import g722
 from gateway.ops.check import check
 
 GOOD = '[xmpp]\ndomain = "sip.example.com"\nsecret = "s3cret"\nusers = ["shakespeare.lit"]\n'
@@ -49,6 +50,17 @@ def test_the_contracts_samples_pass(tmp_path: Path) -> None:
     assert list(verdict.lines()) == [
         "ok: 2 trunks, 4 routes, 3 inbound rules, 4 proved examples",
     ]
+
+
+@pytest.mark.parametrize(("engine", "warned"), [("embedded", True), ("rtpengine", False)])
+def test_a_codec_whose_library_is_missing_is_warned_of(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch, engine: str, warned: bool
+) -> None:
+    monkeypatch.setattr(g722, "_library", lambda: None)
+    more = "" if engine == "embedded" else '[media]\nengine = "rtpengine"\nrtpengine = ["udp:127.0.0.1:2223"]\n'
+    configuration.write_text(GOOD + more)
+    said = "gateway.toml: warning: G722 cannot be transcoded without the package libspandsp2"
+    assert (said in check(configuration, {}).lines()) is warned
 
 
 def test_warnings_are_told_and_forgiven(configuration: Path) -> None:

@@ -25,6 +25,7 @@ from gateway.session.model import Codec, Direction, Setup, Stream
 from tests.media.ends import (
     EVENT_8,
     EVENT_48,
+    G722,
     OPUS,
     PCMA,
     PCMU,
@@ -40,6 +41,7 @@ from tests.media.ends import (
     sine,
     stream,
     ulaw,
+    wide,
 )
 
 pytestmark = pytest.mark.slow
@@ -66,7 +68,10 @@ def frames(codec: Codec, frequency: float) -> list[bytes]:
     if codec.name == "opus":
         encode, tone = Opus(), sine(frequency, 48_000, rate=48_000)
         return [one for at in range(0, 48_000, 960) for one in encode(tone[at : at + 960])]
-    coded = (alaw if codec.name == "PCMA" else ulaw)(sine(frequency, 8_000))
+    if codec.name == "G722":
+        coded = wide(sine(frequency, 16_000, rate=16_000))
+    else:
+        coded = (alaw if codec.name == "PCMA" else ulaw)(sine(frequency, 8_000))
     return [coded[at : at + 160] for at in range(0, 8_000, 160)]
 
 
@@ -109,10 +114,10 @@ def drain(end: End) -> None:
         end.heard.get_nowait()
 
 
-CODECS = [(OPUS, PCMA), (PCMU, PCMU), (PCMA, PCMU), (OPUS, replace(OPUS, pt=96))]
+CODECS = [(OPUS, PCMA), (PCMU, PCMU), (PCMA, PCMU), (OPUS, replace(OPUS, pt=96)), (OPUS, G722)]
 
 
-@pytest.mark.parametrize(("caller", "callee"), CODECS, ids=["transcode", "relay", "g711", "renumbered"])
+@pytest.mark.parametrize(("caller", "callee"), CODECS, ids=["transcode", "relay", "g711", "renumbered", "wide"])
 async def test_both_ends_hear_each_other(
     make_backend: MakeBackend, browser: Browser, phone: Phone, caller: Codec, callee: Codec
 ) -> None:
