@@ -1,22 +1,27 @@
-"""One way out for every log line: ours by structlog, the libraries' by logging, both through one handler.
+"""One way out for every log line: ours by structlog, the libraries' by logging.
 
-    structlog.get_logger() ─┐
-                            ├─ level ─ redact ─ render ─ stream
-    logging.getLogger(…) ───┘
+    structlog.get_logger() ─ level ─┐
+                                    ├─ redact ─ render ─ Out ─ stream
+    logging.getLogger(…) ── level ──┘
+
+A call's ladder is a line for each of its messages, so ours go straight to the stream: logging's own way to it, a record
+that is formatted by a handler, costs as much as the SIP message itself.
 
 Rules:
 1. A secret is never written, whoever logs it: keys that are named like one are blanked at any depth, and so are the few
    protocol lines that carry one inside a text (Authorization, SDES keys, ICE passwords, the component's handshake).
 2. A peer cannot forge a line: in text, control characters of every value become their pictures (JSON escapes them).
-3. A log that cannot be written never fails a call: logging's handler swallows a broken pipe, a bare write would raise.
+3. A log that cannot be written never fails a call, and no spelling of a peer's makes a line impossible to write.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any, Literal, TextIO
 
@@ -48,6 +53,7 @@ _SECRET_TEXT = (
 _SIGNS = ("authorization", "ice-pwd", "inline:", "pwd=", "<handshake", "://")
 _MANY_LINES = frozenset({"exception", "stack"})
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_ODD = re.compile(r"[\s=\"']")  # what makes a value one that has to be quoted
 
 # What a library says below these levels is of use to its authors only; at "debug" one level more is let through.
 # slixmpp's DEBUG would write every stanza with its text, so it is never let through.
@@ -77,9 +83,9 @@ def _clean(key: str, value: Any, depth: int) -> Any:
         return REDACTED
     if isinstance(value, str):
         small = value.lower()
-        if any(sign in small for sign in _SIGNS):
-            for pattern in _SECRET_TEXT:
-                value = pattern.sub(rf"\g<keep>{REDACTED}", value)
+        for sign in _SIGNS:
+            if sign in small:
+                return _without_secrets(value)
         return value
     if isinstance(value, bytes):
         return _clean(key, value.decode("utf-8", "backslashreplace"), depth)
@@ -95,6 +101,12 @@ def _clean(key: str, value: Any, depth: int) -> Any:
     return value
 
 
+def _without_secrets(text: str) -> str:
+    for pattern in _SECRET_TEXT:
+        text = pattern.sub(rf"\g<keep>{REDACTED}", text)
+    return text
+
+
 def picture(_logger: WrappedLogger | None, _method: str, event: EventDict) -> EventDict:
     """The processor of rule 2, for text. A traceback keeps its line breaks."""
     return {
@@ -105,31 +117,80 @@ def picture(_logger: WrappedLogger | None, _method: str, event: EventDict) -> Ev
 
 def _pictured(text: str) -> str:
     """Carriage return as ␍, escape as ␛ (Unicode's control pictures), what has no picture as �."""
+    if text.isprintable():
+        return text
     return _CONTROLS.sub(lambda found: chr(0x2400 + ord(found[0])) if ord(found[0]) < 0x20 else "\ufffd", text)
+
+
+def _value(value: object) -> str:
+    if not isinstance(value, str):
+        return repr(value)
+    return repr(str(value)) if _ODD.search(value) else str(value)
+
+
+def plain_text(_logger: WrappedLogger | None, _method: str, event: EventDict) -> str:
+    """The last processor, for text that no terminal colours: time, level, event, facts by name; then a traceback."""
+    time, level, name = event.pop("timestamp", ""), event.pop("level", ""), event.pop("event", "")
+    logger, stack, exception = event.pop("logger", ""), event.pop("stack", ""), event.pop("exception", "")
+    words = [f"{time} [{level:<9}] {name:<24}", *([f"[{logger}]"] if logger else ())]
+    words += [f"{key}={_value(event[key])}" for key in sorted(event)]
+    return "\n".join([" ".join(words).rstrip(" "), *(part for part in (stack, exception) if part)])
+
+
+class Out:
+    """Where all lines go, from any thread, each whole, after rule 3. structlog calls the method of the level's name."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def write(self, line: str) -> None:
+        with self._lock, contextlib.suppress(OSError, ValueError):  # a broken pipe, a closed file
+            try:
+                self._stream.write(line + "\n")
+            except UnicodeEncodeError:  # a peer's octets that are no UTF-8, or a stream that is none
+                encoding = getattr(self._stream, "encoding", None) or "ascii"
+                self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = write
+
+
+class _ToOut(logging.Handler):
+    """What libraries log."""
+
+    def __init__(self, out: Out) -> None:
+        super().__init__()
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._out.write(self.format(record))
+        except Exception:  # theirs, of arguments that do not fit the text
+            self.handleError(record)
 
 
 def configure(level: Level = "info", format: Format = "text", stream: TextIO | None = None) -> None:
     """Set up structlog and logging for the whole process, anew at each call. `stream` is stderr when not given."""
-    out = stream if stream is not None else sys.stderr
+    stream = stream if stream is not None else sys.stderr
+    out = Out(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     both: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[Processor] = [structlog.processors.format_exc_info, redact]
     if format == "json":
         last.append(structlog.processors.JSONRenderer(default=str, ensure_ascii=False))
-    else:
+    elif stream.isatty():
         # Tracebacks are plain: the pretty ones print local variables, and with them secrets.
         plain = structlog.dev.plain_traceback
-        last += [
-            picture,
-            structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24, exception_formatter=plain),
-        ]
+        last += [picture, structlog.dev.ConsoleRenderer(colors=True, pad_event_to=24, exception_formatter=plain)]
+    else:
+        last += [picture, plain_text]
 
-    handler = logging.StreamHandler(out)
+    handler = _ToOut(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*both, structlog.stdlib.add_logger_name],
@@ -147,8 +208,8 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
         library.setLevel(debugging if threshold <= logging.DEBUG else max(usual, threshold))
 
     structlog.configure(
-        processors=[*both, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*both, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=lambda *_: out,
         cache_logger_on_first_use=False,  # modules keep their loggers, configuration comes later and may come again
     )

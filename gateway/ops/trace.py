@@ -18,11 +18,11 @@ from __future__ import annotations
 import json
 import textwrap
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import structlog
 
@@ -52,54 +52,59 @@ class Rung:
     what: Traced | str
 
 
+Step = tuple[float, str, bool, str, str, str]  # a rung as a CallRecord has it
+Kept = TypeVar("Kept", Rung, Step)
+
+
 @dataclass(slots=True)
-class _Calls:
+class _Calls(Generic[Kept]):
     """Rungs by call, the calls in the order in which they were first seen, bounded both ways."""
 
     calls: int
     lines: int
-    rungs: OrderedDict[str, deque[Rung]] = field(default_factory=OrderedDict)
+    rungs: OrderedDict[str, list[Kept]] = field(default_factory=OrderedDict)
 
-    def add(self, call: str, rung: Rung) -> None:
-        if call not in self.rungs:
-            self.rungs[call] = deque(maxlen=self.lines)
+    def add(self, call: str, rung: Kept) -> None:
+        rungs = self.rungs.get(call)
+        if rungs is None:
+            rungs = self.rungs[call] = []  # an empty deque is as large as the ladder of a usual call
             if len(self.rungs) > self.calls:
                 self.rungs.popitem(last=False)
-        self.rungs[call].append(rung)
+        rungs.append(rung)
+        if len(rungs) > self.lines:
+            del rungs[0]
 
 
 class Recorder:
-    """A Tracer: every message goes to the log as an event "trace", the latest calls stay here. For one thread."""
+    """A Tracer: every message goes to the log as an event "trace", the latest calls stay here. For one thread.
+
+    It writes to the log that is configured when it is made.
+    """
 
     def __init__(self, calls: int = 100, lines: int = 500, clock: Callable[[], float] = time.time) -> None:
-        self._calls = _Calls(calls, lines)
-        self._short = _Calls(LIVE, KEPT)
+        self._calls: _Calls[Rung] = _Calls(calls, lines)
+        self._short: _Calls[Step] = _Calls(LIVE, KEPT)
         self._clock = clock
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger().bind()  # once: otherwise it is made anew for each message
 
     def __call__(self, traced: Traced) -> None:
-        rung = Rung(self._clock(), traced)
-        self._calls.add(traced.call, rung)
+        at, call, peer, sent, label, key = (
+            self._clock(),
+            traced.call,
+            traced.peer,
+            traced.sent,
+            traced.label,
+            traced.key,
+        )
+        self._calls.add(call, Rung(at, traced))
         # A media event's text is a reason of our own; the messages themselves are in the log, and too much for a row.
-        text = traced.text[:TEXT] if traced.peer == "media" else ""
-        short = replace(traced, label=traced.label[:LABEL], key=traced.key[:KEY], text=text)
-        self._short.add(traced.call, Rung(rung.at, short))
-        self._log.info(
-            "trace",
-            call=traced.call,
-            peer=traced.peer,
-            sent=traced.sent,
-            label=traced.label,
-            key=traced.key,
-            text=traced.text,
-        )
+        text = traced.text[:TEXT] if peer == "media" else ""
+        self._short.add(call, (at, peer, sent, label[:LABEL], key[:KEY], text))
+        self._log.info("trace", call=call, peer=peer, sent=sent, label=label, key=key, text=traced.text)
 
-    def take(self, call: str) -> tuple[tuple[float, str, bool, str, str, str], ...]:
+    def take(self, call: str) -> tuple[Step, ...]:
         """The ladder of a call that is over, as a CallRecord has it. What comes later is in the log alone."""
-        told = ((rung.at, rung.what) for rung in self._short.rungs.pop(call, ()))
-        return tuple(
-            (at, what.peer, what.sent, what.label, what.key, what.text) for at, what in told if isinstance(what, Traced)
-        )
+        return tuple(self._short.rungs.pop(call, ()))
 
     def calls(self) -> list[str]:
         """The ids of the calls that are kept, the latest first."""
@@ -118,7 +123,7 @@ def ladders(
     `lines` are JSON lines; what is none, or has no call, is passed over. `call` asks for the calls with this id, a SIP
     Call-ID or a Jingle sid. With `detail` each message's text follows it.
     """
-    found = _Calls(CALLS, LINES)
+    found: _Calls[Rung] = _Calls(CALLS, LINES)
     for line in lines:
         if (read := _read(line)) is not None:
             found.add(*read)

@@ -173,3 +173,42 @@ def test_configured_again_it_writes_once_and_to_the_new_place() -> None:
 def test_a_log_that_cannot_be_written_harms_nobody() -> None:
     configure("info", "json", Closed())
     structlog.get_logger().info("hello")
+
+
+class Narrow(io.TextIOWrapper):
+    """A stream of few characters, as stderr is where no locale is set."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="ascii")
+
+    def text(self) -> str:
+        self.seek(0)
+        return self.read()
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+@pytest.mark.parametrize("strange", ["Zoë", "\udcff"], ids=["not in the stream's characters", "no UTF-8"])
+def test_no_spelling_of_a_peer_makes_its_line_vanish(format: Format, strange: str) -> None:
+    out = Narrow()
+    configure("info", format, out)
+    structlog.get_logger().info("hello", name=strange)
+    logging.getLogger("library").warning("from %s", strange)
+    assert [("hello" in line, "from" in line) for line in out.text().splitlines()] == [(True, False), (False, True)]
+
+
+def test_a_library_that_logs_what_cannot_be_spelt_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    out = written(format="text")
+    logging.getLogger("library").warning("%d calls", "three")
+    assert out.getvalue() == ""
+
+
+def test_text_tells_which_library_speaks_and_where_a_traceback_begins() -> None:
+    out = written(format="text")
+    try:
+        raise ValueError("no such thing")
+    except ValueError:
+        logging.getLogger("library").exception("failed")
+    first, second, *_ = out.getvalue().splitlines()
+    assert first.endswith("[library]")
+    assert second == "Traceback (most recent call last):"
