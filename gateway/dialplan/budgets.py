@@ -27,7 +27,6 @@ class Budgets:
             allowed = tuple(allowances(section))
             if table.sound and not allowed:
                 self._fault(table, "a budget says how much: calls, minutes or money in an hour, a day or a month")
-            self.priced(table, section)
             yield BudgetRule(section.name, allowed, match, user, section.group, section.freeze)
 
     def bursts(self) -> Iterator[BurstRule]:
@@ -49,12 +48,6 @@ class Budgets:
             return Match(), user
         asked = counted.model_dump(exclude_unset=True) | {"kind": _KINDS}
         return self.conditions.match(table, MatchSection.model_validate(asked)), user
-
-    def priced(self, table: Table, section: AllowanceSection, *keys: str) -> None:
-        """Money is spent where something has a price."""
-        for period in Period:
-            if getattr(section, key := f"spend_per_{period}") is not None:
-                self._fault(table, f"{key}: nothing has a price", *keys, key)
 
     def _fault(self, table: Table, message: str, *keys: str) -> None:
         self.conditions.tables.fault(table, keys, message)

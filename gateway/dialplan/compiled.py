@@ -13,6 +13,7 @@ from gateway.addresses import SipUri
 from gateway.dialplan.index import Index, expanded
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.patterns import Globs
+from gateway.dialplan.prices import PriceTable
 from gateway.dialplan.rules import (
     Allowance,
     BudgetRule,
@@ -55,6 +56,7 @@ class Plan:
     limits: tuple[LimitRule, ...] = ()
     budgets: tuple[BudgetRule, ...] = ()
     bursts: tuple[BurstRule, ...] = ()
+    prices: Mapping[str, PriceTable] = field(default_factory=dict)
     anonymous_prefix: str | None = None
     includes: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     index: Index = field(init=False, repr=False, compare=False)
@@ -78,7 +80,7 @@ class Plan:
             "group_settings": tuple((name[1:], each) for name, each in self.callers.items() if name.startswith("@")),
             "limited": tuple(self._whom(rule) for rule in self.limits),
             "counted": {rule.name: self._whom(rule) for rule in counting},
-            "counts": bool(counting or any(each.allowances for each in self.callers.values())),
+            "counts": bool(counting or self.prices or any(each.allowances for each in self.callers.values())),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)

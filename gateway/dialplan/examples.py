@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.dialplan import plan
+from gateway.dialplan.booking import Booking
+from gateway.dialplan.costs import in_words
 from gateway.errors import Fault
 
 
@@ -26,11 +28,15 @@ def prove(built: plan.Plan) -> tuple[Fault, ...]:
 def _outcome(built: plan.Plan, example: plan.Example) -> Mapping[str, object]:
     if example.inbound is not None:
         call = plan.Inbound(example.inbound, example.trunk, example.region, _local(example.calling), example.at)
-        return as_row(plan.inbound(built, call))
+        rung = plan.inbound(built, call)
+        return as_row(rung) | {"record": getattr(rung, "record", None)}
     request = plan.Request(example.caller or "", example.to or "", example.region, example.at)
     found = plan.route(built, request)
-    row = as_row(found)
+    row = as_row(found) | {"record": getattr(found, "record", None)}
     if isinstance(found, plan.Route):
+        booked = found.booking
+        row["tariff"] = in_words(booked.tariffs[0] if booked else None)
+        row["budgets"] = tuple(dict.fromkeys(claim.budget for claim in booked.claims)) if booked else ()
         row["caller"] = tuple("anonymous" if who.anonymous else who.from_user or "" for who in found.identities)
     return row
 
@@ -68,4 +74,35 @@ def as_row(outcome: plan.Route | plan.InboundRoute | plan.Refusal) -> dict[str, 
                 "outcome": "refuse", "kind": outcome.kind.value if outcome.kind else None, "number": outcome.number,
                 "target": None, "via": (), "rule": outcome.rule, "reason": outcome.reason,
             }  # fmt: skip
-    return row | {"steps": outcome.steps}
+    row["steps"] = outcome.steps
+    if isinstance(outcome, plan.Route) and outcome.booking:
+        row["booking"] = _booking(outcome.booking)
+    if not isinstance(outcome, plan.Refusal) and outcome.record != "no":
+        row["record"] = outcome.record
+    return row
+
+
+def _booking(booked: Booking) -> dict[str, object]:
+    """What is booked, for programs: money in millionths of the currency's unit, as booking.py has it."""
+    return {
+        "account": booked.account,
+        "budgets": [
+            {
+                "budget": claim.budget, "key": claim.key, "unit": claim.unit, "period": claim.period,
+                "most": claim.most, "currency": claim.currency or None, "freeze": claim.freeze,
+            }
+            for claim in booked.claims
+        ],
+        "bursts": [
+            {"burst": burst.name, "key": burst.key, "calls": burst.calls, "within": burst.within}
+            for burst in booked.bursts
+        ],
+        "tariffs": [
+            tariff
+            and {
+                "prices": tariff.table, "prefix": tariff.prefix or None, "currency": tariff.currency,
+                "connect": tariff.connect, "per_minute": tariff.per_minute, "first": tariff.first, "step": tariff.step,
+            }
+            for tariff in booked.tariffs
+        ],
+    }  # fmt: skip

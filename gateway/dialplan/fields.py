@@ -30,6 +30,7 @@ Text = Annotated[str, Field(min_length=1), AfterValidator(printable)]
 Count = Annotated[int, Field(ge=1)]
 RingSeconds = Annotated[int, Field(ge=5, le=600)]
 Transcoding = Literal["fallback", "never", "prefer-opus"]
+Record = Literal["no", "yes", "notice"]
 Failure = Literal[
     "busy", "congestion", "declined", "forbidden", "internal", "media-failed", "no-answer", "no-common-codec",
     "not-found", "protocol", "security", "timeout", "unavailable",

@@ -81,12 +81,19 @@ def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute
         elif seconds is not None:
             each = "each rings" if rule.ring == "sequence" and len(to) > 1 else "rings"
             steps.append(f"{each} {seconds:g} s")
+        if rule.record != "no":
+            steps.append(recorded(rule.record))
         counted = limits(plan, None, (call.trunk,) if call.trunk else (), rule)
         ring_seconds = seconds if call.trunk else None
         return InboundRoute(
-            to, rule.ring, rule.name, tuple(steps), number, counted, ring_seconds, rule.transcode
+            to, rule.ring, rule.name, tuple(steps), number, counted, ring_seconds, rule.transcode, rule.record
         )  # fmt: skip
     return refuse("nobody is called by this name or number")
+
+
+def recorded(how: str) -> str:
+    """What an explanation says of a rule's `record`."""
+    return "is recorded, and both hear so first" if how == "notice" else "is recorded"
 
 
 def _differs(rule: InboundRule, caller: str | None, at: datetime | None) -> str:

@@ -49,10 +49,11 @@ class Incoming:
             self._tables.fault(table, ("match", "caller"), message, warning=True)
         to = self._to(table, section.to or ())
         if section.refuse is not None:
-            refuses(self._tables, table, section, ("ring", "ring_seconds", "longest", "transcode"))
+            refuses(self._tables, table, section, ("ring", "ring_seconds", "longest", "transcode", "record"))
         return plan.InboundRule(
-            name, match, to, section.ring, section.refuse, section.ring_seconds, section.longest, section.transcode
-        )
+            name, match, to, section.ring, section.refuse, section.ring_seconds, section.longest, section.transcode,
+            section.record,
+        )  # fmt: skip
 
     def _match(self, table: Table, match: InboundMatchSection) -> plan.InboundMatch:
         for index, trunk in enumerate(match.trunk):

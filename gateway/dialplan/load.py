@@ -22,6 +22,7 @@ from gateway.dialplan.files import Include, Reader
 from gateway.dialplan.incoming import Incoming, caller_named, refuses
 from gateway.dialplan.location import ELEMENTS
 from gateway.dialplan.numbers import Kind
+from gateway.dialplan.pricing import Pricing
 from gateway.dialplan.rules import is_e164
 from gateway.dialplan.schema import (
     EmergencySection,
@@ -43,6 +44,7 @@ __all__ = ["CODECS", "RESERVED", "in_order", "load", "near", "read_secret"]
 
 CODECS = ("PCMA", "PCMU", "G722", "opus")
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+_RINGING = ("weights", "failover", "ring_seconds", "longest", "order", "prices", "record")
 RESERVED = frozenset({"direct", "echo", "xmpp"})  # what a via can be beside a trunk
 
 
@@ -56,6 +58,7 @@ class _Loader:
     folders: dict[str, Path] = field(default_factory=dict)
     region: str | None = None
     includes: tuple[Include, ...] = ()
+    base: Path | None = None
 
     def build(self) -> plan.Plan:
         route_unassigned, prefix, zone = False, None, None
@@ -74,7 +77,9 @@ class _Loader:
             None,
         )
         spending = Budgets(conditions)
-        callers = self._callers_set(spending)
+        pricing = Pricing(self.tables, self.folders, self.base)
+        tables_of_prices = pricing.read()
+        callers = self._callers_set()
         limits = tuple(self._limits(conditions))
         routes, sound = self._routes(conditions)
         if "emergency" not in self.tables.present:
@@ -99,7 +104,8 @@ class _Loader:
             budgets=tuple(spending.budgets()),
             bursts=tuple(spending.bursts()),
             anonymous_prefix=prefix,
-            includes=self.includes,
+            prices=MappingProxyType(tables_of_prices),
+            includes=(*self.includes, *pricing.includes),
         )
         # A rule with a fault does not say what it means.
         self._unreached(coverage.unreached(built), built.routes, sound)
@@ -164,7 +170,7 @@ class _Loader:
                 self.tables.fault(table, (key, "exceptions", pattern), message)
         return plan.Format(section.format, section.prefix, tuple(section.exceptions.items()))
 
-    def _callers_set(self, spending: Budgets) -> dict[str, plan.CallerSettings]:
+    def _callers_set(self) -> dict[str, plan.CallerSettings]:
         """[users]."""
         found: dict[str, plan.CallerSettings] = {}
         for table, section in self.tables.sections("users", UserSection):
@@ -179,8 +185,6 @@ class _Loader:
                 self.tables.fault(table, (), f"{name!r} is no JID, and no @group")
             elif self.users and key.rpartition("@")[2] not in self.users:
                 self.tables.fault(table, (), f"{key.rpartition('@')[2]} is none of [xmpp] users")
-            if section.budget:
-                spending.priced(table, section.budget, "budget")
             found[key] = plan.CallerSettings(
                 self._number(table, ("caller_id",), section.caller_id),
                 section.display,
@@ -339,7 +343,7 @@ class _Loader:
             section.policy, section.transfers, section.ping, tuple(name.lower() for name in section.tls_names),
             files.get("ca"), section.server_name.lower() if section.server_name else None,
             files.get("certificate"), files.get("key"),
-            section.inbound_username, inbound, self._from_host(table, section),
+            section.inbound_username, inbound, self._from_host(table, section), section.prices,
         )  # fmt: skip
 
     def _from_host(self, table: Table, section: TrunkSection) -> str | None:
@@ -383,11 +387,11 @@ class _Loader:
         self._named(table, "policy", section.policy)
         self._several(table, section)
         if section.refuse is not None:
-            refuses(self.tables, table, section, ("weights", "failover", "ring_seconds", "longest"))
+            refuses(self.tables, table, section, _RINGING)
         return plan.Rule(
             section.name, match, section.via, section.refuse, section.policy, section.anonymous,
             section.early_media, section.transcode, section.transfers, section.weights, section.failover,
-            section.ring_seconds, section.longest,
+            section.ring_seconds, section.longest, section.order == "cheapest", section.prices, section.record,
         )  # fmt: skip
 
     def _several(self, table: Table, section: RouteSection) -> None:
@@ -479,7 +483,7 @@ def load(
     `users`, `own` and `endpoints` are the plan's; nothing is checked against `users` while they are unknown (empty).
     File names are shown relative to `base`.
     """
-    loader = _Loader(tuple(users), plan.Plan(own=frozenset(own), endpoints=frozenset(endpoints)))
+    loader = _Loader(tuple(users), plan.Plan(own=frozenset(own), endpoints=frozenset(endpoints)), base=base)
     reader = Reader(base)
     for path in files:
         reader.read(path)

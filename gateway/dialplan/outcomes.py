@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.dialplan.booking import Booking
+from gateway.dialplan.fields import Record
 from gateway.dialplan.numbers import Kind
 
 
@@ -45,7 +46,8 @@ class Route:
     `identities` has one per `via`. `early_media`: what comes before the answer is heard. `transcode`: the rule's own
     word, or the user's. `transfers`: the vias whose callees may send the caller elsewhere (safety rule 5). `failover`:
     labels of the causes that lead to the next via, None for the usual ones. `ring_seconds`: how long each via has,
-    None: they have the usual time together. `booking`: what is booked before anybody is asked, None: nothing.
+    None: they have the usual time together. `booking`: what is booked before anybody is asked, None: nothing. `record`:
+    whether the conversation is, and with "notice" both hear so first.
     An emergency call has none of these and no `limits`, may have a `callback` number in E.164 and a `geolocation`, a
     PIDF-LO document (RFC 4119, 5139) to go along as RFC 6442 says.
     """
@@ -68,6 +70,7 @@ class Route:
     failover: tuple[str, ...] | None = None
     ring_seconds: float | None = None
     booking: Booking | None = None
+    record: Record = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +102,4 @@ class InboundRoute:
     limits: tuple[Limit, ...] = ()
     ring_seconds: float | None = None
     transcode: str | None = None
+    record: Record = "no"

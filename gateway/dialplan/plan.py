@@ -26,10 +26,10 @@ from datetime import datetime
 
 from gateway import addresses
 from gateway.addresses import Dialled, Name, SipUri
-from gateway.dialplan import numbers
+from gateway.dialplan import costs, numbers
 from gateway.dialplan.callers import identity, limits, policy_of
 from gateway.dialplan.compiled import Plan, same
-from gateway.dialplan.inbound import Inbound, caller_local, inbound
+from gateway.dialplan.inbound import Inbound, caller_local, inbound, recorded
 from gateway.dialplan.index import Facts
 from gateway.dialplan.location import pidf_lo
 from gateway.dialplan.numbers import Kind, Reading, Region
@@ -157,6 +157,10 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
             steps.append(f"rule {rule.name}: matches and refuses")
             return refuse(rule.refuse, rule.name, wanted=True)
         vias = _ordered(rule, request.draw, steps)
+        ways = costs.ways(plan, rule, vias, callee.number, steps) if plan.counts else costs.Ways(vias)
+        if isinstance(ways, str):
+            return refuse(ways, rule.name)
+        vias = ways.vias
         if undiallable and any(via in plan.trunks for via in vias):
             return refuse(undiallable, rule.name)
         targets = tuple(_target(plan, rule, via, callee) for via in vias)
@@ -170,14 +174,16 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
         if withheld:
             steps.append("the caller's name and number are withheld")
         counted = limits(plan, request.caller, vias, rule)
-        booked = booking(plan, facts, vias) if plan.counts else None
+        booked = booking(plan, facts, ways) if plan.counts else None
+        if rule.record != "no":
+            steps.append(recorded(rule.record))
         if booked:
             steps.extend(in_words(booked))
         return Route(
             callee.kind, callee.number, plain[0], vias, plain, rule.name, tuple(steps), identities, counted,
             early_media=rule.early_media, transcode=rule.transcode or settings.transcode,
-            transfers=_transferring(plan, rule), failover=rule.failover, ring_seconds=rule.ring_seconds,
-            booking=booked,
+            transfers=_transferring(plan, rule, vias), failover=rule.failover, ring_seconds=rule.ring_seconds,
+            booking=booked, record=rule.record,
         )  # fmt: skip
     return refuse("no rule allows this call")
 
@@ -196,11 +202,11 @@ def _ordered(rule: Rule, draw: float | None, steps: list[str]) -> tuple[str, ...
     return vias
 
 
-def _transferring(plan: Plan, rule: Rule) -> tuple[str, ...]:
+def _transferring(plan: Plan, rule: Rule, vias: tuple[str, ...]) -> tuple[str, ...]:
     """The vias whose callees may send the caller elsewhere: trunks, unless it or they say no; others if it says so."""
     if rule.transfers is not None:
-        return rule.via if rule.transfers else ()
-    return tuple(via for via in rule.via if via in plan.trunks and plan.trunks[via].transfers)
+        return vias if rule.transfers else ()
+    return tuple(via for via in vias if via in plan.trunks and plan.trunks[via].transfers)
 
 
 def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[str]) -> _Callee | Refusal:

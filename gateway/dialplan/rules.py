@@ -10,6 +10,7 @@ from typing import Literal, TypeGuard
 
 from gateway.addresses import SipUri
 from gateway.dialplan.booking import Period, Unit
+from gateway.dialplan.fields import Record
 from gateway.dialplan.hours import Hours
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.patterns import NONE, Globs
@@ -69,6 +70,7 @@ class Trunk:
     inbound_username: str | None = None  # its calls may prove to be its own by these
     inbound_password: str | None = field(default=None, repr=False)
     from_host: str | None = None  # in From and P-Asserted-Identity
+    prices: str | None = None
 
     @property
     def own_number(self) -> str | None:
@@ -117,6 +119,7 @@ class Rule:
 
     `weights`, one per via, draw the order anew for every call; `failover` are labels of causes that lead to the next
     via, None: the usual ones. `ring_seconds` is what each via has, `longest` how many seconds a call may last.
+    `cheapest`: by the trunks' own prices; `prices`: what the caller is charged in their place.
     """
 
     name: str
@@ -132,6 +135,9 @@ class Rule:
     failover: tuple[str, ...] | None = None
     ring_seconds: float | None = None
     longest: float | None = None
+    cheapest: bool = False
+    prices: str | None = None
+    record: Record = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +249,7 @@ class InboundRule:
     ring_seconds: float | None = None
     longest: float | None = None
     transcode: str | None = None
+    record: Record = "no"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.dialplan.fields import Count, Failures, RingSeconds, Spelling, Text, Transcoding, Weights, Words
-from gateway.dialplan.schema_money import AllowanceSection, BudgetSection, BurstSection
+from gateway.dialplan.fields import Count, Failures, Record, RingSeconds, Spelling, Text, Transcoding, Weights, Words
+from gateway.dialplan.schema_money import AllowanceSection, BudgetSection, BurstSection, PricesSection
 from gateway.dialplan.toml import Section
 
 
@@ -135,6 +135,8 @@ class TrunkSection(Section):
     """The file with the key of `certificate`, where it is not in the same one."""
     policy: Text | None = None
     """The `[[policy]]` that numbers follow."""
+    prices: Text | None = None
+    """The `[[prices]]` that it charges. What has no price there is not called by it."""
     transfers: bool = True
     """Whether it may send the user whom it talks with elsewhere (REFER, a redirection): the new call is the user's, by
     his rules and limits."""
@@ -277,6 +279,13 @@ class RouteSection(Section):
     then the call is refused. Without it they have 120 seconds together."""
     longest: Count | None = None
     """Seconds until a call is ended; of this and of limits the least counts."""
+    order: Literal["given", "cheapest"] = "given"
+    """For several vias: in the order of `via`, or the one first by which a call of one minute costs the least, by the
+    prices of the trunks. What is no trunk costs nothing, and what costs the same keeps its order."""
+    prices: Text | None = None
+    """The `[[prices]]` that the caller is charged by whatever trunk, in place of the trunk's."""
+    record: Record = "no"
+    """Whether answered calls are recorded, and with `"notice"` both hear so first."""
 
 
 class InboundMatchSection(Section):
@@ -319,6 +328,8 @@ class InboundSection(Section):
     """Seconds until a call is ended; of this and of limits the least counts."""
     transcode: Transcoding | None = None
     """When media is transcoded, in place of the trunk's word."""
+    record: Record = "no"
+    """Whether answered calls are recorded, and with `"notice"` both hear so first."""
 
 
 class ExpectSection(Section):
@@ -342,6 +353,13 @@ class ExpectSection(Section):
     """Who is rung by a call from SIP."""
     ring: Literal["parallel", "sequence"] | None = None
     """How."""
+    tariff: Text | None = None
+    """What it costs the caller by the first via, as `"0.012 EUR a minute"`, `"0.05 EUR and 0.10 EUR a minute, 60/60"`,
+    or `"nothing"`."""
+    budgets: Words | None = None
+    """The budgets that it is booked under, in their order; `[]` for none."""
+    record: Record | None = None
+    """Whether it is recorded."""
     caller: Words | None = None
     """The user part of From towards each via, `"anonymous"` where it is withheld and `""` where it is our own form."""
 
@@ -372,6 +390,7 @@ REPEATED: Mapping[str, type[Section]] = {
     "policy": PolicySection,
     "trunk": TrunkSection,
     "limit": LimitSection,
+    "prices": PricesSection,
     "budget": BudgetSection,
     "burst": BurstSection,
     "route": RouteSection,

@@ -3,16 +3,18 @@
     caller, number, vias ──> the budgets and bursts that count it ──> Booking | None
 
 1. What no trunk is asked for is free, and nothing counts it. Emergency calls never come here.
+   What is known to be free, and is under no budget, is not booked either.
 2. Every budget that is for a call counts. What [users] says of its caller stands in place of what budgets of each user
    for all calls say of the same, and without such a budget it is one of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from gateway.dialplan.booking import Booking, Burst, Claim, Period, Unit
 from gateway.dialplan.compiled import Plan
+from gateway.dialplan.costs import Ways
 from gateway.dialplan.index import Facts
 from gateway.dialplan.money import Money
 from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Match
@@ -20,12 +22,15 @@ from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Match
 OWN = "own budget"  # what [users] says, where no [[budget]] has it
 
 
-def booking(plan: Plan, facts: Facts, vias: Collection[str]) -> Booking | None:
+def booking(plan: Plan, facts: Facts, ways: Ways) -> Booking | None:
     """What is booked for a call from XMPP before any of these vias is asked; None for nothing."""
-    if not any(via in plan.trunks for via in vias):
+    asked = [tariff for via, tariff in zip(ways.vias, ways.tariffs, strict=True) if via in plan.trunks]
+    if not asked:
         return None
     caller = facts.caller or ""
-    return Booking(caller, tuple(_claims(plan, facts, caller)), tuple(_bursts(plan, facts, caller)))
+    booked = Booking(caller, tuple(_claims(plan, facts, caller)), tuple(_bursts(plan, facts, caller)), ways.tariffs)
+    free = all(tariff and tariff.free for tariff in asked)
+    return None if free and booked.empty else booked
 
 
 def _claims(plan: Plan, facts: Facts, caller: str) -> Iterator[Claim]:

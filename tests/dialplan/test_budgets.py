@@ -109,9 +109,9 @@ budget = { spend_per_month = "9.00 EUR" }
         "a.toml:14: there is no group 'nobody'",
         "a.toml:16: there is a budget 'both' already",
         "a.toml:18: 'XX' is no region or calling code",
-        "a.toml:19: spend_per_day: nothing has a price",
+        "a.toml:19: nothing has a price: no trunk and no route names any",
         "a.toml:21: there is a budget 'nothing' already",
         "a.toml:28: calls_per_day: input should be greater than or equal to 1",
         'a.toml:29: spend_per_hour: money is written as "12.50 EUR", with six digits behind the point at most',
-        "a.toml:31: spend_per_month: nothing has a price",
+        "a.toml:31: nothing has a price: no trunk and no route names any",
     ]
