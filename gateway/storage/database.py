@@ -14,7 +14,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -180,14 +180,14 @@ def _passing(error: Exception) -> bool:
     )
 
 
-def engine_for(url: str) -> Engine:
-    """An engine, not connected yet. Raises GatewayError for a URL that cannot be used."""
+def engine_for(url: str, connect: Mapping[str, Any] | None = None) -> Engine:
+    """An engine, not connected yet; `connect` goes to libpq. Raises GatewayError for a URL that cannot be used."""
     try:
         parts = make_url(url)
         backend = parts.get_backend_name()
         if backend == "sqlite" and parts.database in (None, "", ":memory:"):  # each thread would have its own
             raise GatewayError("[storage] url: name a file, sqlite:///gateway.db; one in memory cannot be shared")
-        arguments = {"connect_timeout": 5} if backend == "postgresql" else {}  # s, of libpq
+        arguments = {"connect_timeout": 5, **(connect or {})} if backend == "postgresql" else {}  # s, of libpq
         engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
     except (ArgumentError, NoSuchModuleError) as error:
         raise GatewayError(f"[storage] url: {short(error)}") from error

@@ -140,7 +140,7 @@ async def test_a_row_that_the_database_refuses_takes_no_other_with_it(store: Wor
         ("sqlite://", "name a file"),
         ("sqlite:///:memory:", "name a file"),
         ("pigeon://x", "Can't load plugin"),
-        ("postgresql+psycopg://u:xyzzy@localhost/calls", "driver is not installed: psycopg"),
+        ("mysql+pymysql://u:xyzzy@localhost/calls", "driver is not installed: pymysql"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_a_clear_error_without_its_password(url: str, says: str) -> None:

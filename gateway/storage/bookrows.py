@@ -1,0 +1,281 @@
+"""The tables of bookings, and how a batch's rows come out of them and go back, within one transaction.
+
+A row that two gateways may change is locked before it is read. PostgreSQL locks rows, in an order that all keep, table
+by table (calls, bursts, budgets) and within one by key, so that none waits for another in a circle; a row that may not
+be there yet is made first. SQLite has locked the whole database by then (BEGIN IMMEDIATE).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    BindParameter,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    MetaData,
+    RowMapping,
+    Select,
+    String,
+    Table,
+    bindparam,
+    delete,
+    false,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.dialplan.booking import Claim
+from gateway.storage.book import LEASE, Book, Counter, Entry, Frozen, Hold, short_id
+from gateway.storage.database import storable
+
+VERSION = 1
+LAPSED = 200  # reservations that one sweep takes up
+OLD = 1000  # rows that it cleans up, of each kind
+KEPT = 2 * 86_400.0  # s that what is over is kept: a late settle finds it
+KNOWN = 50_000  # counters that need not be made first, as they are there
+
+_ID, _LONG = 255, 1024
+
+metadata = MetaData()
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", String(_ID), primary_key=True),  # window, unit, period and key
+    Column("key", String(_LONG), nullable=False),
+    Column("budget", String(_ID), nullable=False),
+    Column("unit", String(16), nullable=False),
+    Column("period", String(16), nullable=False),
+    Column("begins", BigInteger, nullable=False),  # seconds since the epoch, as all times here
+    Column("ends", BigInteger, nullable=False, index=True),
+    Column("most", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+)
+bookings = Table(
+    "bookings",
+    metadata,
+    Column("call", String(_ID), primary_key=True),
+    Column("account", String(_LONG), nullable=False),
+    Column("until", Float, nullable=False, index=True),
+    Column("seconds", BigInteger, nullable=False),
+    Column("answered", Boolean, nullable=False),
+    Column("lapsed", Boolean, nullable=False),
+    Column("holds", JSON, nullable=False),
+)
+bursts = Table(
+    "call_bursts",
+    metadata,
+    Column("id", String(_ID), primary_key=True),
+    Column("account", String(_ID), nullable=False, index=True),  # its short id
+    Column("until", Float, nullable=False),
+    Column("times", JSON, nullable=False),
+)
+frozen = Table(
+    "frozen_accounts",
+    metadata,
+    Column("id", String(_ID), primary_key=True),
+    Column("account", String(_LONG), nullable=False),
+    Column("reason", String(_LONG), nullable=False),
+    Column("since", Float, nullable=False),
+)
+clocks = Table(
+    "booking_clock", metadata, Column("id", BigInteger, primary_key=True, autoincrement=False), Column("at", Float)
+)
+
+_these: BindParameter[str] = bindparam("these", expanding=True)
+_COUNTERS = select(budgets).where(budgets.c.id.in_(_these)).order_by(budgets.c.id)
+_ENTRIES = select(bookings).where(bookings.c.call.in_(_these)).order_by(bookings.c.call)
+_BURSTS = select(bursts).where(bursts.c.id.in_(_these)).order_by(bursts.c.id)
+_FROZEN = select(frozen).where(frozen.c.id.in_(_these))
+_LAPSED = (
+    select(bookings)
+    .where(bookings.c.lapsed == false())
+    .where(or_(bookings.c.until < bindparam("now"), bookings.c.until > bindparam("now") + LEASE + 60))
+    .order_by(bookings.c.until)
+    .limit(LAPSED)
+)
+_CHANGE_ENTRY = update(bookings).where(bookings.c.call == bindparam("_call"))
+
+
+class Rows:
+    """Loads and saves, for one thread of one gateway. `dialect` is "sqlite" or "postgresql"."""
+
+    def __init__(self, dialect: str) -> None:
+        self._locking = dialect != "sqlite"
+        self._insert: Any = postgresql.insert if self._locking else sqlite.insert
+        self._known: set[str] = set()
+        new = self._insert(budgets)
+        self._save_counters = new.on_conflict_do_update(
+            index_elements=["id"], set_={name: new.excluded[name] for name in ("budget", "most", "used", "reserved")}
+        )
+        new = self._insert(bursts)
+        self._save_bursts = new.on_conflict_do_update(
+            index_elements=["id"], set_={name: new.excluded[name] for name in ("account", "until", "times")}
+        )
+
+    def forget(self) -> None:
+        """The database may be another one than before."""
+        self._known.clear()
+
+    def load(
+        self,
+        connection: Connection,
+        book: Book,
+        *,
+        calls: Iterable[str],
+        accounts: Iterable[str],
+        bursts_of: Mapping[str, str],
+        claims: Iterable[Claim],
+        lapsed: bool = False,
+    ) -> list[Entry]:
+        """Fill the book with what these concern, `bursts_of` by id with their accounts; the entries whose lease is
+        over, where they are asked for.
+        """
+        for row in self._found(connection, _ENTRIES, list(calls)):
+            _enter(book, row)
+        over = []
+        if lapsed:
+            wanted = _LAPSED.with_for_update(skip_locked=True) if self._locking else _LAPSED
+            over = [_enter(book, row) for row in connection.execute(wanted, {"now": book.now}).mappings()]
+        for row in self._found(connection, _FROZEN, [short_id(account) for account in accounts], lock=False):
+            since = datetime.fromtimestamp(row["since"], UTC)
+            book.frozen[row["id"]] = Frozen(row["account"], row["reason"], since)
+        began = [
+            {"id": name, "account": short_id(account), "until": 0, "times": []} for name, account in bursts_of.items()
+        ]
+        self._make(connection, bursts, began)
+        for row in self._found(connection, _BURSTS, list(bursts_of)):
+            book.bursts[row["id"]] = [float(at) for at in row["times"]]
+        self._load_counters(connection, book, {counter.id: counter for counter in book.counters_of(claims)})
+        return over
+
+    def _load_counters(self, connection: Connection, book: Book, wanted: dict[str, Counter]) -> None:
+        held = {hold.counter for entry in book.entries.values() for hold in entry.holds}
+        ids = list(wanted.keys() | held)
+        for _ in range(2):
+            new = [wanted[i] for i in wanted if i not in self._known]
+            self._make(connection, budgets, [_counter_row(counter) for counter in new])
+            for row in self._found(connection, _COUNTERS, ids):
+                book.counters[row["id"]] = Counter(**row)
+            if not self._locking or wanted.keys() <= book.counters.keys():
+                break
+            self.forget()  # somebody has taken rows away that were there
+        if len(self._known) + len(wanted) > KNOWN:
+            self.forget()
+        self._known |= wanted.keys()
+
+    def _make(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        """Have these rows there to be locked, as they are or were."""
+        if rows and self._locking:
+            rows.sort(key=lambda row: str(row["id"]))
+            connection.execute(self._insert(table).on_conflict_do_nothing(), rows)
+
+    def _found(
+        self, connection: Connection, question: Select[Any], these: list[str], *, lock: bool = True
+    ) -> Iterable[RowMapping]:
+        if not these:
+            return ()
+        if lock and self._locking:
+            question = question.with_for_update()
+        return connection.execute(question, {"these": sorted(set(these))}).mappings().all()
+
+    def save(self, connection: Connection, book: Book) -> None:
+        """Write back what has changed."""
+        if book.gone:
+            connection.execute(delete(bookings).where(bookings.c.call.in_(_these)), {"these": sorted(book.gone)})
+        new = [_entry_row(entry) for entry in book.changed_entries.values() if entry.new]
+        if new:
+            connection.execute(insert(bookings), new)
+        changed = [_entry_row(entry) for entry in book.changed_entries.values() if not entry.new]
+        if changed:
+            connection.execute(_CHANGE_ENTRY, [{"_call": row.pop("call"), **row} for row in changed])
+        if book.changed_bursts:
+            rows = [
+                {"id": name, "account": short_id(account), "until": until, "times": book.bursts[name]}
+                for name, (account, until) in book.changed_bursts.items()
+            ]
+            connection.execute(self._save_bursts, rows)
+        if book.changed_counters:
+            connection.execute(self._save_counters, [_counter_row(c) for c in book.changed_counters.values()])
+        if book.newly_frozen:
+            rows = [
+                {
+                    "id": account,
+                    "account": storable(found.account)[:_LONG],
+                    "reason": storable(found.reason)[:_LONG],
+                    "since": found.since.timestamp(),
+                }
+                for account, found in book.newly_frozen.items()
+            ]
+            connection.execute(self._insert(frozen).on_conflict_do_nothing(), rows)
+
+    def thaw(self, connection: Connection, account: str) -> bool:
+        """Whether it was frozen. What began before is forgotten, or he would be frozen again at once."""
+        found = connection.execute(delete(frozen).where(frozen.c.id == short_id(account)))
+        mine = select(bursts.c.id).where(bursts.c.account == short_id(account)).order_by(bursts.c.id)
+        ids = list(connection.execute(mine.with_for_update() if self._locking else mine).scalars())
+        if ids:
+            connection.execute(delete(bursts).where(bursts.c.id.in_(_these)), {"these": ids})
+        return found.rowcount > 0
+
+    def clean(self, connection: Connection, now: float) -> None:
+        """Take away what is over, a bounded number of rows."""
+        for table, over in (
+            (budgets, budgets.c.ends < now - KEPT),
+            (bookings, (bookings.c.lapsed == true()) & (bookings.c.until < now - KEPT)),
+            (bursts, bursts.c.until < now),
+        ):
+            (key,) = table.primary_key.columns
+            old = select(key).where(over).limit(OLD)
+            if self._locking:
+                old = old.with_for_update(skip_locked=True)
+            connection.execute(delete(table).where(key.in_(old.scalar_subquery())))
+
+    def mark(self, connection: Connection, at: float) -> None:
+        """Keep the latest time that was seen here."""
+        made = self._insert(clocks).values(id=1, at=at)
+        connection.execute(made.on_conflict_do_update(index_elements=["id"], set_={"at": at}, where=clocks.c.at < at))
+
+
+def call_id(call: str) -> str:
+    return short_id(call)
+
+
+def _ids(calls: Iterable[str]) -> list[str]:
+    return list(calls)
+
+
+def _enter(book: Book, row: RowMapping) -> Entry:
+    holds = [Hold(*hold) for hold in row["holds"]]
+    entry = Entry(**{**row, "holds": holds, "new": False})
+    return book.entries.setdefault(entry.call, entry)
+
+
+def _entry_row(entry: Entry) -> dict[str, Any]:
+    holds = [[h.counter, h.budget, h.unit, h.begins, h.granted, h.used] for h in entry.holds]
+    return {
+        "call": entry.call,
+        "account": storable(entry.account)[:_LONG],
+        "until": entry.until,
+        "seconds": entry.seconds,
+        "answered": entry.answered,
+        "lapsed": entry.lapsed,
+        "holds": holds,
+    }
+
+
+def _counter_row(counter: Counter) -> dict[str, Any]:
+    row = asdict(counter)
+    return {**row, "key": storable(counter.key)[:_LONG], "budget": storable(counter.budget)[:_ID]}

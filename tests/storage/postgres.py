@@ -1,0 +1,81 @@
+"""A real PostgreSQL server, on a Unix socket alone: started by whoever needs one, gone with its folder afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+import psycopg
+
+CONFIGURATION = """
+listen_addresses = ''
+max_connections = 50
+shared_buffers = 32MB
+fsync = {fsync}
+"""
+
+
+def programs() -> Path:
+    """Where Debian has them: one folder for each version."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    if not found:
+        raise RuntimeError("PostgreSQL is not installed: deploy/install-packages.sh --tests")
+    return found[-1].parent
+
+
+class Server:
+    """Runs as the package's own user where the tests run as root, which it refuses. `durable`: as in service, writing
+    through to the disk; without, it survives what happens to processes alone.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is short
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user is not None:
+            shutil.chown(self._folder, self._user)
+        self._data = self._folder / "data"
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=gateway", "--encoding=UTF8", "--locale=C.UTF-8")
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(CONFIGURATION.format(fsync="on" if durable else "off"))
+        self._names = itertools.count()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [programs() / program, "-D", self._data, *arguments],
+            user=self._user,
+            cwd=self._folder,
+            check=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def start(self) -> None:
+        self._run("pg_ctl", "start", "--wait", "--log", f"{self._folder}/log", "--options", f"-k {self._folder}")
+
+    def stop(self, mode: str = "fast") -> None:
+        """`fast` ends sessions, `immediate` is a crash."""
+        self._run("pg_ctl", "stop", "--wait", "--mode", mode)
+
+    def database(self) -> str:
+        """The URL of a new one."""
+        name = f"calls{next(self._names)}"
+        with psycopg.connect(host=str(self._folder), user="gateway", dbname="postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return f"postgresql+psycopg://gateway@/{name}?host={self._folder}"
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if (self._data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self._folder)
