@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
-from gateway.media.engine import LegKind, LegStatistics, MediaEngine
+from gateway.media.engine import LegKind, LegStatistics, MediaEngine, Recorded
 from gateway.session import negotiate, protection
 from gateway.session.model import Direction, Dtmf, Ice, Session, Setup, Stream, Transport
 from gateway.session.negotiate import Policy, Towards
@@ -102,6 +102,8 @@ class Bridge:
         self._peer: dict[str, str] = {}
         self._digits: list[tuple[str, str, int]] = []
         self._released: dict[str, LegStatistics] = {}  # counters of legs that were given back before
+        self._recording: Recorded | None = None  # what is known of it
+        self._notice = False  # whoever joins the conversation hears that it is recorded
 
     async def offer(
         self, attempt: int, towards: Towards, policy: Policy, caller: Session | None, beside: int | None = None
@@ -180,6 +182,7 @@ class Bridge:
         side.setup = _our_setup(callee, side.towards, offering=True)
         self._couple(kept, side)
         await self._connect(side, callee)
+        await self._tell_recorded(side.name)
 
     async def adopt(self, attempt: int, towards: Towards, policy: Policy, offer: Session, beside: int) -> Session:
         """Somebody calls in place of another end; what we answer him. He talks with the end `beside` from now on."""
@@ -202,6 +205,7 @@ class Bridge:
         side.ours, side.stream = negotiate.answer_beside(policy, towards, offer, kept.stream, transport)
         self._couple(kept, side)
         await self._connect(side, offer)
+        await self._tell_recorded(side.name)
         return side.ours
 
     async def test_line(self, policy: Policy, caller: Session) -> Session:
@@ -337,6 +341,32 @@ class Bridge:
         for name, digits, duration in waiting:
             if peer := self._peer.get(name):
                 await self._dial(peer, digits, duration)
+
+    async def record(self, name: str, *, notice: bool) -> None:
+        """Record the conversation from now on, in a file of this name. With `notice` its ends hear so first, and so
+        does whoever joins it later.
+        """
+        try:
+            await self._engine.record(self._call, name)
+        except MediaError as error:
+            self._recording = Recorded("", str(error))
+            raise
+        self._recording, self._notice = Recorded(name), notice
+        for side in [name for name in self._sides if name in self._peer or name == "caller"]:
+            await self._tell_recorded(side)
+
+    async def _tell_recorded(self, side: str) -> None:
+        if self._notice and side in self._connected:
+            await self._engine.play(self._call, side, "notice")
+
+    async def recorded(self) -> Recorded | None:
+        """End the recording; what became of it, None where there was none."""
+        if self._recording is None or not self._recording.file:
+            return self._recording
+        try:
+            return await self._engine.recorded(self._call)
+        except MediaError as error:
+            return replace(self._recording, fault=str(error))
 
     async def release_attempt(self, attempt: int) -> None:
         name = end_name(attempt)

@@ -94,6 +94,9 @@ class Config:
     media_first_packet: float
     media_silence: float
     media_bandwidth: int
+    media_recordings: Path | None
+    media_record_format: Literal["wav", "opus"]
+    media_record_notice: Path | None
     media_rtpengine: tuple[str, ...]
     media_rtpengine_events: tuple[str, int] | None
     storage_url: str = field(repr=False)
@@ -173,6 +176,9 @@ class Config:
             bandwidth=self.media_bandwidth * 1_000,
             region=self.media_tones,
             json_log=self.log_format == "json",
+            recordings=str(self.media_recordings or ""),
+            record_format=self.media_record_format,
+            record_notice=str(self.media_record_notice or ""),
         )
 
     @property
@@ -321,6 +327,9 @@ class _Reader:
             media_first_packet=media.first_packet,
             media_silence=media.silence,
             media_bandwidth=media.bandwidth,
+            media_recordings=self.base / media.recordings if media.recordings else None,
+            media_record_format=media.record_format,
+            media_record_notice=self.base / media.record_notice if media.record_notice else None,
             media_rtpengine=media.rtpengine,
             media_rtpengine_events=events,
             storage_url=self._storage_url(storage.url),
@@ -430,8 +439,15 @@ class _Reader:
                 ipaddress.ip_network(network)
             except ValueError as error:
                 self.fault(("media", "allow", number), str(error))
-        if section.hold is not None:
-            self._check_music(section.hold)
+        for key, name in (("hold", section.hold), ("record_notice", section.record_notice)):
+            if name is not None:
+                self._check_sound(key, name)
+        if section.recordings is not None:
+            folder = self.base / section.recordings
+            if not folder.is_dir():
+                self.fault(("media", "recordings"), f"{section.recordings} is no folder")
+            elif not os.access(folder, os.W_OK | os.X_OK):
+                self.fault(("media", "recordings"), f"{section.recordings} cannot be written to")
 
     def _rtpengine(self, section: MediaSection) -> tuple[str, int] | None:
         """The daemons, each of which has to be an address; where their log of digits comes in."""
@@ -465,13 +481,13 @@ class _Reader:
             if trunk.dtmf == "info" and not able.push and section.rtpengine_events is None:
                 self.fault(place, f'trunk {trunk.name}: dtmf = "info" needs rtpengine_events')
 
-    def _check_music(self, name: str) -> None:
+    def _check_sound(self, key: str, name: str) -> None:
         from gateway.media import prompts  # noqa: PLC0415
 
         try:
             prompts.read(self.base / name)
         except MediaError as error:
-            self.fault(("media", "hold"), f"{name} cannot be played: {error}")
+            self.fault(("media", key), f"{name} cannot be played: {error}")
 
     def _check_http(self, section: HttpSection) -> None:
         host, _ = self._endpoint(("http", "listen"), section.listen)

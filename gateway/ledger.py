@@ -15,11 +15,17 @@ from gateway.call import effects as do
 from gateway.call import journal
 from gateway.call.causes import Blame
 from gateway.line import Line
-from gateway.media.engine import LegStatistics
+from gateway.media.engine import LegStatistics, Recorded
 from gateway.storage.records import AttemptRecord, CallRecord, Quality
 
 
-def record_of(line: Line, end: do.Record, counters: Mapping[str, LegStatistics], elapsed: float) -> CallRecord:
+def record_of(
+    line: Line,
+    end: do.Record,
+    counters: Mapping[str, LegStatistics],
+    elapsed: float,
+    recorded: Recorded | None = None,
+) -> CallRecord:
     """The record of this line's call."""
 
     def when(at: float | None) -> datetime | None:
@@ -57,6 +63,8 @@ def record_of(line: Line, end: do.Record, counters: Mapping[str, LegStatistics],
         connected=when(noted.connected),
         emergency=line.emergency is not None,
         hops=line.hops,
+        recording=recorded.file if recorded else "",
+        recording_fault=recorded.fault if recorded else "",
         quality=_worst(_quality(statistics) for statistics in counters.values() if statistics.codec),
         attempts=tuple(_attempt(attempt, counters, elapsed) for attempt in noted.attempts.values()),
     )

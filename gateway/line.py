@@ -68,6 +68,7 @@ class Line:
     redirecting: dict[int, ev.HungUp | None] = field(default_factory=dict)  # attempts whose new targets are looked up
     hops: int = 0  # how often it was sent elsewhere
     emergency: dialplan.Route | None = None
+    record: Literal["no", "yes", "notice"] = "no"  # whether the conversation is recorded, and its ends are told
     quiet: bool = False  # a stranger's: he does not learn who is there
     kept: list[ev.Event] = field(default_factory=list)  # from him
 

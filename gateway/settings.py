@@ -50,6 +50,9 @@ class MediaSection(Section):
     first_packet: Annotated[float, Field(ge=5, le=3600, strict=False)] = 60.0  # s
     silence: Annotated[float, Field(ge=5, le=86400, strict=False)] = 60.0  # s
     bandwidth: Annotated[int, Field(ge=100, le=100_000)] = 1_000  # kbit/s that each end of a call may send
+    recordings: Text | None = None  # the folder that calls are recorded to
+    record_format: Literal["wav", "opus"] = "wav"
+    record_notice: Text | None = None  # a WAV or Opus file that says so, in place of two beeps
     rtpengine: Words = ()  # its daemons: udp:ADDRESS:PORT, with ;weight=NUMBER where they differ
     rtpengine_events: Text | None = None  # ADDRESS:PORT that their DTMF log is sent to
 

@@ -15,6 +15,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import structlog
@@ -36,7 +37,7 @@ from gateway.errors import MediaError, NegotiationError
 from gateway.ledger import record_of, spoken
 from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, audible
 from gateway.media import engine as media
-from gateway.media.engine import LegStatistics, MediaEngine
+from gateway.media.engine import LegStatistics, MediaEngine, Recorded
 from gateway.notices import Notice, Notices
 from gateway.routing import TRUNK_FAILURES, Limits, NotSent, Routing, Stages
 from gateway.session.model import Session
@@ -302,6 +303,8 @@ class Switchboard:
             case do.Answer(session, 0):
                 self._leg(line, lambda: line.caller.answer(session))
                 self._media(line, line.bridge.flush_digits)
+                if line.record != "no":
+                    self._media(line, lambda: self._record(line))
             case do.Answer(session, attempt):
                 self._control(line, attempt, lambda control: control.answer(session))
             case do.Pair(attempt, session, kept):
@@ -379,6 +382,11 @@ class Switchboard:
         bridge = line.bridge
         work = bridge.test_line(policy, caller) if to.via == "echo" else bridge.answer(attempt, policy, callee, caller)
         await self._outcome(line, attempt, work, ev.AnswerReady, ev.AnswerFailed)
+
+    async def _record(self, line: Line) -> None:
+        """The name of a recording is ours alone: nothing of it is a peer's word."""
+        began = datetime.fromtimestamp(self._unix_now(), UTC)
+        await line.bridge.record(f"{began:%Y%m%dT%H%M%SZ}-{line.id}", notice=line.record == "notice")
 
     async def _offer_caller(self, line: Line) -> None:
         try:
@@ -464,8 +472,10 @@ class Switchboard:
     def _end(self, line: Line, record: do.Record) -> None:
         async def close() -> None:
             counters: dict[str, LegStatistics] = {}
+            recorded: Recorded | None = None
             async with line.media:
                 try:
+                    recorded = await line.bridge.recorded()
                     counters = await line.bridge.close()
                 except MediaError as error:
                     log.warning("media", call=line.id, error=str(error))
@@ -476,7 +486,7 @@ class Switchboard:
             for leg, statistics in counters.items():
                 self._trace(Traced(line.id, "media", False, spoken(leg, statistics), leg))
             # The machine's times are the loop's; records want the calendar's.
-            finished = record_of(line, record, counters, self._unix_now() - asyncio.get_running_loop().time())
+            finished = record_of(line, record, counters, self._unix_now() - asyncio.get_running_loop().time(), recorded)
             log.info(
                 "ended",
                 call=line.id,

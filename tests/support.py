@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
-from gateway.media.engine import Connected, LegKind, LegStatistics, MediaEvent
+from gateway.media.engine import Connected, LegKind, LegStatistics, MediaEvent, Recorded
 from gateway.session.model import (
     Candidate,
     Codec,
@@ -60,6 +60,7 @@ class FakeEngine:
     fails: set[str] = field(default_factory=set)
     ports: int = 20000
     muxed: dict[str, bool] = field(default_factory=dict)  # leg: whether it has one component
+    tape: Recorded | None = None  # what became of a recording
     flows: bool = True  # a leg that is connected has its media at once
 
     async def start(self) -> None: ...
@@ -133,6 +134,13 @@ class FakeEngine:
 
     async def dtmf(self, call: str, leg: str, digits: str, duration: int = 100) -> None:
         self._note("dtmf", leg, digits, duration)
+
+    async def record(self, call: str, name: str) -> None:
+        self._note("record", name)
+
+    async def recorded(self, call: str) -> Recorded | None:
+        self._note("recorded", call)
+        return self.tape
 
     async def release(self, call: str, leg: str | None = None) -> dict[str, LegStatistics]:
         self._note("release", leg)

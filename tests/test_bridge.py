@@ -9,7 +9,7 @@ import pytest
 from gateway.bridge import MAX_DIGITS, MAX_TRICKLED, Bridge
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
-from gateway.media.engine import LegKind
+from gateway.media.engine import LegKind, Recorded
 from gateway.session.model import Codec, Crypto, Direction, Dtmf, Ice, Media, Profile, Session, Setup
 from gateway.session.negotiate import Policy, Towards
 from gateway.session.protection import Srtp, UnprotectedError
@@ -386,3 +386,54 @@ async def test_a_lost_attempt_gives_its_media_back_and_the_rest_stays() -> None:
     assert not bridge.carries("callee1")
     assert (await bridge.close())["caller"].received_packets == 1
     assert engine.asked[-1] == ("release", None)
+
+
+async def test_a_recorded_conversation_is_told_to_both_ends_before_it_goes_on() -> None:
+    engine, bridge = await agreed()
+    engine.asked.clear()
+    await bridge.record("20260102T030405Z-c", notice=True)
+    assert engine.asked[0] == ("record", "20260102T030405Z-c")
+    assert sorted(engine.asked[1:]) == [("play", "callee1", "notice"), ("play", "caller", "notice")]
+    engine.tape = Recorded("20260102T030405Z-c.wav")
+    assert await bridge.recorded() == engine.tape
+
+
+async def test_a_recording_without_a_notice_is_not_heard() -> None:
+    engine, bridge = await agreed()
+    engine.asked.clear()
+    await bridge.record("name", notice=False)
+    assert engine.asked == [("record", "name")]
+
+
+@pytest.mark.parametrize("notice", [True, False])
+async def test_whoever_joins_a_recorded_conversation_is_told_too(notice: bool) -> None:
+    engine, bridge = await agreed()
+    await bridge.record("name", notice=notice)
+    engine.asked.clear()
+    await bridge.offer(2, Towards.SIP, SIP_CODECS, None, beside=0)
+    await bridge.pair(2, phone_session(PCMA), 0)
+    await bridge.adopt(3, Towards.SIP, SIP_CODECS, phone_session(PCMA), 0)
+    told = [asked for asked in engine.asked if asked[0] == "play"]
+    assert told == ([("play", "callee2", "notice"), ("play", "callee3", "notice")] if notice else [])
+
+
+async def test_nobody_is_told_of_a_recording_that_could_not_begin() -> None:
+    engine, bridge = await agreed()
+    engine.asked.clear()
+    engine.fails.add("record")
+    with pytest.raises(MediaError):
+        await bridge.record("name", notice=True)
+    assert engine.asked == []
+    assert await bridge.recorded() == Recorded("", "record failed")
+
+
+async def test_a_recording_whose_worker_died_is_known_by_its_name() -> None:
+    engine, bridge = await agreed()
+    await bridge.record("name", notice=False)
+    engine.fails.add("recorded")
+    assert await bridge.recorded() == Recorded("name", "recorded failed")
+
+
+async def test_a_call_that_is_not_recorded_has_no_recording() -> None:
+    _, bridge = await agreed()
+    assert await bridge.recorded() is None

@@ -345,6 +345,14 @@ BROKEN = {
             "gateway.toml:9: bandwidth: input should be greater than or equal to 100",
         ],
     ),
+    "recordings": (
+        MINIMAL + '[media]\nrecordings = "nowhere"\nrecord_format = "mp3"\nrecord_notice = "none.wav"\n',
+        [
+            "gateway.toml:6: nowhere is no folder",
+            "gateway.toml:7: record_format: input should be 'wav' or 'opus'",
+            "gateway.toml:8: none.wav cannot be played: No such file or directory",
+        ],
+    ),
     "one port": (MINIMAL + "[media]\nports = [30000]\n", ["gateway.toml:6: ports: too few values"]),
     "dialplan": (
         MINIMAL + '[dialplan]\nfiles = ["dialplan/*.toml", "more/*.toml", "", "/nowhere/*.toml"]\n',
@@ -467,3 +475,10 @@ def test_digits_that_the_engine_cannot_carry_are_a_fault(dtmf: str, told: list[s
     except ConfigurationError as error:
         found = [str(fault) for fault in error.faults if not fault.warning]
     assert found == told
+
+
+def test_recordings_go_to_a_folder_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    text = MINIMAL + '[media]\nrecordings = "calls"\nrecord_format = "opus"\n'
+    media = read(written(tmp_path, text)).media
+    assert (media.recordings, media.record_format, media.record_notice) == (str(tmp_path / "calls"), "opus", "")

@@ -14,7 +14,7 @@ from gateway.call.machine import Call
 from gateway.dialplan.plan import Plan
 from gateway.ledger import record_of, spoken
 from gateway.line import Facts, Line
-from gateway.media.engine import LegStatistics
+from gateway.media.engine import LegStatistics, Recorded
 from gateway.session.model import Session
 from gateway.session.negotiate import Towards
 from gateway.storage.records import CallRecord, Quality
@@ -164,3 +164,12 @@ def test_peers_that_count_wrongly_lose_no_more_than_everything() -> None:
     silly = LegStatistics(sent_packets=10, far_lost=1000, received_packets=10, lost=-5, codec="opus")
     quality = recorded(line(), OFFERED, *FAILED, *TALK, caller=silly).quality
     assert quality.loss == 100.0
+
+
+def test_a_recorded_call_names_its_file_and_what_is_missing_of_it() -> None:
+    made = line()
+    end = carried(made, (0.0, ev.Refused(Cause.FORBIDDEN)))
+    record = record_of(made, end, {}, ELAPSED, Recorded("20260102T030405Z-c1.wav", "No space left on device"))
+    assert (record.recording, record.recording_fault) == ("20260102T030405Z-c1.wav", "No space left on device")
+    record = record_of(made, end, {}, ELAPSED)
+    assert (record.recording, record.recording_fault) == ("", "")

@@ -22,7 +22,7 @@ import structlog
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError, NgError
-from gateway.media.engine import Connected, Digit, LegKind, LegStatistics, Lost, MediaEngine, MediaEvent
+from gateway.media.engine import Connected, Digit, LegKind, LegStatistics, Lost, MediaEngine, MediaEvent, Recorded
 from gateway.media.leg import BANDWIDTH, Patience
 from gateway.media.ng import Endpoint, NgClient, message
 from gateway.media.ports import binds
@@ -60,6 +60,9 @@ class MediaSettings:
     bandwidth: int = BANDWIDTH  # bit/s that each end of a call may send
     region: str = ""  # whose ringing and busy tones are played (ISO 3166)
     json_log: bool = False  # whether the workers, too, write their lines as JSON
+    recordings: str = ""  # the folder of recordings
+    record_format: str = "wav"  # or opus
+    record_notice: str = ""  # a WAV or Opus file that tells of the recording; none: a tone
 
 
 class EmbeddedEngine(MediaEngine):
@@ -97,6 +100,9 @@ class EmbeddedEngine(MediaEngine):
                     settings.bandwidth,
                     settings.region,
                     settings.json_log,
+                    settings.recordings,
+                    settings.record_format,
+                    settings.record_notice,
                 ),
                 self._happened,
                 self._bereaved,
@@ -181,6 +187,13 @@ class EmbeddedEngine(MediaEngine):
 
     async def dtmf(self, call: str, leg: str, digits: str, duration: int = 100) -> None:
         await self._home(call).ask("dtmf", call=call, leg=leg, digits=digits, duration=duration)
+
+    async def record(self, call: str, name: str) -> None:
+        await self._home(call).ask("record", call=call, name=name)
+
+    async def recorded(self, call: str) -> Recorded | None:
+        answer = await self._home(call).ask("recorded", call=call)
+        return _read(Recorded, answer["recorded"]) if "recorded" in answer else None
 
     async def release(self, call: str, leg: str | None = None) -> dict[str, LegStatistics]:
         slot = self._homes.get(call)

@@ -80,6 +80,14 @@ class Digit:
 MediaEvent = Connected | Lost | Digit
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A call's recording: the file's name in the folder of recordings, and why it is not whole, "" if it is."""
+
+    file: str
+    fault: str = ""
+
+
 class MediaEngine(Protocol):
     """Every method may raise MediaError, and nothing else. `on_event` is called on the event loop."""
 
@@ -139,8 +147,8 @@ class MediaEngine(Protocol):
         """
 
     async def play(self, call: str, leg: str, prompt: str) -> None:
-        """Play a named prompt to this leg, in place of what its peer says: "echo" and "warning" once; "hold" and
-        "ringback" until `stop`.
+        """Play a named prompt to this leg, in place of what its peer says: "echo", "warning" and "notice" once; "hold"
+        and "ringback" until `stop`.
         """
 
     async def stop_playing(self, call: str, leg: str) -> None:
@@ -151,6 +159,16 @@ class MediaEngine(Protocol):
 
     async def dtmf(self, call: str, leg: str, digits: str, duration: int = 100) -> None:
         """Send digits to this leg's end (RFC 4733)."""
+
+    async def record(self, call: str, name: str) -> None:
+        """From now on write what the call's ends say to each other to a file of this name, letters, digits and hyphens;
+        its suffix is the engine's. The caller is the left channel.
+
+        Recorded is what one end says and the other may hear: no prompts, nothing that is said on hold, no digits.
+        """
+
+    async def recorded(self, call: str) -> Recorded | None:
+        """End the recording, and complete its file; None where nothing was recorded."""
 
     async def release(self, call: str, leg: str | None = None) -> dict[str, LegStatistics]:
         """Give a leg's or a call's media back; the counters it had. Unknown calls and legs are none."""

@@ -29,6 +29,7 @@ from gateway.media.engine import Connected, Digit, LegStatistics, Lost, MediaEve
 from gateway.media.lane import lane
 from gateway.media.pace import Pacer
 from gateway.media.prompts import NOISE, Encoded, Sound, encoded
+from gateway.media.recorder import Recording
 from gateway.media.rtp import HEADER, MINIMUM, DigitReader, Outgoing, Packet, Pressed, payload
 from gateway.media.speech import Digits, Speaker
 from gateway.media.transcode import can, carries_tones
@@ -77,6 +78,7 @@ class Leg:
         self._digits = DigitReader()
         self._events: dict[int, int] = {}  # payload type: clock
         self._ears: Ears | None = None  # where its end's digits come as sound
+        self._recording: tuple[Recording, int] | None = None  # what its end says, in this channel
         self.control = Control(self.out, secrets.token_urlsafe(12))  # RFC 7022 §4.2: a CNAME that tells nothing
         self._report_at: float | None = None
         self.allowance = self._burst = 0.0  # octets that may have come until now; that may come at once
@@ -193,6 +195,21 @@ class Leg:
         ):
             pt, to = direct
             self.take = lane(self, self.control.reception, to.relay, peer.out, pt, to.pt, peer.send, self.heard)
+
+        if self._recording is not None and self.stream is not None and self._is_passed_on:
+            recording, channel = self._recording
+            self.take = recording.tap(channel, self.stream.receive, self.packet, self.take)
+
+    @property
+    def _is_passed_on(self) -> bool:
+        """Whether the peer hears what this leg's end says."""
+        peer = self.peer
+        return peer is not None and self.path is not None and self.hears and peer.sends and not peer.speaker.busy
+
+    def record(self, recording: Recording, channel: int) -> None:
+        """From now on; a leg has the same channel as long as it lasts."""
+        self._recording = (recording, channel)
+        self._open()
 
     def spoken(self) -> None:
         """Somebody else speaks to this leg than its peer, or no more."""

@@ -1,14 +1,19 @@
-"""Packets out of an Ogg file (RFC 3533), as Opus comes in (RFC 7845). One logical stream, the first one; no seeking."""
+"""Ogg files (RFC 3533), as Opus comes in (RFC 7845): packets out of pages, and into them.
+
+One logical stream, of those that are read the first one; no seeking.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 
 from gateway.errors import MediaError
 
 _PAGE = struct.Struct("<4sBBqIIIB")  # §6: pattern, version, type, granule position, serial, number, checksum, segments
-_CONTINUED = 1
+_CONTINUED, _FIRST, _LAST = 1, 2, 4
+_REVERSED = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
 HEAD = b"OpusHead"
 
 
@@ -50,3 +55,29 @@ def opus(data: bytes) -> tuple[int, list[bytes]]:
     if mapping != 0 or channels not in (1, 2):
         raise MediaError("an Opus file of one or two channels is needed")  # RFC 7845 §5.1.1.1
     return skip, found[2:]
+
+
+class Pages:
+    """Whole packets as pages of one stream."""
+
+    def __init__(self, serial: int) -> None:
+        self._serial = serial
+        self._number = 0
+
+    def page(self, packets: Sequence[bytes], granule: int, *, first: bool = False, last: bool = False) -> bytes:
+        """`granule` is the position at its end. Raises MediaError for more than a page holds: 255 segments."""
+        table = b"".join(b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255]) for packet in packets)
+        if len(table) > 255:
+            raise MediaError("too much for one page")
+        kind = (_FIRST if first else 0) | (_LAST if last else 0)
+        fields = (b"OggS", 0, kind, granule, self._serial, self._number)
+        rest = table + b"".join(packets)
+        self._number += 1
+        checked = checksum(_PAGE.pack(*fields, 0, len(table)) + rest)
+        return _PAGE.pack(*fields, checked, len(table)) + rest
+
+
+def checksum(data: bytes) -> int:
+    """§6: CRC with 0x04c11db7, from zero, the highest bit first; zlib's is the same with every byte the other way."""
+    found = zlib.crc32(data.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(found.to_bytes(4, "little").translate(_REVERSED), "big")

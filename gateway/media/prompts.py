@@ -3,6 +3,7 @@
 echo        the test line's greeting, a file of this package, once
 warning     three pips: the call is about to end, once
 ringback, busy    the network's tones in the operator's region, or another one by suffix: `busy-gb`; until stopped
+notice      that the call is recorded: the operator's file (as below), else a tone, once
 hold        music: the operator's file (WAV, or Opus in Ogg), else music of our own; until stopped
 """
 
@@ -37,15 +38,15 @@ class Sound:
 
 
 class Prompts:
-    """The sounds that one worker knows. `hold` is the operator's file, `region` a country's code (ISO 3166)."""
+    """The sounds that one worker knows. `hold` and `notice` are the operator's files, `region` a country's code
+    (ISO 3166).
+    """
 
-    def __init__(self, hold: str = "", region: str = "") -> None:
+    def __init__(self, hold: str = "", region: str = "", notice: str = "") -> None:
         """Raises MediaError for a file that cannot be played."""
         self._region = region
-        try:
-            self._hold = Sound("hold", read(pathlib.Path(hold)) if hold else tones.music(), endless=True)
-        except MediaError as error:
-            raise MediaError(f"{hold} cannot be played: {error}") from error
+        self._hold = Sound("hold", _operators(hold) if hold else tones.music(), endless=True)
+        self._notice = Sound("notice", _operators(notice) if notice else tones.notice())
 
     def named(self, name: str) -> Sound:
         """Raises MediaError for an unknown one."""
@@ -55,6 +56,8 @@ class Prompts:
             match found["name"]:
                 case "hold":
                     return self._hold
+                case "notice":
+                    return self._notice
                 case "ringback":
                     return Sound(name, tones.ringback(region), endless=True)
                 case "busy":
@@ -67,6 +70,13 @@ class Prompts:
 
 
 NOISE = Sound("comfort noise", tones.noise(), endless=True)
+
+
+def _operators(name: str) -> bytes:
+    try:
+        return read(pathlib.Path(name))
+    except MediaError as error:
+        raise MediaError(f"{name} cannot be played: {error}") from error
 
 
 @functools.lru_cache(maxsize=16)

@@ -21,7 +21,7 @@ import structlog
 from gateway.call.causes import Cause
 from gateway.errors import MediaError, NgError
 from gateway.media import rtpengine_words as words
-from gateway.media.engine import Connected, LegKind, LegStatistics, Lost, MediaEngine, MediaEvent
+from gateway.media.engine import Connected, LegKind, LegStatistics, Lost, MediaEngine, MediaEvent, Recorded
 from gateway.media.jukebox import Jukebox
 from gateway.media.leg import Patience
 from gateway.media.ng import Endpoint
@@ -325,6 +325,12 @@ class RtpengineEngine(MediaEngine):
                 await self._ask(
                     found, "play DTMF", {"from-tag": mine.peer, "code": words.DIGITS.index(one), "duration": lasting}
                 )
+
+    async def record(self, call: str, name: str) -> None:
+        raise MediaError("rtpengine records by a daemon of its own, which is not asked")
+
+    async def recorded(self, call: str) -> Recorded | None:
+        return None
 
     async def release(self, call: str, leg: str | None = None) -> dict[str, LegStatistics]:
         found = self._calls.get(call)

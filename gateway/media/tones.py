@@ -27,6 +27,7 @@ class Tone:
 
 # ITU-T E.180 Supplement 2: ringing and busy tones by country, where they differ from 425 Hz in the usual cadence.
 _RINGBACK = Tone((425,), (1.0, 4.0))
+_NOTICE = Tone((1_400,), (0.4, 0.2, 0.4, 0.2))  # as recorders on telephone lines beep
 _BUSY = Tone((425,), (0.5, 0.5))
 _WARNING = Tone((1_000,), (0.2, 0.2))
 _RINGBACKS = {
@@ -102,6 +103,11 @@ def busy(region: str = "") -> bytes:
 def warning() -> bytes:
     """Three short pips, once: the call is about to end."""
     return _made(_WARNING) * 3
+
+
+def notice() -> bytes:
+    """Two beeps: the call is recorded."""
+    return _made(_NOTICE)
 
 
 @functools.lru_cache(maxsize=8)

@@ -27,14 +27,16 @@ import structlog
 
 from gateway.errors import MediaError, NgError
 from gateway.media.dtls import Certificate
-from gateway.media.engine import LegKind, LegStatistics, Lost, MediaEvent
+from gateway.media.engine import LegKind, LegStatistics, Lost, MediaEvent, Recorded
 from gateway.media.leg import BANDWIDTH, Leg, Patience
 from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
 from gateway.media.pace import Pacer
+from gateway.media.pairs import Call
 from gateway.media.poller import Poller
 from gateway.media.ports import Ports, binds
 from gateway.media.prompts import Prompts
 from gateway.media.public import Public
+from gateway.media.recorder import Recorder
 from gateway.media.rtp import DIGITS, Packet
 from gateway.media.rtpleg import RtpLeg
 from gateway.media.webrtcleg import WebRtcLeg
@@ -63,24 +65,9 @@ class WorkerSettings:
     bandwidth: int = BANDWIDTH  # bit/s that each end may send
     region: str = ""  # whose ringing and busy tones are played (ISO 3166)
     json_log: bool = False
-
-
-@dataclass(slots=True)
-class Call:
-    legs: dict[str, Leg] = field(default_factory=dict)
-    peers: dict[str, str] = field(default_factory=dict)  # both ways; may name legs that are yet to come
-
-    def meet(self, one: str, other: str) -> None:
-        """These two shall hear each other; whoever they were promised to before is not."""
-        for name in (one, other):
-            self.peers.pop(self.peers.pop(name, ""), None)
-        self.peers[one], self.peers[other] = other, one
-
-    def wire(self, name: str) -> None:
-        """Bridge this leg with its peer, once both streams are known."""
-        leg, peer = self.legs[name], self.legs.get(self.peers.get(name, ""))
-        if peer is not None and peer.stream is not None and leg.stream is not None:
-            leg.bridge(peer)
+    recordings: str = ""  # the folder that they are written to
+    record_format: str = "wav"
+    record_notice: str = ""  # a WAV or Opus file that says so; none: a tone
 
 
 class Worker:
@@ -99,7 +86,8 @@ class Worker:
         self._packet = Packet()
         self._pacer = Pacer()
         self._poller = Poller()
-        self._prompts = Prompts(settings.hold, settings.region)
+        self._prompts = Prompts(settings.hold, settings.region, settings.record_notice)
+        self._recorder = Recorder(settings.recordings, settings.record_format)
         self._certificate = Certificate()
         self._calls: dict[str, Call] = {}
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
@@ -113,6 +101,8 @@ class Worker:
             "stop playing": self._stop_playing,
             "loop": self._loop,
             "dtmf": self._dtmf,
+            "record": self._record,
+            "recorded": self._recorded,
             "release": self._release,
             "statistics": self._statistics,
         }
@@ -128,6 +118,7 @@ class Worker:
         self._ticker.cancel()
         for call in list(self._calls):
             await self.release(call, None)
+        await self._recorder.close()
         self._pacer.close()
         self._poller.close()
         self._ports.close()
@@ -195,7 +186,13 @@ class Worker:
             await gone.close()
         if not known.legs and self._calls.get(call) is known:
             del self._calls[call]
+            await self.recorded(known)
         return counted
+
+    async def recorded(self, call: Call) -> Recorded | None:
+        """End what is recorded of this call."""
+        recording, call.recording = call.recording, None
+        return None if recording is None else await self._recorder.end(recording)
 
     async def statistics(self, call: str) -> dict[str, LegStatistics]:
         known = self._calls.get(call)
@@ -234,6 +231,12 @@ class Worker:
             pacer=self._pacer,
             readers=self._poller,
         )
+
+    def _call(self, call: str) -> Call:
+        known = self._calls.get(call)
+        if known is None:
+            raise MediaError(f"unknown call {call}")
+        return known
 
     def _leg(self, call: str, name: str) -> Leg:
         known = self._calls.get(call)
@@ -314,6 +317,22 @@ class Worker:
             raise MediaError("a digit lasts between 40 and 5000 ms")
         self._leg(text(message, "call"), text(message, "leg")).dial(digits, duration)
         return ok()
+
+    async def _record(self, message: Message) -> Mapping[str, Any]:
+        call = text(message, "call")
+        known = self._call(call)
+        if known.recording is not None:
+            raise MediaError("the call is recorded already")
+        recording = await self._recorder.begin(call, text(message, "name"))
+        if self._calls.get(call) is not known or known.recording is not None:  # the disk took its time
+            await self._recorder.end(recording)
+            raise MediaError("the call is over, or is recorded already")
+        known.record(recording)
+        return ok()
+
+    async def _recorded(self, message: Message) -> Mapping[str, Any]:
+        recorded = await self.recorded(self._call(text(message, "call")))
+        return ok() if recorded is None else ok(recorded=pack(recorded))
 
     async def _release(self, message: Message) -> Mapping[str, Any]:
         name = text(message, "leg") if "leg" in message else None

@@ -203,6 +203,7 @@ def _whole(record: CallRecord) -> Iterator[Text | Table]:
         ("talk", _length(record.duration) if record.answered else ""),
         ("price", _price(record)),
         ("codecs", record.quality.codec),
+        ("recording", " · ".join(filter(None, (record.recording, record.recording_fault)))),
         ("emergency", "yes" if record.emergency else ""),
         ("hops", str(record.hops or "")),
         ("SIP or sid", record.key),

@@ -40,7 +40,7 @@ from gateway.storage.database import Database, storable
 
 log = structlog.get_logger()
 
-VERSION = 2  # 1: calls alone, without the stages between offer and answer
+VERSION = 3  # 1: calls alone, without the stages between offer and answer; 2: without recordings
 QUEUE = 10_000  # records that wait for the database; about 20 MB at worst
 
 
@@ -115,6 +115,8 @@ class CallRecord:
     hops: int = 0  # how often it was sent elsewhere: redirections and transfers
     price: int | None = None
     currency: str = ""  # ISO 4217
+    recording: str = ""  # the file's name in the folder of recordings
+    recording_fault: str = ""  # why it is not whole, or is not there
     quality: Quality = Quality()
     attempts: tuple[AttemptRecord, ...] = ()
     ladder: tuple[tuple[float, str, bool, str, str, str], ...] = ()
@@ -183,6 +185,8 @@ calls = Table(
     Column("hops", Integer, nullable=False, server_default="0"),
     Column("price", BigInteger),
     Column("currency", String(3), nullable=False, server_default=""),
+    Column("recording", String(_SHORT), nullable=False, server_default=""),
+    Column("recording_fault", String(_LONG), nullable=False, server_default=""),
     *_quality_columns(),
 )
 

@@ -3,19 +3,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import pathlib
 import random
 import signal
 from dataclasses import replace
 from typing import Any
 
 import aioice.ice
+import av
 import numpy as np
 import pytest
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media.embedded import EmbeddedEngine, MediaSettings, Slot, share
-from gateway.media.engine import Connected, Digit, LegKind, Lost
+from gateway.media.engine import Connected, Digit, LegKind, Lost, Recorded
 from gateway.media.ng import NgClient
 from gateway.media.rtp import DigitReader, steps
 from gateway.session.model import Codec, Direction, Ice, Setup, Stream, Transport
@@ -487,3 +489,51 @@ async def test_a_leg_that_does_not_mux_announces_both_components(make_engine: Ma
     assert [(c.component, c.port) for c in both.ice.candidates] == [(1, both.port), (2, both.port + 1)]
     assert [c.component for c in muxed.ice.candidates] == [1]
     assert (both.rtcp_mux, muxed.rtcp_mux) == (False, True)
+
+
+@pytest.mark.parametrize("caller", [OPUS, PCMA], ids=["transcoded", "relayed"])
+@pytest.mark.parametrize("form", ["wav", "opus"])
+async def test_a_recorded_call_is_in_a_file_with_the_caller_left_and_the_callee_right(
+    ports: tuple[int, int], browser: Browser, phone: Phone, tmp_path: pathlib.Path, caller: Codec, form: str
+) -> None:
+    settings = MediaSettings(
+        "127.0.0.1", None, ports, 1, ("127.0.0.0/8",), recordings=str(tmp_path), record_format=form
+    )
+    engine = EmbeddedEngine(settings)
+    engine.on_event = Events()
+    await engine.start()
+    try:
+        await bridged(engine, browser, phone, stream(caller), stream(PCMA))
+        await engine.record("call", "20260102T030405Z-call")
+        with pytest.raises(MediaError, match="already"):
+            await engine.record("call", "again")
+        for one, other in zip(frames(caller, 500), frames(PCMA, 900), strict=True):
+            browser.say(caller, one, 20 * caller.clock_rate // 1000)
+            phone.say(PCMA, other, 160)
+            await asyncio.sleep(0.02)
+        assert loudest((await listen(phone, PCMA, 45))[1_600:]) == pytest.approx(500, abs=5)
+        recorded = await engine.recorded("call")
+        assert recorded == Recorded(f"20260102T030405Z-call.{form}")
+        assert await engine.recorded("call") is None
+    finally:
+        await engine.stop()
+    with av.open(str(tmp_path / recorded.file)) as file:
+        rate = file.streams.audio[0].codec_context.sample_rate
+        pieces = [frame.to_ndarray() for frame in file.decode(audio=0)]
+    both = np.concatenate(pieces, axis=1)
+    left, right = both if form == "opus" else (both[0, 0::2], both[0, 1::2])
+    assert loudest(left, rate) == pytest.approx(500, abs=3)
+    assert loudest(right, rate) == pytest.approx(900, abs=3)
+
+
+async def test_who_hears_that_the_call_is_recorded_hears_nothing_else_meanwhile(
+    make_engine: MakeEngine, browser: Browser, phone: Phone
+) -> None:
+    engine = await make_engine()
+    await bridged(engine, browser, phone, stream(PCMA), stream(PCMA))
+    await engine.play("call", "callee", "notice")
+    for one in frames(PCMA, 500)[:30]:
+        browser.say(PCMA, one, 160)
+        await asyncio.sleep(0.001)
+    heard = await listen(phone, PCMA, 20)
+    assert loudest(heard[:3_200]) == pytest.approx(1_400, abs=5)

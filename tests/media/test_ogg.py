@@ -53,3 +53,19 @@ def test_opus_is_told_by_its_head() -> None:
     for head in (HEAD[:9] + b"\x06" + HEAD[10:], HEAD[:18] + b"\x01"):
         with pytest.raises(MediaError, match="channels"):
             ogg.opus(page([head]))
+
+
+def test_what_is_written_is_read_back() -> None:
+    pages = ogg.Pages(7)
+    packets = [b"one", b"x" * 255, b"", b"y" * 1_000]
+    data = pages.page([b"head"], 0, first=True) + pages.page(packets, 960) + pages.page([b"end"], 1_920, last=True)
+    assert list(ogg.packets(data)) == [b"head", *packets, b"end"]
+
+
+def test_a_pages_checksum_is_that_of_the_format() -> None:
+    assert ogg.checksum(b"123456789") == 0x89A1897F  # the check value of this CRC in catalogues (CKSUM's, inverted)
+
+
+def test_more_than_a_page_holds_is_refused() -> None:
+    with pytest.raises(MediaError, match="one page"):
+        ogg.Pages(1).page([b"x"] * 256, 0)

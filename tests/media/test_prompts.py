@@ -134,3 +134,15 @@ def test_a_sound_in_opus_is_the_same_sound() -> None:
     heard = np.concatenate([decode(frames.frame(number) or b"") for number in range(len(frames))])
     assert abs(loudest(heard, 48_000) - 600) <= 1.5
     assert struct.calcsize("h") == heard.itemsize
+
+
+def test_that_a_call_is_recorded_is_said_once_by_a_tone_or_the_operators_file(tmp_path: pathlib.Path) -> None:
+    beeps = Prompts().named("notice")
+    assert not beeps.endless
+    samples = np.frombuffer(beeps.pcm, np.int16)
+    assert loudest(samples[:3_200]) == pytest.approx(1_400, abs=3)
+    assert 0.5 < len(samples) / 8_000 < 2.0
+    file = wav(tmp_path / "notice.wav", sine(600, 8_000).tobytes())
+    assert Prompts(notice=str(file)).named("notice").pcm != beeps.pcm
+    with pytest.raises(MediaError, match="cannot be played"):
+        Prompts(notice=str(tmp_path / "none.wav"))

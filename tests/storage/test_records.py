@@ -46,6 +46,8 @@ CALL = CallRecord(
     hops=1,
     price=12_345_678,
     currency="EUR",
+    recording="20261122T120004Z-c1.wav",
+    recording_fault="No space left on device",
     quality=Quality("opus PCMA", 1.5, 12.5, 80.0, 3.9),
     attempts=(
         AttemptRecord(
