@@ -62,6 +62,10 @@ def channels(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     return both[0::2], both[1::2]
 
 
+def files(folder: pathlib.Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 async def later(recorder: Recorder, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorder's clock goes on."""
     loop = asyncio.get_running_loop()
@@ -74,14 +78,14 @@ async def test_a_file_is_complete_when_it_has_its_name(
 ) -> None:
     recorder = make_recorder()
     recording = await recorder.begin("c1", "20260102T030405Z-c1")
-    assert [path.name for path in tmp_path.iterdir()] == ["20260102T030405Z-c1.wav" + PARTIAL]
+    assert files(tmp_path) == ["20260102T030405Z-c1.wav" + PARTIAL]
     left, right = Talk(recording, LEFT, 500), Talk(recording, RIGHT, 800)
     left.say(50)
     right.say(50)
     await later(recorder, 1.0, monkeypatch)
     recorded = await recorder.end(recording)
     assert (recorded.file, recorded.fault) == ("20260102T030405Z-c1.wav", "")
-    assert [path.name for path in tmp_path.iterdir()] == [recorded.file]
+    assert files(tmp_path) == [recorded.file]
     assert stat.S_IMODE((tmp_path / recorded.file).stat().st_mode) & 0o007 == 0
     one, other = channels(tmp_path / recorded.file)
     assert loudest(one[:8_000]) == pytest.approx(500, abs=2)
@@ -132,7 +136,7 @@ async def test_a_full_disk_ends_the_recording_and_says_so(
     talk.say(10)
     assert talk.taken == 60
     assert "No space left" in (await recorder.end(recording)).fault
-    assert [path.name for path in tmp_path.iterdir()] == ["name.wav"]
+    assert files(tmp_path) == ["name.wav"]
 
 
 async def test_a_disk_that_is_too_slow_ends_the_recording_and_not_the_memory(
@@ -178,7 +182,7 @@ async def test_a_name_that_could_lead_elsewhere_is_refused(
 ) -> None:
     with pytest.raises(MediaError, match="no name"):
         await make_recorder().begin("c1", name)
-    assert not list(tmp_path.iterdir())
+    assert not files(tmp_path)
 
 
 async def test_without_a_folder_nothing_is_recorded(make_recorder: MakeRecorder) -> None:
@@ -193,7 +197,7 @@ async def test_a_worker_that_ends_completes_its_files(make_recorder: MakeRecorde
     for number in range(3):
         await recorder.begin(f"c{number}", f"name{number}")
     await recorder.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["name0.wav", "name1.wav", "name2.wav"]
+    assert files(tmp_path) == ["name0.wav", "name1.wav", "name2.wav"]
 
 
 async def test_a_fault_of_ours_is_one_recordings_alone(
