@@ -35,7 +35,9 @@ class Accepted:
 
     @property
     def deadline(self) -> float | None:
-        return min((min(repeat.next, repeat.end) for repeat in self._repeats.values()), default=None)
+        if not self._repeats:
+            return None
+        return min(min(repeat.next, repeat.end) for repeat in self._repeats.values())
 
     @property
     def initial(self) -> bool:

@@ -278,6 +278,7 @@ class Application(MutableMapping[str, Any]):
         self.pump()
 
     def _fire(self) -> None:
+        self._timer = None
         self.agent.fire(self.now())
         self.pump()
 
@@ -295,12 +296,14 @@ class Application(MutableMapping[str, Any]):
                         log.exception("sip effect failed", effect=type(output).__name__)
         finally:
             self._pumping = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         deadline = self.agent.deadline
-        if deadline is not None and not self._closing:
-            self._timer = self.loop.call_at(deadline, self._fire)
+        if deadline is None or self._closing:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return  # it comes too early at worst, and then looks again; most deadlines are put off, not met
+            self._timer.cancel()
+        self._timer = self.loop.call_at(deadline, self._fire)
 
     def _carry_out(self, output: object) -> None:
         match output:

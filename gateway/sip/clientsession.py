@@ -10,7 +10,7 @@ An INVITE without a description has theirs in the 2xx, and our answer in the ACK
 from __future__ import annotations
 
 from gateway.sip.dialog import Dialog
-from gateway.sip.layer import Flow, ServerTransaction
+from gateway.sip.layer import Flow, ServerTransaction, earliest
 from gateway.sip.message import Headers, Request, Response
 from gateway.sip.reliable import Ordered, is_reliable, rseq
 from gateway.sip.session import MAX_FORKS, Session, cancel_of, described
@@ -33,8 +33,7 @@ class ClientSession(Session):
 
     @property
     def deadline(self) -> float | None:
-        times = [time for time in (super().deadline, self._cancelled_until) if time is not None]
-        return min(times) if times else None
+        return earliest(super().deadline, self._cancelled_until)
 
     def fire(self, now: float) -> None:
         if self._cancelled_until is not None and now >= self._cancelled_until:

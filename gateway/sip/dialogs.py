@@ -221,8 +221,9 @@ class IncomingRequest:
 
 def content(headers: Mapping[str, object] | None, payload: str | bytes) -> tuple[Headers, bytes]:
     """Headers and body of a message; SDP is what a body is when nobody says otherwise. Raises ValueError."""
-    fields = Headers((name, str(value)) for name, value in (headers or {}).items())
-    bytes(Request("OPTIONS", "sip:", fields))  # for its check
+    fields = Headers((name, str(value)) for name, value in headers.items()) if headers else Headers()
+    if headers:
+        bytes(Request("OPTIONS", "sip:", fields))  # for its check
     body = payload.encode() if isinstance(payload, str) else payload
     if body and "Content-Type" not in fields:
         fields.add("Content-Type", "application/sdp")

@@ -96,7 +96,10 @@ def _write(values: Parameters) -> str:
 
 
 def _lookup(values: Parameters, name: str) -> str | None:
-    return next((value or "" for key, value in values if key == name), None)
+    for key, value in values:
+        if key == name:
+            return value or ""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,17 +225,7 @@ class Via:
     @classmethod
     def parse(cls, text: str) -> Via:
         """Raises SipError. White space around the slashes and the colon is legal (RFC 4475 §3.1.1.1)."""
-        head, _, rest = text.partition(";")
-        pieces = head.split("/", 2)
-        if len(pieces) != 3 or pieces[0].strip().upper() != "SIP" or pieces[1].strip() != "2.0":
-            raise SipError("a Via that is none")
-        words = pieces[2].split(None, 1)
-        if len(words) != 2:
-            raise SipError("a Via without transport or sent-by")
-        host, port = host_port(words[1])
-        if not host:
-            raise SipError("a Via without a host")
-        return cls(words[0].upper(), host, port, parameters(rest))
+        return _remembered_via(text) if len(text) <= REMEMBERED else _via(text)
 
     def __str__(self) -> str:
         port = f":{self.port}" if self.port is not None else ""
@@ -250,6 +243,23 @@ class Via:
         return f"{bracketed(self.host)}:{self.port}" if self.port is not None else bracketed(self.host)
 
 
+def _via(text: str) -> Via:
+    head, _, rest = text.partition(";")
+    pieces = head.split("/", 2)
+    if len(pieces) != 3 or pieces[0].strip().upper() != "SIP" or pieces[1].strip() != "2.0":
+        raise SipError("a Via that is none")
+    words = pieces[2].split(None, 1)
+    if len(words) != 2:
+        raise SipError("a Via without transport or sent-by")
+    host, port = host_port(words[1])
+    if not host:
+        raise SipError("a Via without a host")
+    return Via(words[0].upper(), host, port, parameters(rest))
+
+
+_remembered_via = lru_cache(maxsize=512)(_via)  # of one request it is read five times, and once more of each answer
+
+
 @dataclass(frozen=True, slots=True)
 class CSeq:
     number: int
@@ -258,15 +268,22 @@ class CSeq:
     @classmethod
     def parse(cls, text: str) -> CSeq:
         """Raises SipError for anything but a number below 2**31 and a method."""
-        words = text.split()
-        if len(words) != 2 or not (words[0].isascii() and words[0].isdigit()) or len(words[0]) > 20:
-            raise SipError("a CSeq that is none")
-        if int(words[0]) > MAX_SEQUENCE:
-            raise SipError("a CSeq of 2**31 or more")
-        return cls(int(words[0]), words[1])
+        return _remembered_cseq(text) if len(text) <= REMEMBERED else _cseq(text)
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"
+
+
+def _cseq(text: str) -> CSeq:
+    words = text.split()
+    if len(words) != 2 or not (words[0].isascii() and words[0].isdigit()) or len(words[0]) > 20:
+        raise SipError("a CSeq that is none")
+    if int(words[0]) > MAX_SEQUENCE:
+        raise SipError("a CSeq of 2**31 or more")
+    return CSeq(int(words[0]), words[1])
+
+
+_remembered_cseq = lru_cache(maxsize=512)(_cseq)  # most calls have the same few
 
 
 @dataclass(frozen=True, slots=True)

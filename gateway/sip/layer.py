@@ -128,6 +128,15 @@ class Timed(Protocol):
     def deadline(self) -> float | None: ...
 
 
+def earliest(*times: float | None) -> float | None:
+    """The first of several deadlines; None when there is none."""
+    first: float | None = None
+    for time in times:
+        if time is not None and (first is None or time < first):
+            first = time
+    return first
+
+
 class Alarm:
     """Many deadlines behind one: a heap in which an outdated entry is noticed when it comes up."""
 

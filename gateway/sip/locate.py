@@ -14,11 +14,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.addresses import SipUri
 from gateway.sip.targets import Target
 
 MAX_TARGETS = 8
+LONGEST = 128  # characters of an address, a zone with it
 MAX_RECORDS = 16  # of one answer that are looked at
 
 Permit = Callable[[str], bool]
@@ -67,6 +69,11 @@ def anyone(address: str) -> bool:
 
 def ip_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address if the text is one."""
+    return _address(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=4096)  # every datagram has one on it
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text.strip("[]"))
     except ValueError:

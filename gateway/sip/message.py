@@ -100,13 +100,18 @@ _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 def canonical(name: str) -> str:
     """The one lower-case spelling of a header field's name, compact forms included."""
+    return _folded(name) if len(name) <= MAX_NAME else name.lower()
+
+
+@lru_cache(maxsize=1024)  # messages share their names
+def _folded(name: str) -> str:
     lower = name.lower()
     return COMPACT.get(lower, lower)
 
 
 @lru_cache(maxsize=1024)
 def _known(name: str) -> tuple[str, str]:
-    """The same and the name, remembered, for messages share their names; ("", "") for what is none."""
+    """The same and the name; ("", "") for what is none."""
     return (canonical(name), name) if name and _TOKEN.issuperset(name) else ("", "")
 
 
@@ -120,7 +125,7 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first field of that name."""
-        key, _ = _known(name)
+        key = canonical(name)
         for k, _, value in self._fields:  # two hundred times in a call, and so no generator
             if k == key:
                 return value
@@ -381,10 +386,10 @@ def parse(data: bytes, *, framed: bool = False) -> Request | Response:
     if len(data) > MAX_MESSAGE:
         raise MalformedError("more than 64 KiB", 513)
     head, separator, body = _divide(data)
-    lines = head.decode("utf-8", "surrogateescape").split("\n")
-    start = lines[0].removesuffix("\r")
-    headers, fault = _fields(lines[1:])
-    message = _start(start, headers)
+    lines, fault = _lines(head.decode("utf-8", "surrogateescape"))
+    headers, nameless = _fields(lines[1:])
+    fault = fault or nameless
+    message = _start(lines[0], headers)
     message.body = body
     request = message if isinstance(message, Request) else None
     if fault is None and not separator:
@@ -410,40 +415,52 @@ def _divide(data: bytes) -> tuple[bytes, bytes, bytes]:
     return data, b"", b""
 
 
-def _fields(lines: list[str]) -> tuple[Headers, str | None]:
-    """The header fields, unfolded (RFC 3261 §7.3.1), and the first fault if there is one."""
-    headers, fault = Headers(), None
-    key, name, parts, length = "", "", list[str](), 0
-
-    def finish() -> None:
-        if key:
-            value = parts[0] if len(parts) == 1 else " ".join(part for part in parts if part)
-            headers._fields.append((key, name, value))
-
-    for raw in lines:
+def _lines(head: str) -> tuple[list[str], str | None]:
+    """The start line and one line for each header field (RFC 3261 §7.3.1), up to the first fault if there is one."""
+    breaks = head.count("\r\n")
+    if (
+        len(head) <= MAX_LINE
+        and breaks == head.count("\n") == head.count("\r")
+        and not ("\0" in head or "\n " in head or "\n\t" in head)
+    ):
+        return head.split("\r\n"), None  # as nearly all are written: nothing to unfold, nothing to find fault with
+    found: list[list[str]] = []
+    fault, length = None, 0
+    for raw in head.split("\n"):
         line = raw.removesuffix("\r")
-        if not line:
-            continue
         if "\0" in line and canonical(line.partition(":")[0].strip()) in _NAMES:
             # Legal where it is quoted (RFC 3261 §25.1, RFC 4475 §3.1.1.2). Nobody misses it; many stop reading there.
             line = line.replace("\\\0", "")
-        if "\r" in line or "\0" in line:
-            return headers, "a bare CR or NUL in the headers"
-        length = length + len(line) if line[0] in " \t" else len(line)
-        if length > MAX_LINE:
-            return headers, "a header field of more than 16 KiB"
-        if line[0] in " \t":
-            parts.append(line.strip())
-            continue
-        finish()
+        folded = len(found) > 0 and line[:1] in (" ", "\t")
+        length = length + len(line) if folded else len(line)
+        if found and ("\r" in line or "\0" in line):
+            fault = "a bare CR or NUL in the headers"
+            break
+        if found and length > MAX_LINE:
+            fault = "a header field of more than 16 KiB"
+            break
+        if folded and len(found) == 1:
+            continue  # a start line has no second one
+        if folded:
+            found[-1].append(line.strip())
+        else:
+            found.append([line])
+    return [" ".join(part for part in parts if part) for parts in found], fault
+
+
+def _fields(lines: list[str]) -> tuple[Headers, str | None]:
+    """The header fields, and the first fault if there is one."""
+    headers, fault = Headers(), None
+    fields = headers._fields
+    for line in lines:
         name, colon, value = line.partition(":")
-        name, parts = name.rstrip(" \t"), [value.strip()]
-        key, name = _known(name) if colon and len(name) <= MAX_NAME else ("", "")
-        if not key:
-            fault = fault or "a header line without a name"
-        if len(headers) >= MAX_HEADERS:
+        key, name = _known(name.rstrip(" \t")) if colon and len(name) <= MAX_NAME else ("", "")
+        if key:
+            fields.append((key, name, value.strip()))
+        elif line and not fault:
+            fault = "a header line without a name"
+        if len(fields) > MAX_HEADERS:
             return headers, f"more than {MAX_HEADERS} header fields"
-    finish()
     return headers, fault
 
 
@@ -471,8 +488,13 @@ def _start(line: str, headers: Headers) -> Request | Response:
 
 
 def _doubled(headers: Headers) -> str | None:
-    keys = [key for key, _, _ in headers._fields if key in SINGLE]
-    return next((f"more than one {key}" for key in SINGLE if keys.count(key) > 1), None)
+    seen = set[str]()
+    for key, _, _ in headers._fields:
+        if key in SINGLE:
+            if key in seen:
+                return f"more than one {key}"
+            seen.add(key)
+    return None
 
 
 def _strayed(headers: Headers) -> str | None:

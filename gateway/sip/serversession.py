@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway.errors import SipError
 from gateway.sip.dialog import Dialog
 from gateway.sip.headers import NameAddr
-from gateway.sip.layer import ServerTransaction
+from gateway.sip.layer import ServerTransaction, earliest
 from gateway.sip.message import Headers, Request, Response, respond
 from gateway.sip.reliable import Reliable
 from gateway.sip.session import Session
@@ -44,8 +44,7 @@ class ServerSession(Session):
     @property
     def deadline(self) -> float | None:
         own = self._reliable.deadline if self._reliable is not None and not self._final else None
-        times = [time for time in (super().deadline, own) if time is not None]
-        return min(times) if times else None
+        return earliest(super().deadline, own)
 
     def fire(self, now: float) -> None:
         if self._reliable is not None and not self._final and self.transaction is not None:

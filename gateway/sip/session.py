@@ -20,7 +20,7 @@ from gateway.errors import SipError
 from gateway.sip.accepted import Accepted
 from gateway.sip.body import sdp_of
 from gateway.sip.dialog import Dialog, Key
-from gateway.sip.layer import Flow, ServerTransaction
+from gateway.sip.layer import Flow, ServerTransaction, earliest
 from gateway.sip.message import Headers, Message, Request, Response, respond
 from gateway.sip.offers import LONGEST_WAIT, MAX_TRIES, Offer, Offers
 from gateway.sip.timer import SessionTimer
@@ -54,9 +54,8 @@ class Session(Usage):
 
     @property
     def deadline(self) -> float | None:
-        own = (self._tidy_at, self._answer_by)
-        times = (self.accepted.deadline, self.timer.deadline, self.offers.deadline, *own)
-        return min((time for time in times if time is not None), default=None)
+        own = earliest(self._tidy_at, self._answer_by)
+        return earliest(own, self.accepted.deadline, self.timer.deadline, self.offers.deadline)
 
     def fire(self, now: float) -> None:
         if self.accepted.lost(now):

@@ -21,6 +21,8 @@ from gateway.sip.seats import Room
 from gateway.sip.streams import OnClosed, OnMessage, Streams
 from gateway.sip.tls import Tls, TlsSettings
 
+MAX_FLOWS = 4096  # that are remembered; a flood of forged sources has them made anew
+
 
 def is_ours(host: str) -> bool:
     """Whether a text is an address of this machine: one that a socket can be bound to."""
@@ -53,7 +55,7 @@ class Transports:
     ) -> None:
         self.on_message = on_message
         self._on_failure = on_failure
-        self.advertise = advertise
+        self._advertise = advertise
         self.streams = Streams(
             self._from_stream,
             on_closed,
@@ -64,7 +66,16 @@ class Transports:
             room=room,
         )
         self._datagrams: list[Datagrams] = []
-        self._towards: dict[tuple[str, str], str] = {}
+        self._flows: dict[tuple[Address, Address], Flow] = {}  # of datagrams, by both ends
+
+    @property
+    def advertise(self) -> str | None:
+        return self._advertise
+
+    @advertise.setter
+    def advertise(self, address: str | None) -> None:
+        self._advertise = address
+        self._flows.clear()
 
     async def listen(self, protocol: str, host: str, port: int) -> Address:
         """Bind; port 0 takes any. Gives the address bound. Raises OSError, and SipError for TLS without certificate."""
@@ -99,8 +110,15 @@ class Transports:
     # Ways out
 
     def _flow_of(self, datagrams: Datagrams, remote: Address) -> Flow:
-        host = self.advertise or self._local_towards(datagrams.local[0], remote[0])
-        return Flow("UDP", datagrams.local, remote, (host, datagrams.local[1]))
+        """One for all that comes from there: what its transactions and dialogs keep is the same object."""
+        known = self._flows.get((datagrams.local, remote))
+        if known is not None:
+            return known
+        host = self.advertise or _local_towards(datagrams.local[0], remote[0])
+        if len(self._flows) >= MAX_FLOWS:
+            self._flows.clear()
+        flow = self._flows[datagrams.local, remote] = Flow("UDP", datagrams.local, remote, (host, datagrams.local[1]))
+        return flow
 
     def udp(self, remote: Address) -> Flow | None:
         """A flow for datagrams to this address; None when none of our sockets speaks its version of IP."""
@@ -134,24 +152,18 @@ class Transports:
             return found is not None and sendable(flow.remote) and found.send(data, flow.remote)
         return self.streams.send(flow, data)
 
-    def _local_towards(self, bound: str, remote: str) -> str:
-        """Our address as this remote end sees it when we are bound to any: what the kernel would send from."""
-        if bound not in ("0.0.0.0", "::"):  # noqa: S104 - it is compared, not bound to
-            return bound
-        known = self._towards.get((bound, remote))
-        if known is not None:
-            return known
-        family = socket.AF_INET6 if ":" in bound else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((remote, 9))  # of a datagram socket: no packet leaves
-                found = str(probe.getsockname()[0])
-            except OSError:
-                found = "127.0.0.1" if family == socket.AF_INET else "::1"
-        if len(self._towards) > 1024:
-            self._towards.clear()
-        self._towards[bound, remote] = found
-        return found
+
+def _local_towards(bound: str, remote: str) -> str:
+    """Our address as this remote end sees it when we are bound to any: what the kernel would send from."""
+    if bound not in ("0.0.0.0", "::"):  # noqa: S104 - it is compared, not bound to
+        return bound
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((remote, 9))  # of a datagram socket: no packet leaves
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1" if family == socket.AF_INET else "::1"
 
 
 __all__ = ["Pace", "Room", "TlsSettings", "Transports", "ip_of", "is_ours", "sendable"]

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import SipError
-from gateway.sip.layer import Acknowledged, Alarm, Answered, Flow, Layer, Limits, Requested, Transmit, Unanswered
+from gateway.sip.layer import (
+    Acknowledged,
+    Alarm,
+    Answered,
+    Flow,
+    Layer,
+    Limits,
+    Requested,
+    Transmit,
+    Unanswered,
+    earliest,
+)
 from gateway.sip.message import Request, parse, respond
 from gateway.sip.transaction import Timers
 
@@ -160,3 +171,9 @@ def test_an_alarm_keeps_the_earliest_deadline_however_it_moves() -> None:
     assert alarm.due(2.0) is late
     late.deadline = None
     assert alarm.deadline == 3.0
+
+
+def test_the_first_of_several_deadlines_is_the_deadline() -> None:
+    assert earliest(3.0, None, 2.0) == 2.0
+    assert earliest(None, 0.0) == 0.0
+    assert earliest(None) is None

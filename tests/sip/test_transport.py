@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.sip.layer import Flow
-from gateway.sip.transport import Transports, ip_of, is_ours
+from gateway.sip.transport import MAX_FLOWS, Transports, ip_of, is_ours
 from tests.sip.wire import Datagrams
 
 MESSAGE = b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n"
@@ -103,3 +103,21 @@ async def test_what_is_listened_on_and_advertised(ends: Ends) -> None:
         await ends.transports.listen("UDP", *udp)
     with pytest.raises(OSError, match="in use"):
         await ends.transports.listen("TCP", *tcp)
+
+
+async def test_all_that_comes_from_one_end_has_one_flow_until_we_are_known_by_another_address(ends: Ends) -> None:
+    await ends.transports.listen("UDP", "127.0.0.1", 0)
+    first = ends.transports.udp(("127.0.0.1", 5090))
+    assert first is ends.transports.udp(("127.0.0.1", 5090))
+    assert first is not ends.transports.udp(("127.0.0.1", 5091))
+    ends.transports.advertise = "203.0.113.9"
+    now = ends.transports.udp(("127.0.0.1", 5090))
+    assert now is not None
+    assert now.sent_by[0] == "203.0.113.9"
+
+
+async def test_a_flood_of_forged_sources_leaves_memory_flat(ends: Ends) -> None:
+    await ends.transports.listen("UDP", "127.0.0.1", 0)
+    for port in range(1, MAX_FLOWS + 10):
+        ends.transports.udp(("127.0.0.1", port))
+    assert len(ends.transports._flows) <= MAX_FLOWS
