@@ -9,6 +9,7 @@ One call's way, from a user who presses call to a phone that rings:
     session/jingle.py    reads what the user offers into session/model.py, the one model behind Jingle and SDP
     switchboard.py       gives the call a line (line.py): a machine, a bridge, legs, one timer
     routing.py           asks the dialplan, books the limits; the same when a call is sent elsewhere (REFER, 3xx)
+    accounts.py          books what it may cost, before anybody is asked, and while they talk (call/meter.py)
     dialplan/plan.py     may he, and where to? A number, a SIP address, a test line; every decision explains itself
     call/machine.py      what the call does next, in terms of a caller and callees; call/hunt.py says who is asked when
     bridge.py            gets media for it: allocate, negotiate (session/negotiate.py), connect
@@ -24,8 +25,8 @@ takes it from the other end; xmpp/callee.py asks all of his devices.
 
 A room may import only what stands to the right of it:
 ops → config → switchboard, bridge → xmpp | sip | media | storage → call → dialplan | session
-→ addresses, reach → errors. (routing.py, notices.py, line.py, ledger.py and trunks.py belong to the switchboard,
-settings.py to config.)
+→ addresses, reach → errors. (routing.py, accounts.py, notices.py, line.py, ledger.py and trunks.py belong to the
+switchboard, settings.py to config.)
 Siblings never meet. The pure rooms (addresses, reach, session, dialplan, call, the cores of xmpp and sip) know no clock
 and no wire. tests/test_house.py holds all this.
 """

@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from gateway.call.causes import Cause
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind, LegStatistics, MediaEngine, Recorded
 from gateway.session import negotiate, protection
 from gateway.session.model import Direction, Dtmf, Ice, Session, Setup, Stream, Transport
 from gateway.session.negotiate import Policy, Towards
-from gateway.session.protection import Srtp
+from gateway.session.protection import Srtp, UnprotectedError
 
 MAX_TRICKLED = 64  # notices kept for a leg that is not connected yet
 MAX_DIGITS = 64
@@ -445,6 +446,13 @@ class Bridge:
             setup=side.setup,
         )
         self._connected.add(side.name)
+
+
+def cause_of(error: MediaError | NegotiationError) -> Cause:
+    """Why a call ends that the bridge could not be made for."""
+    if isinstance(error, MediaError):
+        return Cause.INTERNAL
+    return Cause.SECURITY if isinstance(error, UnprotectedError) else Cause.NO_COMMON_CODEC
 
 
 def _keyed(towards: Towards, policy: Policy) -> bool:

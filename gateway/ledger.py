@@ -34,6 +34,7 @@ def record_of(
     noted, facts = line.journal, line.facts
     to = end.destination or next(iter(line.destinations.values()), None)
     began = noted.began if noted.began is not None else end.offered_at
+    price, currency = _price(line)
     # The telephone network's own code for it says more than the one that every such cause has.
     code = next((a.q850 for a in noted.attempts.values() if a.q850 is not None and a.cause is end.cause), None)
     return CallRecord(
@@ -65,9 +66,18 @@ def record_of(
         hops=line.hops,
         recording=recorded.file if recorded else "",
         recording_fault=recorded.fault if recorded else "",
+        price=price,
+        currency=currency,
         quality=_worst(_quality(statistics) for statistics in counters.values() if statistics.codec),
         attempts=tuple(_attempt(attempt, counters, elapsed) for attempt in noted.attempts.values()),
     )
+
+
+def _price(line: Line) -> tuple[int | None, str]:
+    """What all legs of the call cost that somebody charges for; what is in several currencies has no sum."""
+    known = [fare.meter.price for fare in line.fares if fare.meter.price is not None]
+    currencies = {currency for _, currency in known}
+    return (sum(price for price, _ in known), currencies.pop()) if len(currencies) == 1 else (None, "")
 
 
 def _attempt(attempt: journal.Attempt, counters: Mapping[str, LegStatistics], elapsed: float) -> AttemptRecord:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.bridge import Bridge
@@ -14,7 +15,9 @@ from gateway.call.events import Destination, Leg
 from gateway.call.journal import Journal
 from gateway.call.leg import LegControl, Sink
 from gateway.call.machine import Call, State
+from gateway.call.meter import Meter
 from gateway.dialplan import plan as dialplan
+from gateway.dialplan.booking import Tariff
 from gateway.dialplan.plan import Identity, Limit, Plan
 from gateway.session.model import Session
 
@@ -36,6 +39,17 @@ class Facts:
     callee: str
     rule: str = ""
     key: str = ""
+
+
+@dataclass(slots=True)
+class Fare:
+    """What is booked for a call, or for a leg that it is sent to; `ways` are (via, target) with what each costs."""
+
+    key: str
+    meter: Meter
+    ways: Mapping[tuple[str, str], Tariff | None]
+    attempt: int = 0  # that was answered
+    timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +83,9 @@ class Line:
     hops: int = 0  # how often it was sent elsewhere
     emergency: dialplan.Route | None = None
     record: Literal["no", "yes", "notice"] = "no"  # whether the conversation is recorded, and its ends are told
+    fares: list[Fare] = field(default_factory=list)
+    booked: int = 0  # how often something was
+    paid: dict[int, Fare | None] = field(default_factory=dict)  # which of them an attempt is under
     quiet: bool = False  # a stranger's: he does not learn who is there
     kept: list[ev.Event] = field(default_factory=list)  # from him
 
@@ -130,3 +147,13 @@ def audible(line: Line, report: ev.Event) -> tuple[ev.Event, ...]:
             kept, line.kept = line.kept, []
             return (report, *kept)
     return (report,)
+
+
+def as_attempt(report: ev.Report, attempt: int) -> ev.Report:
+    """What a leg that called says, as said by the attempt that it stands for in another's call."""
+    match report:
+        case ev.HungUp() | ev.Trickled() | ev.Dialled() | ev.Reoffered() | ev.Reanswered():
+            return replace(report, leg=Leg.CALLEE, attempt=attempt)
+        case ev.Held() | ev.PartyChanged() | ev.TransferAsked():
+            return replace(report, leg=Leg.CALLEE, attempt=attempt)
+    return report

@@ -43,6 +43,21 @@ class Notices:
         if kind is not None and not (line.quiet and kind is Kind.MISSED and record.rang_at is None):
             yield from self._lines(line, None, kind, record.cause, record.text)
 
+    def of_the_ending(self, line: Line, cause: Cause, text: str, seconds: int) -> Iterator[Notice]:
+        """A call that is up will end in so many seconds: whoever pays for it may wind up."""
+        if self.say is not Say.NOTHING and line.payer:
+            yield self._for_the_payer(
+                line, said(Kind.ENDING, cause, text, first=self.language, seconds=seconds), Kind.ENDING
+            )
+
+    def of_a_freeze(self, line: Line, reason: str) -> Iterator[Notice]:
+        """By what he did just now the payer's account was frozen."""
+        if self.say is not Say.NOTHING and line.payer:
+            yield self._for_the_payer(line, said(Kind.FROZEN, Cause.FROZEN, reason, first=self.language), Kind.FROZEN)
+
+    def _for_the_payer(self, line: Line, bodies: tuple[tuple[str, str], ...], kind: Kind) -> Notice:
+        return Notice(line.payer, line.contact or line.facts.callee, f"{kind.name.lower()}-{line.id}", bodies)
+
     def of_a_party(self, line: Line, number: int, uri: str, name: str) -> Iterator[Notice]:
         """Somebody else is at the end with this number now; the users at the others are told."""
         if self.say is Say.ALL:

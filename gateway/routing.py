@@ -6,7 +6,8 @@ for.
     an end sends another elsewhere (REFER, 3xx) ─> elsewhere ──> stages, or why not
 
 1. Limits are booked when a call is routed, under the call's id; the switchboard gives them back with its record.
-2. An emergency call goes above all of them.
+2. An emergency call goes above all of them. What a call may cost is booked after them, and before anybody is asked
+   (accounts.py).
 3. What becomes of a stranger's call is one thing and takes one time, whoever he asks for, until somebody's telephone
    rings (safety rule 4).
 4. Whoever sends a user elsewhere spends that user's money: the new target goes through the dialplan as the user's own
@@ -23,6 +24,7 @@ from datetime import UTC, datetime
 import structlog
 
 from gateway import addresses
+from gateway.accounts import Accounts
 from gateway.addresses import SipUri
 from gateway.call import events as ev
 from gateway.call.causes import Cause
@@ -32,7 +34,7 @@ from gateway.call.machine import Call, Patience, State
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Limit
 from gateway.errors import AddressError
-from gateway.line import NOBODY, Line
+from gateway.line import NOBODY, Fare, Line
 from gateway.session.model import Dtmf, Session
 from gateway.session.negotiate import Policy, Transcode
 from gateway.session.protection import Srtp
@@ -93,6 +95,7 @@ class Routing:
         sip_domain: str,
         limits: Limits,
         look_up: LookUp,
+        accounts: Accounts,
         now: Callable[[], float],
         unix_now: Callable[[], float],
         draw: Callable[[], float] = _CHANCE.random,
@@ -102,6 +105,7 @@ class Routing:
         self.whereabouts = Whereabouts(self._trunks, look_up)
         self._sip_domain = sip_domain
         self._limits = limits
+        self._accounts = accounts
         self._now = now
         self._unix_now = unix_now
         self._draw = draw
@@ -186,7 +190,7 @@ class Routing:
             return frozenset()
         return await self.whereabouts.resolved(uri)
 
-    def offer_from_user(
+    async def offer_from_user(
         self, line: Line, session: Session | None, outcome: dialplan.Route | dialplan.Refusal
     ) -> ev.Event:
         """A user called, and this is what the dialplan says of it."""
@@ -216,6 +220,10 @@ class Routing:
             )
         elif refused := self.book.take(line.id, (*own, *whole), self._now()):
             return ev.Refused(Cause.CONGESTION, refused)
+        fare = await self._accounts.reserve(line, outcome)
+        if isinstance(fare, ev.Refused):
+            return fare
+        self._accounts.take(line, (fare,) if fare is not None else ())
         stages = self._stages(line, outcome, whole)
         # A caller who gave up while names were looked up has a call that has ended, and keeps it.
         if outcome.ring_seconds is not None and line.machine.state is State.NEW:
@@ -346,9 +354,10 @@ class Routing:
             return NotSent(f"sent elsewhere more than {MOST_HOPS} times")
         line.hops += 1
         stages: list[tuple[Destination, ...]] = []
+        fares: list[Fare] = []
         reason = "no target"
         for text in tuple(targets)[:MOST_TARGETS]:
-            found = await self._target(line, by, text)
+            found = await self._target(line, by, text, fares)
             if isinstance(found, NotSent):
                 reason = found.reason
                 continue
@@ -356,12 +365,15 @@ class Routing:
         if not stages:
             return NotSent(reason)
         if replaces and any(to.via != by for stage in stages for to in stage):
+            self._accounts.give_back(fares)
             return NotSent("a call can be replaced only at the trunk that asks for it")
+        self._accounts.take(line, fares)
         if replaces:
             line.headers |= {to: (("Replaces", replaces), ("Require", "replaces")) for stage in stages for to in stage}
         return tuple(stages)
 
-    async def _target(self, line: Line, by: str, text: str) -> Stages | NotSent:
+    async def _target(self, line: Line, by: str, text: str, fares: list[Fare]) -> Stages | NotSent:
+        """Where one URI leads; what is booked for it is added to `fares`."""
         try:
             uri = SipUri.parse(text)
             local = addresses.local_of(uri)
@@ -385,6 +397,10 @@ class Routing:
         if refused := self.book.take(hop, begun, self._now()):
             return NotSent(refused)
         self.book.give_back(hop)
+        fare = await self._accounts.reserve(line, outcome)
+        if isinstance(fare, ev.Refused):
+            return NotSent(f"{fare.cause.text} ({fare.text})" if fare.text else fare.cause.text)
+        fares += [fare] if fare is not None else []
         return self._stages(line, outcome, whole)
 
     def caller_local(self, incoming: sip.IncomingCall, identity: SipUri, trunk: dialplan.Trunk | None) -> str:

@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 import structlog
 
 from gateway import addresses
+from gateway.accounts import Accounts, Shut
 from gateway.addresses import SipUri
-from gateway.bridge import Bridge, leg_name, number_of
+from gateway.bridge import Bridge, cause_of, leg_name, number_of
 from gateway.call import effects as do
 from gateway.call import events as ev
 from gateway.call.causes import Cause
@@ -35,14 +36,13 @@ from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Identity
 from gateway.errors import MediaError, NegotiationError
 from gateway.ledger import record_of, spoken
-from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, audible
+from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, as_attempt, audible
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine, Recorded
 from gateway.notices import Notice, Notices
 from gateway.routing import TRUNK_FAILURES, Limits, NotSent, Routing, Stages
 from gateway.session.model import Session
 from gateway.session.negotiate import Towards
-from gateway.session.protection import UnprotectedError
 from gateway.sip import telephony as sip
 from gateway.storage.records import CallRecord
 from gateway.trunks import LookUp
@@ -73,6 +73,7 @@ class Switchboard:
         language: str = "en",
         look_up: LookUp,
         unix_now: Callable[[], float],
+        accounts: Accounts | None = None,
     ) -> None:
         self._engine = engine
         self._domain = domain
@@ -82,8 +83,16 @@ class Switchboard:
         self._on_end = on_end
         self._unix_now = unix_now
         self._notices = Notices(say, language)
+        self._accounts = accounts or Accounts(Shut())
+        self._accounts.attach(self.tell, self._warn, self._write, self._notices)
         self.routing = Routing(
-            plan, sip_domain=sip_domain, limits=limits or Limits(), look_up=look_up, now=_now, unix_now=unix_now
+            plan,
+            sip_domain=sip_domain,
+            limits=limits or Limits(),
+            look_up=look_up,
+            accounts=self._accounts,
+            now=_now,
+            unix_now=unix_now,
         )
         self._lines: dict[str, Line] = {}
         self._component: xmpp.Component | None = None
@@ -120,7 +129,7 @@ class Switchboard:
     async def _route_from_xmpp(self, line: Line, incoming: xmpp.IncomingCall) -> None:
         try:
             outcome = await self.routing.decide(line.plan, line.facts.caller, incoming.local)
-            offered = self.routing.offer_from_user(line, incoming.session, outcome)
+            offered = await self.routing.offer_from_user(line, incoming.session, outcome)
         except Exception:  # a bug of ours: he is told, and no call stays behind that nobody ends
             log.exception("a call could not be routed", call=line.id)
             offered = ev.Refused(Cause.INTERNAL)
@@ -163,7 +172,7 @@ class Switchboard:
         line.journal.begin(attempt, line.destinations[attempt], "replacement", _now())
 
         def sink(report: ev.Report) -> None:
-            self.tell(call, _of_attempt(report, attempt))
+            self.tell(call, as_attempt(report, attempt))
 
         event = ev.TakeOver(old, attempt, incoming.session)
         asyncio.get_running_loop().call_soon(self.tell, call, event)
@@ -256,6 +265,7 @@ class Switchboard:
                     for effect in line.machine.handle(event, _now()):
                         line.journal.did(effect, _now())
                         self._carry_out(line, effect)
+                self._accounts.follow(line)
                 self._arm(line)
             case ev.Trickled():
                 self._media(line, lambda: self._trickled(line, report))
@@ -419,7 +429,7 @@ class Switchboard:
         try:
             found = await work
         except (MediaError, NegotiationError) as error:
-            self.tell(line.id, failed(attempt, _why(error), str(error)))
+            self.tell(line.id, failed(attempt, cause_of(error), str(error)))
         else:
             self.tell(line.id, done(attempt, found))
 
@@ -469,7 +479,12 @@ class Switchboard:
             for notice in notices:
                 self._component.say(notice.user, f"{notice.contact}@{self._domain}", notice.id, notice.bodies)
 
+    def _warn(self, line: Line, number: int) -> None:
+        self._media(line, lambda: line.bridge.play(number, "warning"))
+
     def _end(self, line: Line, record: do.Record) -> None:
+        self._accounts.over(line)
+
         async def close() -> None:
             counters: dict[str, LegStatistics] = {}
             recorded: Recorded | None = None
@@ -584,19 +599,3 @@ def _now() -> float:
 
 def _towards(to: Destination) -> Towards:
     return Towards.XMPP if to.via == "xmpp" else Towards.SIP
-
-
-def _of_attempt(report: ev.Report, attempt: int) -> ev.Report:
-    """What a leg that called says, as said by the attempt that it stands for in another's call."""
-    match report:
-        case ev.HungUp() | ev.Trickled() | ev.Dialled() | ev.Reoffered() | ev.Reanswered():
-            return replace(report, leg=Leg.CALLEE, attempt=attempt)
-        case ev.Held() | ev.PartyChanged() | ev.TransferAsked():
-            return replace(report, leg=Leg.CALLEE, attempt=attempt)
-    return report
-
-
-def _why(error: MediaError | NegotiationError) -> Cause:
-    if isinstance(error, MediaError):
-        return Cause.INTERNAL
-    return Cause.SECURITY if isinstance(error, UnprotectedError) else Cause.NO_COMMON_CODEC

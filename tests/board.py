@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from gateway.accounts import Accounts
 from gateway.addresses import SipUri
 from gateway.call.leg import Admitted, LegControl, Sink
 from gateway.call.trace import Traced
@@ -26,6 +27,7 @@ from gateway.storage.records import CallRecord
 from gateway.switchboard import Limits, Switchboard
 from gateway.xmpp.component import IncomingCall as XmppCall
 from tests.support import PCMU, FakeEngine, FakeLeg, phone_session
+from tests.till import Till
 
 JULIET = "juliet@shakespeare.lit"
 NURSE = "nurse@shakespeare.lit"
@@ -83,9 +85,12 @@ class Scene:
     lines: list[tuple[str, str, str]] = field(default_factory=list)  # user, contact, the first body
     say_what: Say = Say.FAILURES
     names: dict[str, frozenset[str]] = field(default_factory=dict)
+    till: Till = field(default_factory=Till)
+    accounts: Accounts | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.accounts = self.accounts or Accounts(self.till)
         self.board = Switchboard(
             self.plan,
             self.engine,
@@ -98,6 +103,7 @@ class Scene:
             say=self.say_what,
             look_up=self.look_up,
             unix_now=lambda: 1_000_000.0,
+            accounts=self.accounts,
         )
         self.board.attach(cast(Any, self), cast(Any, self))
 
@@ -152,6 +158,12 @@ class Scene:
             key="abc@192.0.2.5",
         )
         return leg, self.board.on_sip_call(incoming, leg)
+
+    @property
+    def call(self) -> str:
+        """The id of the only call."""
+        (call,) = self.board._lines
+        return call
 
     async def dialled(self, count: int = 1) -> Asked:
         await self.until(lambda: len(self.callees) >= count and self.callees[count - 1].told != [])

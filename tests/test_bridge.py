@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.bridge import MAX_DIGITS, MAX_TRICKLED, Bridge
+from gateway.bridge import MAX_DIGITS, MAX_TRICKLED, Bridge, cause_of
+from gateway.call.causes import Cause
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind, Recorded
@@ -437,3 +438,9 @@ async def test_a_recording_whose_worker_died_is_known_by_its_name() -> None:
 async def test_a_call_that_is_not_recorded_has_no_recording() -> None:
     _, bridge = await agreed()
     assert await bridge.recorded() is None
+
+
+def test_why_there_is_no_bridge_is_a_cause() -> None:
+    assert cause_of(MediaError("no worker")) is Cause.INTERNAL
+    assert cause_of(UnprotectedError("no keys")) is Cause.SECURITY
+    assert cause_of(NegotiationError("nothing in common")) is Cause.NO_COMMON_CODEC

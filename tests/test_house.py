@@ -42,7 +42,7 @@ LEVELS = (
     ("session", "dialplan"),
     ("call",),
     ("xmpp", "sip", "media", "storage"),
-    ("switchboard routing line ledger notices trunks bridge",),
+    ("switchboard routing line ledger notices trunks accounts bridge",),
     ("config settings",),
     ("ops __main__",),
 )
@@ -84,6 +84,7 @@ EDGES = (
     "sip/telephony.py",
     "sip/transport.py",
     "storage/",
+    "accounts.py",
     "ledger.py",
     "notices.py",
     "line.py",

@@ -11,9 +11,11 @@ from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination, Leg
 from gateway.call.machine import Call
+from gateway.call.meter import Meter
+from gateway.dialplan.booking import Tariff
 from gateway.dialplan.plan import Plan
 from gateway.ledger import record_of, spoken
-from gateway.line import Facts, Line
+from gateway.line import Facts, Fare, Line
 from gateway.media.engine import LegStatistics, Recorded
 from gateway.session.model import Session
 from gateway.session.negotiate import Towards
@@ -173,3 +175,28 @@ def test_a_recorded_call_names_its_file_and_what_is_missing_of_it() -> None:
     assert (record.recording, record.recording_fault) == ("20260102T030405Z-c1.wav", "No space left on device")
     record = record_of(made, end, {}, ELAPSED)
     assert (record.recording, record.recording_fault) == ("", "")
+
+
+def paid(made: Line, tariff: Tariff | None, seconds: float) -> None:
+    meter = Meter(60, 0.0)
+    meter.answer(tariff, 0.0)
+    meter.end(seconds)
+    made.fares.append(Fare("c1", meter, {}))
+
+
+def test_a_call_costs_what_all_of_its_legs_cost() -> None:
+    made = line()
+    paid(made, Tariff("EUR", connect=5), 0)
+    paid(made, None, 60)  # nobody charges for it
+    paid(made, Tariff("EUR", per_minute=60), 12)
+    record = recorded(made, OFFERED, *FAILED, *TALK)
+    assert (record.price, record.currency) == (5 + 12, "EUR")
+
+
+def test_what_has_no_price_and_what_has_two_currencies_has_no_sum() -> None:
+    assert recorded(line(), OFFERED, *FAILED, *TALK).price is None
+    made = line()
+    paid(made, Tariff("EUR", connect=5), 0)
+    paid(made, Tariff("USD", connect=5), 0)
+    record = recorded(made, OFFERED, *FAILED, *TALK)
+    assert (record.price, record.currency) == (None, "")

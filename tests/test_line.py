@@ -13,7 +13,7 @@ from gateway.call.causes import Cause
 from gateway.call.events import Destination, Leg
 from gateway.call.machine import Call
 from gateway.dialplan.plan import Plan
-from gateway.line import EchoLine, Facts, Line, audible
+from gateway.line import EchoLine, Facts, Line, as_attempt, audible
 from gateway.session.model import Session
 from gateway.session.negotiate import Towards
 from tests.support import FakeEngine, FakeLeg
@@ -81,3 +81,9 @@ def test_each_end_has_a_leg_and_a_way_that_it_came_by() -> None:
     assert made.via(0) == "carrier"
     made.facts.direction = "outbound"
     assert made.via(0) == "xmpp"
+
+
+def test_whoever_called_in_anothers_place_is_heard_as_that_attempt() -> None:
+    assert as_attempt(ev.HungUp(Leg.CALLER, Cause.NORMAL), 3) == ev.HungUp(Leg.CALLEE, Cause.NORMAL, 3)
+    assert as_attempt(ev.Held(Leg.CALLER, 0, True), 3) == ev.Held(Leg.CALLEE, 3, True)
+    assert as_attempt(ev.Ringing(1), 3) == ev.Ringing(1)

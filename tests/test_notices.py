@@ -76,3 +76,17 @@ def test_how_a_talk_was_cut_off_is_told_to_the_user_who_did_not_do_it() -> None:
     assert list(Notices().of_the_end(line("outbound"), record)) == []
     (notice,) = Notices().of_the_end(line("inbound", NURSE, contact="+12025550177"), record)
     assert notice.bodies[0][1] == "The call was cut off: the media stopped"
+
+
+def test_the_payer_reads_that_his_call_will_end_and_that_he_is_frozen_and_nobody_else_does() -> None:
+    talk = line("outbound")
+    talk.payer = JULIET
+    (ending,) = Notices(language="de").of_the_ending(talk, Cause.EXHAUSTED, "abroad", 20)
+    assert (ending.user, ending.contact, ending.id) == (JULIET, "romeo%montague.lit", "ending-c1")
+    assert ending.bodies[0][1].startswith("Dieser Anruf endet in 20 Sekunden: ")
+    (frozen,) = Notices().of_a_freeze(talk, "abroad")
+    assert frozen.id == "frozen-c1"
+    assert "whoever runs this service can lift it" in frozen.bodies[0][1]
+    assert list(Notices(Say.NOTHING).of_a_freeze(talk, "abroad")) == []
+    assert list(Notices(Say.NOTHING).of_the_ending(talk, Cause.EXHAUSTED, "abroad", 20)) == []
+    assert list(Notices().of_a_freeze(line("inbound", NURSE), "abroad")) == []

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast, get_args
 
+from gateway.accounts import Accounts
 from gateway.addresses import SipUri
 from gateway.bridge import Bridge
 from gateway.call import effects as do
@@ -31,6 +32,7 @@ from gateway.routing import MOST_HOPS, RING_ON, TRUNK_FAILURES, Limits, NotSent,
 from gateway.session.negotiate import Towards, Transcode
 from gateway.sip.overload import Source, Standing
 from tests.support import FakeEngine, FakeLeg
+from tests.till import Till, books, one_call
 
 JULIET, NURSE = "juliet@shakespeare.lit", "nurse@shakespeare.lit"
 PLAN = Plan(
@@ -60,11 +62,14 @@ class Scene:
     def __init__(self, plan: Plan = PLAN) -> None:
         self.names: dict[str, frozenset[str]] = {}
         self.draw = 0.0
+        self.till = Till()
+        self.accounts = Accounts(self.till)
         self.routing = Routing(
             plan,
             sip_domain="sip.example.com",
             limits=Limits(),
             look_up=self.look_up,
+            accounts=self.accounts,
             now=lambda: 5.0,
             unix_now=lambda: 1_000_000.0,
             draw=lambda: self.draw,
@@ -80,7 +85,9 @@ class Scene:
 
     async def routed(self, callee: str, caller: str = JULIET, call: str = "c1") -> tuple[Line, ev.Event]:
         line = self.line(caller, callee, call)
-        return line, self.routing.offer_from_user(line, None, await self.routing.decide(line.plan, caller, callee))
+        return line, await self.routing.offer_from_user(
+            line, None, await self.routing.decide(line.plan, caller, callee)
+        )
 
 
 async def test_a_rule_says_whether_the_caller_hears_what_comes_before_the_answer() -> None:
@@ -295,7 +302,7 @@ async def test_a_caller_who_gave_up_before_he_was_routed_has_no_call_again() -> 
     line = scene.line(JULIET, "+12025550123")
     outcome = await scene.routing.decide(line.plan, JULIET, "+12025550123")
     line.machine.handle(ev.HungUp(Leg.CALLER, Cause.CANCELLED), 0.0)
-    scene.routing.offer_from_user(line, None, outcome)
+    await scene.routing.offer_from_user(line, None, outcome)
     assert line.machine.state is State.ENDED
 
 
@@ -361,3 +368,42 @@ def test_a_call_to_a_user_lasts_as_long_as_he_and_the_rule_say() -> None:
     offered = called(rule, callers={NURSE: CallerSettings(longest=60)})[1]
     assert isinstance(offered, ev.Offered)
     assert [to.talk for to in offered.stages[0]] == [60, 300]
+
+
+async def test_what_a_call_may_cost_is_booked_before_anybody_is_asked() -> None:
+    scene = Scene()
+    books(scene.routing, one_call())
+    line, offered = await scene.routed("+12025550123")
+    assert isinstance(offered, ev.Offered)
+    assert [fare.key for fare in line.fares] == ["c1"]
+    _, refused = await scene.routed("+12025550123", call="c2")
+    assert refused == ev.Refused(Cause.EXHAUSTED, "abroad")
+    assert scene.till.said == ["reserve 60", "reserve 60", "settle nothing"]
+
+
+async def test_a_limit_that_refuses_a_call_books_nothing() -> None:
+    scene = Scene(replace(PLAN, limits=(LimitRule(user=(JULIET,), concurrent=0),)))
+    books(scene.routing, one_call())
+    assert isinstance((await scene.routed("+12025550123"))[1], ev.Refused)
+    assert scene.till.said == []
+
+
+async def test_whoever_is_sent_elsewhere_pays_for_that_too_or_is_not_sent() -> None:
+    scene = Scene()
+    books(scene.routing, one_call())
+    line, _ = await scene.routed("+12025550123")
+    found = await scene.routing.elsewhere(line, "carrier", ["sip:+12025550177@192.0.2.5"])
+    assert found == NotSent("the budget for such calls is used up (abroad)")
+    assert len(line.fares) == 1
+    books(scene.routing, replace(one_call(), claims=()))
+    assert not isinstance(await scene.routing.elsewhere(line, "carrier", ["sip:+12025550177@192.0.2.5"]), NotSent)
+    assert [fare.key for fare in line.fares] == ["c1", "c1/3"]
+
+
+async def test_what_was_booked_for_somebody_who_cannot_be_replaced_is_given_back() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    books(scene.routing, one_call())
+    refused = await scene.routing.elsewhere(line, "carrier", ["sip:romeo@montague.lit"], "a;to-tag=b;from-tag=c")
+    assert refused == NotSent("a call can be replaced only at the trunk that asks for it")
+    assert (scene.till.said, line.fares) == (["reserve 60", "settle nothing"], [])

@@ -114,6 +114,11 @@ class Call:
         """Whether this is one of the two ends of the conversation."""
         return number in self._ends.values()
 
+    @property
+    def moving(self) -> bool:
+        """Whether somebody is sought to take one end's place."""
+        return self._move is not None
+
     def can_transfer(self, number: int) -> bool:
         """Whether this end may have the other one connected elsewhere now."""
         return self.state is State.TALKING and self._move is None and self.holds(number)

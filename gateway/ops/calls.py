@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,12 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.call.causes import Cause
+from gateway.dialplan.money import Money
 from gateway.ops import export
+from gateway.ops.terminal import local, plain_console
 from gateway.ops.trace import plain
 from gateway.storage.history import MOST, History, Question
 from gateway.storage.records import AttemptRecord, CallRecord
-
-WIDTH = 160  # columns where there is no terminal
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _ARROWS = {"outbound": "-->", "inbound": "<--"}
@@ -112,7 +113,7 @@ def show(url: str, call: str, console: Console | None = None) -> int:
     if record is None:
         sys.stderr.write(f"no such call: {plain(call)}\n")
         return 1
-    out = console or _console()
+    out = console or plain_console()
     for part in _whole(record):
         out.print(part)
     return 0
@@ -135,7 +136,7 @@ def list_calls(url: str, asked: Question, form: Form, call: str | None = None, c
         elif form is Form.CSV:
             export.write_csv(found, sys.stdout)
         elif there:
-            (console or _console()).print(_table(found))
+            (console or plain_console()).print(_table(found))
     shown = min(asked.limit, MOST)
     if call is None and there > shown:
         sys.stderr.write(f"the latest {shown:,} of {there:,} calls; --limit asks for more, up to {MOST:,}\n")
@@ -153,43 +154,55 @@ def _history(url: str) -> Iterator[History]:
         history.close()
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
-
-
 # How it looks ---------------------------------------------------------------------------------------------------------
 
 
 def _table(records: Iterable[CallRecord]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """A line for each call; where some have a price, what they come to together stands below."""
+    listed = list(records)
+    priced = any(record.price is not None for record in listed)
+    table = Table(box=None, pad_edge=False, header_style="bold", footer_style="bold", show_footer=priced)
     zone = datetime.now().astimezone().tzname() or "local"
     table.add_column(f"time ({zone})", no_wrap=True)
     table.add_column("", no_wrap=True)
     for name in ("from", "to", "trunk"):
         table.add_column(name, overflow="fold")
     table.add_column("ended", overflow="fold")
-    table.add_column("talk", justify="right", no_wrap=True)
+    table.add_column(
+        "talk", _length(sum(record.duration for record in listed if record.answered)), justify="right", no_wrap=True
+    )
+    if priced:
+        table.add_column("price", _sum(listed), justify="right", no_wrap=True)
     table.add_column("MOS", justify="right", no_wrap=True)
     table.add_column("call", no_wrap=True)
-    for record in records:
+    for record in listed:
         ended = Text(plain(record.cause), _FAULTY.get(record.blame, ""))
         table.add_row(
-            _local(record.offered),
+            local(record.offered),
             _ARROWS.get(record.direction, "   "),
             Text(plain(record.caller)),
             Text(plain(record.callee if record.direction == "inbound" else record.dialled)),
             Text(plain(record.trunk or record.via)),
             Text("emergency ", "bold red").append(ended) if record.emergency else ended,
             _length(record.duration) if record.answered else "",
+            *((_price(record),) if priced else ()),
             _score(record.quality.mos),
             Text(plain(record.id)),
         )
     return table
 
 
+def _sum(records: Iterable[CallRecord]) -> str:
+    """What calls come to, in each currency on a line of its own."""
+    sums: Counter[str] = Counter()
+    for record in records:
+        if record.price is not None:
+            sums[record.currency] += record.price
+    return "\n".join(str(Money(sums[currency], currency)) for currency in sorted(sums))
+
+
 def _whole(record: CallRecord) -> Iterator[Text | Table]:
-    yield Text(f"call {plain(record.id)} · {_local(record.offered)} · {record.direction}", "bold")
+    yield Text(f"call {plain(record.id)} · {local(record.offered)} · {record.direction}", "bold")
     told = [
         ("from", record.caller),
         ("to", record.callee or "nobody"),
@@ -304,10 +317,6 @@ def _after(record: CallRecord, moment: datetime | None) -> str:
     return f"{(moment - record.offered).total_seconds():.3f}" if moment is not None else ""
 
 
-def _local(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _length(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -319,4 +328,4 @@ def _score(mos: float | None) -> str:
 
 
 def _price(record: CallRecord) -> str:
-    return "" if record.price is None else f"{record.price / 1_000_000:.4f} {record.currency}".rstrip()
+    return "" if record.price is None else str(Money(record.price, record.currency)).rstrip()

@@ -1,4 +1,4 @@
-"""The command `gateway`: run, check, route, numbers, calls, trace, media-worker.
+"""The command `gateway`: run, check, route, numbers, calls, accounts, freeze, thaw, trace, media-worker.
 
 Exit codes: 0 as asked; 1 a fault of the configuration, or what `route` or `numbers` says is refused; 2 a wrong use of
 the command, and for `route` any fault. Rooms are imported by the command that needs them, so that `check` starts at
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gateway.config import Config
     from gateway.dialplan.plan import Refusal, Route
@@ -118,7 +118,6 @@ def calls(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one line for each call.")] = False,
 ) -> None:
     """List calls that have ended, the newest last, or show one of them with its attempts and media."""
-    from gateway.errors import ConfigurationError, GatewayError
     from gateway.ops import calls as calling
 
     try:
@@ -126,14 +125,46 @@ def calls(
         question = calling.question(since, until, user, number, cause, trunk, failed, limit or form.limit)
     except ValueError as error:
         _wrong(str(error))
-    try:
-        code = calling.show(_storage(config), call) if call and form is calling.Form.TABLE else None
-        code = calling.list_calls(_storage(config), question, form, call) if code is None else code
-    except ConfigurationError as error:
-        _wrong("\n".join(map(str, error.faults)), 1)
-    except GatewayError as error:
-        _wrong(str(error), 1)
-    raise typer.Exit(code)
+    if call and form is calling.Form.TABLE:
+        _asked(lambda: calling.show(_storage(config), call))
+    _asked(lambda: calling.list_calls(_storage(config), question, form, call))
+
+
+@app.command()
+def accounts(
+    *,
+    config: ConfigFile = Path("gateway.toml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print what there is for programs.")] = False,
+) -> None:
+    """List what users have used of their budgets, until when, and whose account is frozen, since when and why."""
+    from gateway.ops import accounts as accounting
+
+    _asked(lambda: accounting.list_accounts(_storage(config), as_json=as_json))
+
+
+@app.command()
+def freeze(
+    *,
+    account: Annotated[str, typer.Argument(help="A user's bare JID.")],
+    reason: Annotated[str, typer.Option(help="Why, for him and for other operators.")],
+    config: ConfigFile = Path("gateway.toml"),
+) -> None:
+    """Have a user make no calls that cost, until he is thawed; calls of his that are up end within a minute or two."""
+    from gateway.ops import accounts as accounting
+
+    _asked(lambda: accounting.freeze(_storage(config), _bare(account, "ACCOUNT"), reason))
+
+
+@app.command()
+def thaw(
+    *,
+    account: Annotated[str, typer.Argument(help="A user's bare JID.")],
+    config: ConfigFile = Path("gateway.toml"),
+) -> None:
+    """Have a user who is frozen make calls again, as far as his budgets go."""
+    from gateway.ops import accounts as accounting
+
+    _asked(lambda: accounting.thaw(_storage(config), _bare(account, "ACCOUNT")))
 
 
 @app.command()
@@ -183,6 +214,19 @@ def main() -> None:
 
 def _wrong(message: str, code: int = 2) -> NoReturn:
     typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _asked(work: Callable[[], int]) -> NoReturn:
+    """What was asked of the database, and its exit code; 1 where it cannot be asked."""
+    from gateway.errors import ConfigurationError, GatewayError
+
+    try:
+        code = work()
+    except ConfigurationError as error:
+        _wrong("\n".join(map(str, error.faults)), 1)
+    except GatewayError as error:
+        _wrong(str(error), 1)
     raise typer.Exit(code)
 
 
@@ -253,7 +297,7 @@ def _reachable(outcome: Route | Refusal, allow: Sequence[str]) -> Route | Refusa
     return Refusal(outcome.kind, outcome.number, outcome.rule, reason, (*outcome.steps, f"refused: {reason}"))
 
 
-def _bare(jid: str) -> str:
+def _bare(jid: str, option: str = "--from") -> str:
     """A bare JID as a server spells it."""
     from gateway import addresses
     from gateway.errors import AddressError
@@ -264,7 +308,7 @@ def _bare(jid: str) -> str:
             return f"{addresses.prepared_local(local)}@{addresses.readable_host(addresses.host_of(domain))}"
     except AddressError:
         pass
-    _wrong(f"--from: {jid!r} is no JID")
+    _wrong(f"{option}: {jid!r} is no JID")
 
 
 def _local(address: str, domain: str) -> str:

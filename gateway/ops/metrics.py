@@ -12,6 +12,11 @@
     gateway_media_workers_alive                      of gateway_media_workers_configured
     gateway_media_dropped_packets_total{reason}      packets that no leg took
     gateway_call_records_dropped_total               call records that could not be written
+    gateway_bookings_total{outcome}                  what the database said to calls that cost: granted, exhausted,
+                                                     frozen, away
+    gateway_booking_seconds                          until it said so
+    gateway_bookings_away                            1 while it says nothing: calls that cost are refused
+    gateway_accounts_frozen_total                    accounts that were frozen by what their users did
 
 Every label has few values that we choose; nothing that a peer sent becomes one.
 """
@@ -24,6 +29,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from gateway.accounts import OUTCOMES
 from gateway.call.causes import Cause
 
 Direction = Literal["outbound", "inbound", "test"]  # XMPP to SIP, SIP to XMPP, a test line
@@ -31,6 +37,7 @@ DIRECTIONS: tuple[Direction, ...] = ("outbound", "inbound", "test")
 
 REASONS = 32  # distinct reasons of dropped packets; further ones are counted as "other"
 _SETUP = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 45, 60, 90, 120)
+_BOOKING = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2)
 _LENGTH = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 
 
@@ -81,6 +88,20 @@ class Metrics:
         self._counted: dict[str, int] = {}
         self._records = Counter(
             "gateway_call_records_dropped", "Call records that could not be written.", registry=self.registry
+        )
+        self._bookings = Counter(
+            "gateway_bookings", "What was said to calls that cost.", ["outcome"], registry=self.registry
+        )
+        for outcome in OUTCOMES:
+            self._bookings.labels(outcome)
+        self._booking = Histogram(
+            "gateway_booking_seconds", "Until a booking was answered.", buckets=_BOOKING, registry=self.registry
+        )
+        self._away = Gauge(
+            "gateway_bookings_away", "Nothing can be booked: calls that cost are refused.", registry=self.registry
+        )
+        self._frozen = Counter(
+            "gateway_accounts_frozen", "Accounts frozen by what their users did.", registry=self.registry
         )
         self._reasons: set[str] = set()
         for direction in DIRECTIONS:  # a series that begins at 0 can be alerted on
@@ -135,6 +156,18 @@ class Metrics:
     def stanza_ignored(self, reason: str) -> None:
         """`reason` is one of the XMPP room's own dozen."""
         self._ignored.labels(reason).inc()
+
+    def booked(self, outcome: str, seconds: float) -> None:
+        """`outcome` is one of gateway.accounts.OUTCOMES."""
+        self._bookings.labels(outcome).inc()
+        self._booking.observe(max(seconds, 0.0))
+        self.bookings_away(outcome == "away")
+
+    def bookings_away(self, away: bool) -> None:
+        self._away.set(1 if away else 0)
+
+    def account_frozen(self) -> None:
+        self._frozen.inc()
 
     def record_dropped(self, count: int = 1) -> None:
         self._records.inc(count)

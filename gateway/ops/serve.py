@@ -21,6 +21,7 @@ from typing import cast
 
 import structlog
 
+from gateway.accounts import Accounts
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
 from gateway.call.words import Say
@@ -41,6 +42,7 @@ from gateway.sip.digestserver import DigestServer
 from gateway.sip.pings import Pings
 from gateway.sip.resolver import resolve
 from gateway.sip.telephony import Account, Telephony
+from gateway.storage.bookings import Bookings, BookingsAway
 from gateway.storage.records import CallRecord, Records
 from gateway.storage.subscriptions import Subscriptions
 from gateway.switchboard import Switchboard, credentials_of
@@ -76,6 +78,8 @@ class Gateway:
         self._metrics = Metrics()
         self._records = Records(config.storage_url, on_drop=lambda record: self._metrics.record_dropped())
         self._subscriptions = Subscriptions(config.storage_url)
+        self._bookings = Bookings(config.storage_url)
+        self._booked = True  # the last look at it was answered
         self._engine: EmbeddedEngine | RtpengineEngine
         if config.media_engine == "rtpengine":
             self._engine, self._workers = RtpengineEngine(config.rtpengine), len(config.media_rtpengine)
@@ -103,6 +107,7 @@ class Gateway:
             language=config.language,
             look_up=look_up,
             unix_now=time.time,
+            accounts=Accounts(self._bookings, on_answer=self._metrics.booked, on_frozen=self._metrics.account_frozen),
         )
         reach = Reach(config.media_allow)
         # The plan was asked with one answer of DNS and the call is placed with another: a trunk is no direct target.
@@ -143,6 +148,7 @@ class Gateway:
             rooms: tuple[tuple[Step, Step], ...] = (
                 (self._records.start, self._records.stop),
                 (self._remember, self._subscriptions.stop),
+                (self._bookings.start, self._bookings.stop),
                 (self._engine.start, self._engine.stop),
                 (self._telephony.start, self._telephony.stop),
                 (self._web.start, self._web.stop),
@@ -242,10 +248,24 @@ class Gateway:
             self._metrics.link(health.link)
             self._metrics.requests_turned_away(self._telephony.app.turned_away)
             self._metrics.workers(health.workers, health.configured)
+            await self._look_at_bookings()
             await asyncio.sleep(OBSERVING)
 
+    async def _look_at_bookings(self) -> None:
+        """Whether calls that cost could be made now, where the dialplan knows of any."""
+        try:
+            if self._config.plan.counts:
+                await self._bookings.frozen("")
+            away = False
+        except BookingsAway as error:
+            away = True
+            if self._booked:
+                log.warning("calls that cost are refused", reason=str(error))
+        self._booked = not away
+        self._metrics.bookings_away(away)
+
     def _health(self) -> Health:
-        return Health(self._component.connected, len(self._engine.processes), self._workers)
+        return Health(self._component.connected, len(self._engine.processes), self._workers, self._booked)
 
     def _ended(self, record: CallRecord, cause: Cause) -> None:
         self._records.put(replace(record, ladder=self._trace.take(record.id)))

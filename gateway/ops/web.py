@@ -3,7 +3,8 @@
     GET /metrics   Prometheus' exposition
     GET /health    200 when calls can be made, else 503; JSON that says what is missing
 
-    {"status": "ok" | "degraded" | "down", "xmpp": {"link": true}, "media": {"workers": 2, "configured": 2}}
+    {"status": "ok" | "degraded" | "down", "xmpp": {"link": true}, "media": {"workers": 2, "configured": 2},
+     "bookings": {"answered": true}}
 
 It must not decide over the process: uvicorn's signal handlers are off (the gateway has its own), and its socket is
 bound here, because uvicorn would end the process when the port is taken.
@@ -36,24 +37,28 @@ STOPPING = 2  # s that an open connection may hold us up at the end
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What calls need: the link to the XMPP server, and media workers, `configured` of them."""
+    """What calls need: the link to the XMPP server, media workers, `configured` of them, and those that cost a database
+    that answers.
+    """
 
     link: bool
     workers: int
     configured: int
+    bookings: bool = True
 
     @property
     def status(self) -> str:
         """One worker of several is enough to make calls; an orchestrator that restarted us for less would end them."""
         if not self.link or self.workers == 0:
             return "down"
-        return "ok" if self.workers >= self.configured else "degraded"
+        return "ok" if self.workers >= self.configured and self.bookings else "degraded"
 
     def as_json(self) -> dict[str, object]:
         return {
             "status": self.status,
             "xmpp": {"link": self.link},
             "media": {"workers": self.workers, "configured": self.configured},
+            "bookings": {"answered": self.bookings},
         }
 
 

@@ -54,6 +54,7 @@ async def url(tmp_path: Path) -> str:
             blame="callee",
             text="\x1b[2Jbusy",
             answered=None,
+            price=None,
             quality=Quality(),
             attempts=(),
             ladder=(),
@@ -94,9 +95,10 @@ def test_calls_are_listed_in_the_operators_time_the_newest_last(url: str, tokyo:
     screen = Screen()
     assert list_calls(url, Question(), Form.TABLE, console=screen.console) == 0
     assert screen.lines == [
-        "time (JST) from to trunk ended talk MOS call",
-        "2026-11-22 21:00:00 --> juliet@shakespeare.lit +12025550123 carrier normal 1:00 3.9 c1",
+        "time (JST) from to trunk ended talk price MOS call",
+        "2026-11-22 21:00:00 --> juliet@shakespeare.lit +12025550123 carrier normal 1:00 12.345678 EUR 3.9 c1",
         "2026-11-22 22:00:00 <-- sip:+442079460123@other.example juliet@shakespeare.lit carrier emergency busy c2",
+        "1:00 12.345678 EUR",
     ]
 
 
@@ -109,7 +111,7 @@ def test_one_call_is_shown_with_its_stages_attempts_and_media(url: str, tokyo: N
         "from juliet@shakespeare.lit",
         "to sip:+12025550123@sbc.carrier.example",
         "ended normal",
-        "price 12.3457 EUR",
+        "price 12.345678 EUR",
         "asked 0.009",
         "answered 4.000",
         "1 reserve sip:+12025550123@reserve.example route 0.000 0.009 0.200 congestion (34) network out of lines",

@@ -304,6 +304,20 @@ def test_calls_are_listed_and_filtered(
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ids
 
 
+def test_an_account_is_frozen_listed_and_thawed(
+    recorded: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gateway(monkeypatch, "freeze", "Juliet@Shakespeare.lit/phone", "--reason", "unpaid") == 0
+    assert gateway(monkeypatch, "accounts") == 0
+    assert "unpaid" in capsys.readouterr().out
+    assert gateway(monkeypatch, "accounts", "--json") == 0
+    (frozen,) = json.loads(capsys.readouterr().out)["frozen"]
+    assert frozen["account"] == "juliet@shakespeare.lit"
+    assert gateway(monkeypatch, "thaw", "juliet@shakespeare.lit") == 0
+    assert gateway(monkeypatch, "thaw", "juliet@shakespeare.lit") == 1
+    assert "not frozen" in capsys.readouterr().err
+
+
 def test_calls_are_found_although_the_dialplan_is_broken(
     recorded: None, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,6 +334,10 @@ def test_calls_are_found_although_the_dialplan_is_broken(
         (["calls", "--csv", "--json"], 2, "not both"),
         (["calls", "--config", "none.toml"], 1, "none.toml"),
         (["trace", "0123456789ab"], 1, "gateway.db is not there"),
+        (["accounts"], 1, "gateway.db is not there"),
+        (["freeze", "juliet@shakespeare.lit", "--reason", "unpaid"], 1, "gateway.db is not there"),
+        (["freeze", "juliet", "--reason", "unpaid"], 2, "ACCOUNT: 'juliet' is no JID"),
+        (["thaw", "juliet@shakespeare.lit", "--config", "none.toml"], 1, "none.toml"),
     ],
 )
 def test_calls_says_what_it_cannot_do(

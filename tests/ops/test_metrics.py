@@ -93,3 +93,22 @@ def test_requests_that_were_turned_away_are_counted_once_however_often_they_are_
     text = metrics.render()[0].decode()
     assert 'gateway_sip_turned_away_total{why="ignored"} 5.0' in text
     assert 'gateway_trunk_up{trunk="carrier"} 1.0' in text
+
+
+def test_what_calls_that_cost_were_told_is_counted_and_that_nobody_answers_shows() -> None:
+    metrics = Metrics()
+    for outcome in ("granted", "exhausted", "frozen"):
+        metrics.booked(outcome, 0.002)
+        assert value(metrics, "gateway_bookings_away") == 0
+    metrics.booked("away", 1.0)
+    assert value(metrics, "gateway_bookings_away") == 1
+    metrics.bookings_away(False)
+    metrics.account_frozen()
+    assert value(metrics, "gateway_bookings_away") == 0
+    text = metrics.render()[0].decode()
+    for line in (
+        'gateway_bookings_total{outcome="away"} 1.0',
+        "gateway_booking_seconds_count 4.0",
+        "gateway_accounts_frozen_total 1.0",
+    ):
+        assert line in text

@@ -51,6 +51,7 @@ def url(web: Web, path: str) -> str:
     [
         (Health(link=True, workers=2, configured=2), 200, "ok"),
         (Health(link=True, workers=1, configured=2), 200, "degraded"),
+        (Health(link=True, workers=2, configured=2, bookings=False), 200, "degraded"),
         (Health(link=True, workers=0, configured=2), 503, "down"),
         (Health(link=False, workers=2, configured=2), 503, "down"),
     ],
@@ -65,6 +66,7 @@ async def test_health_says_whether_calls_can_be_made(
         "status": status,
         "xmpp": {"link": health.link},
         "media": {"workers": health.workers, "configured": 2},
+        "bookings": {"answered": health.bookings},
     }
 
 
