@@ -345,8 +345,10 @@ class Bridge:
 
     async def record(self, name: str, *, notice: bool) -> None:
         """Record the conversation from now on, in a file of this name. With `notice` its ends hear so first, and so
-        does whoever joins it later.
+        does whoever joins it later. Asked again it changes nothing.
         """
+        if self._recording is not None:
+            return
         try:
             await self._engine.record(self._call, name)
         except MediaError as error:

@@ -471,6 +471,13 @@ class _Reader:
         from gateway.media.capabilities import CAPABILITIES  # noqa: PLC0415
 
         able, place = CAPABILITIES[section.engine], ("media", "engine")
+        recorded = [f"route {rule.name}" for rule in plan.routes if rule.record != "no"]
+        recorded += [f"inbound {rule.name}" for rule in plan.inbound if rule.record != "no"]
+        for name in recorded:
+            if not able.recording:
+                self.fault(place, f"{name}: {section.engine} cannot record")
+            elif section.recordings is None:
+                self.fault(("media",), f"{name}: it records, and [media] recordings names no folder")
         for rule in plan.routes:
             if "echo" in rule.via and not able.test_lines:
                 message = f"route {rule.name}: {section.engine} has no test lines: its calls will fail"

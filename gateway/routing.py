@@ -238,6 +238,7 @@ class Routing:
         line.limits |= {limit.key: limit for limit in outcome.limits if limit.key in trunks}
         line.transfers |= set(outcome.transfers)
         line.transcode = outcome.transcode or line.transcode
+        line.record = line.record if outcome.record == "no" else outcome.record
         if outcome.emergency:
             line.emergency = outcome
         return tuple(limit for limit in outcome.limits if limit.key not in trunks)
@@ -292,6 +293,7 @@ class Routing:
         if refused := self.book.take(line.id, outcome.limits, self._now()):
             return ev.Refused(Cause.CONGESTION, "" if line.quiet else refused)
         line.transcode = outcome.transcode or line.transcode
+        line.record = line.record if outcome.record == "no" else outcome.record
         users = self._users(line.plan, outcome)
         if outcome.ring == "sequence" and len(users) > 1:
             stage = RING_SECONDS / len(users)

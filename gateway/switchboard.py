@@ -313,8 +313,7 @@ class Switchboard:
             case do.Answer(session, 0):
                 self._leg(line, lambda: line.caller.answer(session))
                 self._media(line, line.bridge.flush_digits)
-                if line.record != "no":
-                    self._media(line, lambda: self._record(line))
+                self._media(line, lambda: self._record(line))
             case do.Answer(session, attempt):
                 self._control(line, attempt, lambda control: control.answer(session))
             case do.Pair(attempt, session, kept):
@@ -394,7 +393,11 @@ class Switchboard:
         await self._outcome(line, attempt, work, ev.AnswerReady, ev.AnswerFailed)
 
     async def _record(self, line: Line) -> None:
-        """The name of a recording is ours alone: nothing of it is a peer's word."""
+        """If a rule says so, from the answer on or from when the call is sent to somebody whose rule does. The name is
+        ours alone: nothing of it is a peer's word.
+        """
+        if line.record == "no" or line.machine.state is State.ENDED:
+            return
         began = datetime.fromtimestamp(self._unix_now(), UTC)
         await line.bridge.record(f"{began:%Y%m%dT%H%M%SZ}-{line.id}", notice=line.record == "notice")
 
@@ -410,6 +413,7 @@ class Switchboard:
         await self._off_hold(line, beside)
         work = line.bridge.pair(attempt, callee, beside)
         await self._outcome(line, attempt, work, lambda number, _: ev.Paired(number), ev.PairFailed)
+        await self._record(line)
 
     async def _adopt(self, line: Line, attempt: int, offer: Session, beside: int) -> None:
         to = line.destinations[attempt]

@@ -482,3 +482,37 @@ def test_recordings_go_to_a_folder_beside_the_file(tmp_path: Path) -> None:
     text = MINIMAL + '[media]\nrecordings = "calls"\nrecord_format = "opus"\n'
     media = read(written(tmp_path, text)).media
     assert (media.recordings, media.record_format, media.record_notice) == (str(tmp_path / "calls"), "opus", "")
+
+
+RECORDING = """
+[[route]]
+name = "recorded"
+match = { host = "*.example.org" }
+via = "direct"
+record = "notice"
+"""
+
+
+@pytest.mark.parametrize(
+    ("media", "told"),
+    [
+        ('engine = "embedded"\nrecordings = "calls"', []),
+        (
+            'engine = "embedded"',
+            ["gateway.toml:5: route recorded: it records, and [media] recordings names no folder"],
+        ),
+        (
+            'engine = "rtpengine"\nrtpengine = ["udp:192.0.2.1:2223"]\nrecordings = "calls"',
+            ["gateway.toml:6: route recorded: rtpengine cannot record"],
+        ),
+    ],
+    ids=["folder", "no folder", "rtpengine"],
+)
+def test_a_rule_that_records_needs_a_folder_and_an_engine_that_can(tmp_path: Path, media: str, told: list[str]) -> None:
+    (tmp_path / "calls").mkdir()
+    path = written(tmp_path, MINIMAL + f"[media]\n{media}\n")
+    (tmp_path / "dialplan" / "recorded.toml").write_text(RECORDING)
+    found = faults(path) if told else []
+    assert [line for line in found if "warning" not in line] == told
+    if not told:
+        assert read(path).media.recordings

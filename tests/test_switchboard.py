@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any, cast
 
@@ -569,3 +570,34 @@ async def test_a_caller_whose_name_folds_to_nothing_is_a_caller_all_the_same() -
     scene = Scene()
     scene.from_sip("sip:desk@sip.example.com", from_="sip:%C2%AD@192.0.2.5")
     assert (await scene.dialled()).made_for[1] == f"anonymous%192.0.2.5@{DOMAIN}"
+
+
+async def test_a_call_whose_rule_records_is_recorded_from_the_answer_on_under_a_name_of_ours() -> None:
+    rules = tuple(replace(rule, record="notice") for rule in PLAN.routes)
+    scene = Scene(plan=replace(PLAN, routes=rules))
+    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
+    callee = await scene.dialled()
+    assert not [asked for asked in scene.engine.asked if asked[0] == "record"]
+    callee.sink(ev.Answered(1, phone_session(PCMU)))
+    await scene.until(lambda: ("play", "callee1", "notice") in scene.engine.asked)
+    (name,) = [asked[1] for asked in scene.engine.asked if asked[0] == "record"]
+    scene.engine.tape = media.Recorded(f"{name}.wav", "No space left on device")
+    admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+    record = await scene.ended()
+    assert record.recording == f"{name}.wav"
+    assert re.fullmatch(rf"[0-9]{{8}}T[0-9]{{6}}Z-{record.id}", str(name))
+    assert record.recording_fault == "No space left on device"
+    assert "answer" in caller.names()
+
+
+async def test_a_call_that_cannot_be_recorded_goes_on_and_its_record_says_so() -> None:
+    rules = tuple(replace(rule, record="yes") for rule in PLAN.routes)
+    scene = Scene(plan=replace(PLAN, routes=rules))
+    scene.engine.fails.add("record")
+    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
+    (await scene.dialled()).sink(ev.Answered(1, phone_session(PCMU)))
+    await scene.until(lambda: "answer" in caller.names())
+    await scene.settled()
+    admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+    record = await scene.ended()
+    assert (record.cause, record.recording, record.recording_fault) == ("normal", "", "record failed")

@@ -6,7 +6,7 @@ push             at once               asked for by polling; digits by the daemo
 late calls       yes                   yes: every leg is offered before it is known who it talks with
 test lines       yes                   no: a leg cannot hear itself
 security cause   says so               a wrong fingerprint looks like media that never came
-recording        no                    no
+recording        yes                   no: its own is written by another daemon
 ICE restart      yes                   yes, once both ends are connected
 """
 
@@ -36,7 +36,7 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         test_lines=True,
         tones=True,
         security_cause=True,
-        recording=False,
+        recording=True,
         ice_restart=True,
     ),
     "rtpengine": Capabilities(

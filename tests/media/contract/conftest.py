@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -50,11 +51,12 @@ def make_backend(request: pytest.FixtureRequest) -> MakeBackend:
 
 
 @pytest.fixture
-async def make_embedded(ports: tuple[int, int]) -> AsyncIterator[MakeBackend]:
+async def make_embedded(ports: tuple[int, int], tmp_path: Path) -> AsyncIterator[MakeBackend]:
     made: list[Backend] = []
 
     async def make(**patience: float) -> Backend:
-        engine = EmbeddedEngine(MediaSettings("127.0.0.1", None, ports, 1, LOOPBACK, patience=Patience(**patience)))
+        settings = MediaSettings("127.0.0.1", None, ports, 1, LOOPBACK, patience=Patience(**patience))
+        engine = EmbeddedEngine(replace(settings, recordings=str(tmp_path)))
         backend = Backend("embedded", engine, Events())
         made.append(backend)
         engine.on_event = backend.events

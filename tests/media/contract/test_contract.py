@@ -16,7 +16,7 @@ import pytest
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
-from gateway.media.engine import Connected, Digit, LegKind, Lost
+from gateway.media.engine import Connected, Digit, LegKind, Lost, Recorded
 from gateway.media.rtp import DigitReader, Packet, steps
 from gateway.media.sdes import SUITES, master
 from gateway.media.sdes import ours as keys
@@ -509,6 +509,16 @@ async def _strangers(backend: Backend, browser: Browser, phone: Phone) -> object
     return (await backend.engine.release("call"))["callee1"].received_packets
 
 
+async def _recording(backend: Backend, browser: Browser, phone: Phone) -> object:
+    """What becomes of a conversation that is to be recorded."""
+    await bridged(backend, browser, phone, stream(PCMA), stream(PCMA))
+    try:
+        await backend.engine.record("call", "20260102T030405Z-call")
+    except MediaError as error:
+        return str(error)
+    return await backend.engine.recorded("call")
+
+
 @dataclass(frozen=True)
 class Difference:
     embedded: object
@@ -521,6 +531,9 @@ DIFFERENCES = {
     _codec_less_digits: Difference(None, "caller has no peer in whose place digits could be sent"),
     _strangers: Difference(1, 10),  # it counts before it looks at the source
     _quality: Difference(2, 0),
+    _recording: Difference(
+        Recorded("20260102T030405Z-call.wav"), "rtpengine records by a daemon of its own, which is not asked"
+    ),
 }
 
 
