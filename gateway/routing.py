@@ -45,7 +45,7 @@ from gateway.trunks import LookUp, Whereabouts
 log = structlog.get_logger()
 
 # A trunk that cannot take the call leads to the next one; a callee's own word does not: busy is busy everywhere.
-TRUNK_FAILURES = frozenset({Cause.CONGESTION, Cause.TIMEOUT, Cause.INTERNAL})
+TRUNK_FAILURES = frozenset({Cause.CERTIFICATE, Cause.CONGESTION, Cause.TIMEOUT, Cause.INTERNAL})
 # In a ring sequence everything but success leads to the next user.
 RING_ON = frozenset(Cause) - {Cause.NORMAL, Cause.CANCELLED, Cause.SHUTDOWN}
 

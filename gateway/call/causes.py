@@ -76,6 +76,15 @@ class Cause(enum.Enum):
         Blame.NETWORK,
         "the media could not be encrypted as agreed",
     )
+    CERTIFICATE = Row(
+        "certificate",
+        502,
+        "Bad Gateway",
+        "security-error",
+        41,
+        Blame.NETWORK,
+        "the far side could not prove who it is",
+    )
     CONGESTION = Row(
         "congestion", 503, "Service Unavailable", "connectivity-error", 34, Blame.NETWORK, "the line is out of service"
     )

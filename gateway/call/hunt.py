@@ -27,6 +27,7 @@ _TELLING = (
     Cause.FORBIDDEN,
     Cause.UNAVAILABLE,
     Cause.NOT_FOUND,
+    Cause.CERTIFICATE,
 )
 
 

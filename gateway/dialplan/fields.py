@@ -32,8 +32,8 @@ RingSeconds = Annotated[int, Field(ge=5, le=600)]
 Transcoding = Literal["fallback", "never", "prefer-opus"]
 Record = Literal["no", "yes", "notice"]
 Failure = Literal[
-    "busy", "congestion", "declined", "forbidden", "internal", "media-failed", "no-answer", "no-common-codec",
-    "not-found", "protocol", "security", "timeout", "unavailable",
+    "busy", "certificate", "congestion", "declined", "forbidden", "internal", "media-failed", "no-answer",
+    "no-common-codec", "not-found", "protocol", "security", "timeout", "unavailable",
 ]  # fmt: skip
 Failures = Annotated[tuple[Failure, ...], BeforeValidator(one_or_more, json_schema_input_type=Failure | list[Failure])]
 

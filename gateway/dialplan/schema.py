@@ -271,9 +271,10 @@ class RouteSection(Section):
     """For several vias: a number for each. Which one is asked first is drawn for every call, `[70, 30]` the first one
     in 70 of 100; then among those that are left, and those of weight 0 last. Without it the order is that of `via`."""
     failover: Failures | None = None
-    """For several vias: the causes that lead to the next one, of `busy`, `congestion`, `declined`, `forbidden`,
-    `internal`, `media-failed`, `no-answer`, `no-common-codec`, `not-found`, `protocol`, `security`, `timeout` and
-    `unavailable`; without it `congestion`, `timeout` and `internal`. The end of `ring_seconds` always does."""
+    """For several vias: the causes that lead to the next one, of `busy`, `certificate`, `congestion`, `declined`,
+    `forbidden`, `internal`, `media-failed`, `no-answer`, `no-common-codec`, `not-found`, `protocol`, `security`,
+    `timeout` and `unavailable`; without it `certificate`, `congestion`, `timeout` and `internal`. The end of
+    `ring_seconds` always does."""
     ring_seconds: RingSeconds | None = None
     """How long a via has to be answered before the next one is asked, and all of them as many times as there are vias;
     then the call is refused. Without it they have 120 seconds together."""

@@ -7,6 +7,7 @@
     gateway_xmpp_link_up                             1 while the server takes our stanzas
     gateway_xmpp_ignored_stanzas_total{reason}       stanzas that were neither answered nor acted upon
     gateway_sip_turned_away_total{why}               new requests that were not let in: strangers, too many, too busy
+    gateway_sip_connections_refused_total{why}       no seat, or no handshake: certificate, no tls, late, left
     gateway_trunk_up{trunk}                          1 while it answers our OPTIONS, of trunks that are asked
     gateway_dialplan_reloads_total{outcome}          ok, or fault: then the old one stays
     gateway_media_workers_alive                      of gateway_media_workers_configured
@@ -85,7 +86,10 @@ class Metrics:
         self._turned_away = Counter(
             "gateway_sip_turned_away", "New SIP requests that were not let in.", ["why"], registry=self.registry
         )
-        self._counted: dict[str, int] = {}
+        self._refused = Counter(
+            "gateway_sip_connections_refused", "Connections that did not get in.", ["why"], registry=self.registry
+        )
+        self._counted: dict[tuple[Counter, str], int] = {}
         self._records = Counter(
             "gateway_call_records_dropped", "Call records that could not be written.", registry=self.registry
         )
@@ -130,9 +134,16 @@ class Metrics:
 
     def requests_turned_away(self, counts: Mapping[str, int]) -> None:
         """How often until now, by one of the SIP room's own labels."""
+        self._counted_until_now(self._turned_away, counts)
+
+    def connections_refused(self, counts: Mapping[str, int]) -> None:
+        """The same, of those who connect."""
+        self._counted_until_now(self._refused, counts)
+
+    def _counted_until_now(self, counter: Counter, counts: Mapping[str, int]) -> None:
         for label, count in counts.items():
-            self._turned_away.labels(label).inc(count - self._counted.get(label, 0))
-            self._counted[label] = count
+            counter.labels(label).inc(count - self._counted.get((counter, label), 0))
+            self._counted[counter, label] = count
 
     def reloaded(self, well: bool) -> None:
         """The dialplan was read again, or could not be."""

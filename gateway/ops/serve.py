@@ -247,6 +247,7 @@ class Gateway:
             health = self._health()
             self._metrics.link(health.link)
             self._metrics.requests_turned_away(self._telephony.app.turned_away)
+            self._metrics.connections_refused(self._telephony.app.refused)
             self._metrics.workers(health.workers, health.configured)
             await self._look_at_bookings()
             await asyncio.sleep(OBSERVING)

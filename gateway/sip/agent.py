@@ -43,7 +43,7 @@ from gateway.sip.session import Session
 from gateway.sip.targets import SILENCE, seconds_of
 from gateway.sip.timer import SHORTEST
 from gateway.sip.transaction import Timers
-from gateway.sip.usage import EXTENSIONS, METHODS, Dispatch, Exchange, Report, Usage, is_secure, local
+from gateway.sip.usage import EXTENSIONS, METHODS, UNTRUSTED, Dispatch, Exchange, Report, Usage, is_secure, local
 
 NEW = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "MESSAGE", "OPTIONS", "REFER", "PUBLISH", "NOTIFY"})
 
@@ -180,10 +180,13 @@ class Agent:
             if happened is not None:
                 self._happened(happened, now)
 
-    def broken(self, connection: int, now: float) -> None:
-        """A stream is gone: what waits for an answer on it gets 503 (RFC 3261 §8.1.3.1)."""
+    def broken(self, connection: int, now: float, distrust: str = "") -> None:
+        """A stream is gone: what waits for an answer on it gets 503 (RFC 3261 §8.1.3.1), or is told of `distrust`."""
         for transaction in self._layer.on(connection):
             self._layer.drop(transaction)
+            exchange = self._exchanges.get(id(transaction))
+            if exchange is not None and distrust:
+                exchange.distrust = distrust
             self._silent(transaction, 503, now)
 
     def undeliverable(self, octets: bytes, remote: Address, now: float) -> None:
@@ -233,7 +236,7 @@ class Agent:
     def _silent(self, transaction: ClientTransaction, status: int, now: float) -> None:
         exchange = self._exchanges.pop(id(transaction), None)
         if exchange is not None and exchange.transaction is transaction:
-            self._answered(exchange, local(exchange.request, status), now)
+            self._answered(exchange, _stand_in(exchange, status), now)
 
     def _moves_on(self, exchange: Exchange, response: Response, now: float) -> bool:
         """503, silence and a dead connection are a target's failure; the request goes to the next (RFC 3263 §4.3)."""
@@ -416,7 +419,12 @@ class Agent:
     def unreachable(self, exchange: Exchange, now: float) -> None:
         """There is no way to the next hop."""
         if not exchange.over and exchange.request.method != "ACK":
-            exchange.usage.answered(exchange, local(exchange.request, 503), now)
+            exchange.usage.answered(exchange, _stand_in(exchange, 503), now)
+
+
+def _stand_in(exchange: Exchange, status: int) -> Response:
+    """What stands for a response that never came: that nobody was trusted enough to be asked says most."""
+    return local(exchange.request, UNTRUSTED if exchange.distrust else status, exchange.distrust)
 
 
 def usage_dialog(usage: Usage, request: Request) -> Dialog | None:

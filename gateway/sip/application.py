@@ -155,6 +155,11 @@ class Application(MutableMapping[str, Any]):
         """How many requests were not let in, by what became of them: "ignored", "refused", "overloaded" and others."""
         return self.agent.gate.counts
 
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How many connections did not get in, by why: "no seat", "certificate", "no tls", "late", "left"."""
+        return self.transports.streams.complaints.counts
+
     def _is_trunk(self, source: Source) -> bool:
         return self.agent.standing is not None and self.agent.standing(source) is Standing.TRUNK
 
@@ -269,8 +274,8 @@ class Application(MutableMapping[str, Any]):
         self.pump()
         return True
 
-    def _closed(self, connection: int) -> None:
-        self.agent.broken(connection, self.now())
+    def _closed(self, connection: int, distrust: str) -> None:
+        self.agent.broken(connection, self.now(), distrust)
         self.pump()
 
     def _undeliverable(self, quoted: bytes, remote: Address) -> None:
@@ -368,7 +373,12 @@ class Application(MutableMapping[str, Any]):
     def _arrive(self, exchange: Exchange, flow: Flow | None) -> None:
         """A way to the next hop was found, or there is none."""
         if flow is None:
-            log.info("sip next hop not reachable", next_hop=exchange.next_hop, call_id=exchange.usage.call_id)
+            log.info(
+                "sip next hop not reachable",
+                next_hop=exchange.next_hop,
+                call_id=exchange.usage.call_id,
+                error=exchange.distrust,
+            )
             self.agent.unreachable(exchange, self.now())
         else:
             self.agent.launch(exchange, flow, self.now())

@@ -22,6 +22,7 @@ from gateway.sip.identity import ANONYMOUS, identity_headers
 from gateway.sip.leg import Room, SipLeg, known_party
 from gateway.sip.message import Request, Response
 from gateway.sip.reasons import reason_headers, why_refused
+from gateway.sip.usage import UNTRUSTED
 
 log = structlog.get_logger()
 
@@ -118,6 +119,9 @@ class CalleeLeg(SipLeg):
             self._refreshed(response)
         elif response.local and status == 408:
             self._hung_up(Cause.TIMEOUT, "no answer to our request")
+        elif response.local and status == UNTRUSTED:
+            log.warning("sip call not trusted", call=self.call, attempt=self.attempt, error=response.reason)
+            self._hung_up(Cause.CERTIFICATE, response.reason)
         elif response.local and status == 503:
             self._hung_up(Cause.CONGESTION, "the far side cannot be reached")
         elif status < 200:

@@ -316,7 +316,9 @@ class Request(Message):
 
 
 class Response(Message):
-    """`local`: it never was on a wire, but stands for a time-out (408) or a dead transport (503), RFC 3261 §8.1.3.1."""
+    """`local`: it never was on a wire, but stands for a time-out (408), a dead transport (503), RFC 3261 §8.1.3.1, or a
+    far end that TLS does not trust (usage.UNTRUSTED).
+    """
 
     __slots__ = ("local", "reason", "status")
 

@@ -16,9 +16,11 @@ import structlog
 from gateway.addresses import SipUri
 from gateway.errors import AddressError
 from gateway.sip import resolver
+from gateway.sip.headers import bracketed
 from gateway.sip.layer import Flow
 from gateway.sip.locate import SECURE, Permit, anyone, literal, transport_of
 from gateway.sip.targets import Course, Penalties, Target, widened
+from gateway.sip.tls import UntrustedError
 from gateway.sip.transport import Transports
 from gateway.sip.usage import Exchange
 
@@ -133,11 +135,14 @@ class Outbound:
         try:
             flow = await self._transports.connect(target.transport, (target.host, target.port), domain)
         except OSError as fault:
-            log.info(
+            if isinstance(fault, UntrustedError):
+                exchange.distrust = str(fault)
+            log.warning(
                 "sip connection failed",
-                remote=f"{target.host}:{target.port}",
+                remote=f"{bracketed(target.host)}:{target.port}",
                 transport=target.transport,
                 error=str(fault),
+                call_id=exchange.usage.call_id,
             )
             course.fail(asyncio.get_running_loop().time())
             self._advance(exchange, uri)

@@ -16,12 +16,14 @@ import asyncio
 import itertools
 import secrets
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
 from gateway.errors import SipError
+from gateway.sip.complaints import Complaints
 from gateway.sip.framing import Framer
 from gateway.sip.headers import bracketed
 from gateway.sip.layer import Address, Flow
@@ -29,7 +31,7 @@ from gateway.sip.locate import PORTS, SECURE
 from gateway.sip.overload import Source
 from gateway.sip.pulse import Pace, Pulse, Turn
 from gateway.sip.seats import Room, Seats
-from gateway.sip.tls import Tls, names_of
+from gateway.sip.tls import Tls, UntrustedError, names_of, said_of
 from gateway.sip.websocket import Client, Server
 
 log = structlog.get_logger()
@@ -42,7 +44,7 @@ ACCEPT_PAUSE = 1.0  # seconds without accepting anybody when the system has no s
 READ = 65_536
 
 OnMessage = Callable[[bytes, Flow, bool], bool | None]  # octets, flow, framed; False: nobody wanted it
-OnClosed = Callable[[int], None]
+OnClosed = Callable[[int, str], None]  # number of the connection; why its far end does not trust us, mostly ""
 
 
 class Codec(Protocol):
@@ -112,7 +114,7 @@ class Streams:
         self.tls = tls
         self.pace = pace or Pace()
         self.seats = Seats(room)
-        self.refused = 0  # connections that got no seat
+        self.complaints = Complaints(0.0)
         self._numbers = itertools.count(1)
         self._streams: dict[int, Stream] = {}
         self._listening: list[tuple[str, socket.socket]] = []
@@ -159,8 +161,7 @@ class Streams:
                 continue
             number, source = next(self._numbers), Source(remote[0], remote[1], transport)
             if refusal := self.seats.take(number, source.address, trunk=self._is_trunk(source)):
-                self.refused += 1
-                log.info("sip connection refused", source=source.address, reason=refusal)
+                self._complain("no seat", refusal, source)
                 connection.close()
                 continue
             self._spawn(self._welcome(number, transport, connection, source))
@@ -179,7 +180,7 @@ class Streams:
                     ssl_handshake_timeout=HANDSHAKE if secure else None,
                 )
             except (OSError, SipError) as fault:
-                log.info("sip handshake failed", source=source.address, transport=transport, error=str(fault))
+                self._complain(*said_of(fault), source)
                 connection.close()
                 return
             writer = asyncio.StreamWriter(wire, protocol, reader, loop)
@@ -191,6 +192,15 @@ class Streams:
             await self._run(Stream(flow, reader, writer, codec))
         finally:
             self.seats.leave(number)
+
+    def _complain(self, label: str, text: str, source: Source) -> None:
+        """Whoever connected does not get in; of a flood only the beginning and the number are told."""
+        untold = self.complaints.note(label, asyncio.get_running_loop().time())
+        if untold is not None:
+            who = f"{bracketed(source.address)}:{source.port}"
+            log.warning(
+                "sip connection refused", source=who, transport=source.transport, reason=text, kind=label, untold=untold
+            )
 
     # Whom we go to
 
@@ -221,7 +231,7 @@ class Streams:
     async def connect(self, transport: str, remote: Address, domain: str) -> Flow:
         """A connection to this address, an open one if there is one; with TLS, to who proves to be `domain`.
 
-        Raises OSError.
+        Raises OSError; UntrustedError where that is not proven.
         """
         known = self.find(transport, remote, domain)
         if known is not None:
@@ -236,6 +246,8 @@ class Streams:
             return await asyncio.shield(task)
         except TimeoutError as late:
             raise OSError("the connection timed out") from late
+        except ssl.SSLError as fault:
+            raise UntrustedError(f"no TLS with {domain}: {said_of(fault)[1]}") from fault
         except SipError as fault:
             raise OSError(str(fault)) from fault
 
@@ -268,7 +280,7 @@ class Streams:
         """What comes before the first message: whose certificate it is, the handshake of a WebSocket."""
         names = names_of(writer.get_extra_info("ssl_object"))
         if transport in SECURE and not self.tls.proven(domain, names):
-            raise OSError(
+            raise UntrustedError(
                 f"the certificate is not that of {self.tls.name(domain)}, but of {', '.join(names) or 'nobody'}"
             )
         codec: Codec = Framer()
@@ -303,7 +315,7 @@ class Streams:
 
     async def _run(self, stream: Stream) -> None:
         """Until it ends."""
-        loop = asyncio.get_running_loop()
+        loop, distrust = asyncio.get_running_loop(), ""
         codec, number = stream.codec, stream.flow.connection
         pulse = Pulse(loop.time(), self.pace, ours=stream.ours)
         self._streams[number] = stream
@@ -324,10 +336,14 @@ class Streams:
                 self._take(stream, pulse, data)
         except SipError as fault:
             log.info("sip stream cut", source=stream.flow.remote[0], error=str(fault))
+        except ssl.SSLError as fault:
+            # In TLS 1.3 a handshake is over for who connects before his certificate was looked at (RFC 8446 §4.4.2).
+            distrust = f"no TLS with {stream.flow.domain or stream.flow.remote[0]}: {said_of(fault)[1]}"
+            log.warning("sip stream cut", source=stream.flow.remote[0], error=distrust)
         except OSError:
             pass
         finally:
-            self._gone(stream)
+            self._gone(stream, distrust)
 
     def _take(self, stream: Stream, pulse: Pulse, data: bytes) -> None:
         codec, pongs = stream.codec, stream.codec.pongs
@@ -341,7 +357,7 @@ class Streams:
         now = asyncio.get_running_loop().time()
         pulse.heard(now, whole=any(wanted), midway=codec.midway, pong=codec.pongs > pongs)
 
-    def _gone(self, stream: Stream) -> None:
+    def _gone(self, stream: Stream, distrust: str) -> None:
         if self._streams.pop(stream.flow.connection, None) is None:
             return
         if stream.ours and (tls := stream.writer.get_extra_info("ssl_object")) is not None:
@@ -349,7 +365,7 @@ class Streams:
         wire = stream.writer.transport
         # Who left something unread may never read it, and closing would wait for him.
         wire.abort() if wire.get_write_buffer_size() else stream.writer.close()
-        self._on_closed(stream.flow.connection)
+        self._on_closed(stream.flow.connection, distrust)
 
     def send(self, flow: Flow, message: bytes) -> bool:
         """False when it cannot leave on this connection any more."""

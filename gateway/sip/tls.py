@@ -4,6 +4,7 @@
                 └─> Tls.client(domain)   verified against the peer's own CA or the system's, then by name
 
 TLS 1.2 at least. Names are checked by certificate.py after the handshake, for OpenSSL knows nothing of SIP domains.
+Why a handshake failed is said in OpenSSL's words, and as one of a few labels for counting.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from gateway.sip.certificate import names_in, speaks_for
 sslproto.SSLProtocol.max_size = 16 * 1024
 
 MAX_SESSIONS = 256  # far ends whose last TLS session is kept for a quick return
+
+
+class UntrustedError(ConnectionError):
+    """A far end that we connected to is not who it should be, does not take us for who we are, or speaks no TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,19 @@ class Tls:
 def names_of(tls: Any) -> tuple[str, ...]:
     """Whom the far end of a TLS object has proven to be; nobody when it showed no certificate, or on no TLS."""
     return names_in(tls.getpeercert() or {}) if tls is not None else ()
+
+
+def said_of(fault: BaseException) -> tuple[str, str]:
+    """Why a handshake failed: a label out of a few, and a text for people."""
+    if isinstance(fault, ssl.SSLError):
+        reason = (fault.reason or str(fault)).replace("_", " ").lower()
+        if isinstance(fault, ssl.SSLCertVerificationError):
+            reason = f"{reason}: {fault.verify_message}"
+        about = ("certificate", "unknown ca", "bad cert")
+        return "certificate" if any(word in reason for word in about) else "no tls", reason
+    if isinstance(fault, TimeoutError | ConnectionAbortedError):  # asyncio's word for its ssl_handshake_timeout
+        return "late", "the handshake took too long"
+    return "left", str(fault) or "closed in the handshake"
 
 
 def _load(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:

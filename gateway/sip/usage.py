@@ -28,6 +28,7 @@ SUPPORTED = "100rel, timer, replaces, norefersub"
 EXTENSIONS = frozenset(SUPPORTED.split(", "))  # what a Require may ask of us
 SUBSCRIBING = ("SUBSCRIBE", "REFER")  # a 2xx to these makes a dialog
 MAX_OPEN = 16  # unanswered requests inside one dialog
+UNTRUSTED = 494  # of local responses: no security that both ends agree on (the phrase of RFC 3329 §2.4)
 MAX_CHALLENGES = 3  # 401 and 407 to one request: a proxy, a server, and one stale nonce
 
 
@@ -45,6 +46,7 @@ class Exchange:
         self.course: Course | None = None  # the targets that its next hop stands for
         self.dialog: Dialog | None = None
         self.patience: float | None = None  # seconds that one target may be silent, where that is not 64*T1
+        self.distrust = ""  # why one of its targets was not trusted, or did not trust us
         self.tries = 0
         self.over = False
 
@@ -337,7 +339,8 @@ def is_secure(uri: str) -> bool:
 
 
 def local(request: Request, status: int, reason: str = "") -> Response:
-    """A response that no wire brought: 408 for silence, 503 for a dead transport (RFC 3261 §8.1.3.1)."""
+    """A response that no wire brought: 408 for silence, 503 for a dead transport (RFC 3261 §8.1.3.1), UNTRUSTED where
+    TLS found somebody else at the far end."""
     headers = Headers()
     for name in ("From", "To", "Call-ID", "CSeq"):
         headers.add(name, request.headers.get(name) or "")

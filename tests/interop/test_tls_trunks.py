@@ -105,7 +105,7 @@ async def test_a_certificate_that_is_not_the_trunks_brings_no_call_and_takes_non
     if wrong == "name":
         shown, said = credentials(authority, "mallory.example"), "not that of carrier.example, but of mallory.example"
     else:
-        shown, said = credentials(authority, CARRIER, of=Authority(tmp_path, "mallory")), "CERTIFICATE_VERIFY_FAILED"
+        shown, said = credentials(authority, CARRIER, of=Authority(tmp_path, "mallory")), "certificate verify failed"
     async with (
         Baresip(THEIRS, transport="tls", encryption="srtp-mand", credentials=shown) as phone,
         TlsGateway(server, plan(phone.proxy, *KEYS), authority) as gateway,
@@ -114,13 +114,18 @@ async def test_a_certificate_that_is_not_the_trunks_brings_no_call_and_takes_non
         call = await juliet.call(gateway.contact(THEIRS))
         assert await call.ended() == "reject"
         assert not phone.events  # nothing was said to it
-        failure = await gateway.logged("sip connection failed", transport="TLS")
+        failure = await gateway.logged("sip call not trusted")
         assert said in failure["error"]
+        await gateway.logged("ended", call=failure["call"], cause="certificate", text=failure["error"])
         if wrong == "name":
             await phone.dial(gateway.sip_uri(OURS))
             assert "403" in (await phone.event("CALL_CLOSED"))["param"]
         else:
             assert await asyncio.to_thread(heard, gateway, shown) == b""
+            refused = await gateway.logged("sip connection refused", kind="certificate")
+            assert refused["source"].startswith(f"{HOST}:")
+            assert said in refused["reason"]
+            await gateway.counted('gateway_sip_connections_refused_total{why="certificate"} 1.0')
         assert not juliet.calls[1:]
 
 

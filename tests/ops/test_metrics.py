@@ -89,9 +89,12 @@ def test_requests_that_were_turned_away_are_counted_once_however_often_they_are_
     for _ in range(2):
         metrics.requests_turned_away({"ignored": 3})
     metrics.requests_turned_away({"ignored": 5})
+    metrics.connections_refused({"ignored": 1, "certificate": 2})
     metrics.trunk("carrier", up=True)
     text = metrics.render()[0].decode()
     assert 'gateway_sip_turned_away_total{why="ignored"} 5.0' in text
+    assert 'gateway_sip_connections_refused_total{why="ignored"} 1.0' in text
+    assert 'gateway_sip_connections_refused_total{why="certificate"} 2.0' in text
     assert 'gateway_trunk_up{trunk="carrier"} 1.0' in text
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,7 +35,7 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -40,15 +43,15 @@ class Authority:
             .issuer_name(self._subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now - timedelta(days=3))
+            .not_valid_after(now + timedelta(days=days))
         )
 
-    def issue(self, *names: str) -> tuple[Path, Path]:
-        """The files of a certificate and its key; a name is a DNS name, an IP address or a URI."""
+    def issue(self, *names: str, days: int = 1) -> tuple[Path, Path]:
+        """The files of a certificate and its key, good for so many days; names are of DNS, addresses, or URIs."""
         self._count += 1
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(_name("test"), key.public_key())
+        builder = self._builder(_name("test"), key.public_key(), days)
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         stem = self.folder / f"{self.ca.stem}-{self._count}"
@@ -61,6 +64,22 @@ class Authority:
             )
         )
         return stem.with_suffix(".crt"), stem.with_suffix(".key")
+
+
+class Demanding:
+    """A server that wants a certificate from whoever connects, and says so in an alert, as asyncio's does not."""
+
+    def __init__(self, authority: Authority, name: str) -> None:
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.ca)
+        self._context.load_cert_chain(*authority.issue(name))
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._socket.getsockname()
+
+    def meet(self) -> None:
+        """The first one who connects, without a certificate."""
+        with self._socket, self._socket.accept()[0] as connection, contextlib.suppress(ssl.SSLError):
+            self._context.wrap_socket(connection, server_side=True)
 
 
 def _general(name: str) -> x509.GeneralName:

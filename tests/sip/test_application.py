@@ -300,7 +300,7 @@ async def test_a_response_goes_to_where_the_via_says_when_its_connection_is_gone
     server = await asyncio.start_server(listening, "127.0.0.1", 0)
     async with serving(TCP, INVITE=on_invite) as (app, address):
         closed = asyncio.Event()
-        app.transports.streams._on_closed = lambda number: closed.set()
+        app.transports.streams._on_closed = lambda number, distrust: closed.set()
         caller = Caller("127.0.0.1", server.sockets[0].getsockname()[1], "sip:juliet@127.0.0.1", transport="TCP")
         reader, writer = await asyncio.open_connection(*address)
         writer.write(caller.request("INVITE", content=SDP).encode())

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+from pathlib import Path
+
 import pytest
+import structlog
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
@@ -11,6 +16,7 @@ from gateway.sip import calleeleg
 from gateway.sip.calls import OutgoingCall
 from gateway.sip.digest import Credentials
 from gateway.sip.message import Headers, Response
+from tests.sip.authority import Authority
 from tests.sip.house import IMPATIENT, OFFER, House
 from tests.sip.wire import SDP, Caller, Datagrams, answer, body, field, fields, method, status, tag
 
@@ -115,6 +121,23 @@ async def test_a_refused_connection_and_an_unknown_transport_are_congestion(hous
         told = await house.told()
         assert isinstance(told, HungUp)
         assert told.cause is Cause.CONGESTION
+
+
+async def test_a_far_side_that_cannot_prove_who_it_is_is_no_line_out_of_order(house: House, tmp_path: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*Authority(tmp_path).issue("127.0.0.1"))  # signed by nobody whom we know
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    with structlog.testing.capture_logs() as events:
+        house.dial(port, target=SipUri.parse(f"sip:juliet@127.0.0.1:{port};transport=tls"))
+        told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.cause is Cause.CERTIFICATE
+    assert told.text == "no TLS with 127.0.0.1: certificate verify failed: unable to get local issuer certificate"
+    logged = [event for event in events if event["event"] == "sip call not trusted"]
+    assert [(event["call"], event["attempt"], event["error"]) for event in logged] == [("call-out", 1, told.text)]
+    server.close()
+    await server.wait_closed()
 
 
 @pytest.mark.parametrize("content", ["", "nonsense"])

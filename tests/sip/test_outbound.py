@@ -9,6 +9,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import structlog
 
 from gateway.sip.application import TLS, UDP, WS, Application, Contact, IncomingRequest
 from gateway.sip.locate import Question, Srv
@@ -17,7 +18,8 @@ from gateway.sip.outbound import LARGE
 from gateway.sip.resolver import Resolver
 from gateway.sip.targets import Penalties
 from gateway.sip.tls import TlsSettings
-from tests.sip.authority import Authority
+from gateway.sip.usage import UNTRUSTED
+from tests.sip.authority import Authority, Demanding
 from tests.sip.programs import QUICK, ROMEO, Dialplan, calling, serving, to
 from tests.sip.wire import SDP, Caller, Datagrams, answer, field, method
 
@@ -310,10 +312,63 @@ async def test_a_call_over_tls_by_the_name_of_its_domain(
         dns["other.example", "A"] = ["127.0.0.1"]
         refused = await wrong.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
         response = await refused.ready()
-        assert (response.status, response.local) == (503, True)
+        assert (response.status, response.local) == (UNTRUSTED, True)
+        assert response.reason == "the certificate is not that of other.example, but of carrier.example"
     server.close()
     await server.wait_closed()
     assert said == ["INVITE", "ACK", "BYE"]
+
+
+async def test_who_is_not_trusted_is_left_for_who_is(dns: dict[tuple[str, str], list[object]], tmp_path: Path) -> None:
+    """Of two servers of a domain the first has a certificate that has expired; it is told of with the call's id."""
+    authority = Authority(tmp_path)
+    got: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def on_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    servers = []
+    for days in (-1, 1):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*authority.issue("carrier.example", days=days))
+        servers.append(await asyncio.start_server(on_stream, "127.0.0.1", 0, ssl=context))
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    dns["_sips._tcp.carrier.example", "SRV"] = [Srv(n, 0, port, "host.carrier.example") for n, port in enumerate(ports)]
+    dns["host.carrier.example", "A"] = ["127.0.0.1"]
+    async with calling(tls=TlsSettings(ca=authority.ca)) as app:
+        far = await app.connect(f"{CARRIER};transport=tls")
+        with structlog.testing.capture_logs() as events:
+            call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+            async with asyncio.timeout(5):
+                assert (await got.get()).startswith(b"INVITE ")
+        assert [(event["call_id"], event["error"], event["remote"]) for event in events] == [
+            (
+                call.call_id,
+                "no TLS with carrier.example: certificate verify failed: certificate has expired",
+                f"127.0.0.1:{ports[0]}",
+            )
+        ]
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_who_does_not_trust_us_is_told_of_as_such(
+    dns: dict[tuple[str, str], list[object]], tmp_path: Path
+) -> None:
+    """The alert comes after the handshake of TLS 1.3, when the INVITE has left."""
+    authority = Authority(tmp_path)
+    server = Demanding(authority, "carrier.example")
+    dns["carrier.example", "A"] = ["127.0.0.1"]
+    async with calling(tls=TlsSettings(ca=authority.ca)) as app:
+        meeting = asyncio.create_task(asyncio.to_thread(server.meet))
+        far = await app.connect(f"{CARRIER}:{server.address[1]};transport=tls")
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        response = await call.ready()
+        assert (response.status, response.local) == (UNTRUSTED, True)
+        assert response.reason == "no TLS with carrier.example: tlsv13 alert certificate required"
+        await meeting
 
 
 async def test_a_trunk_is_called_over_the_connection_that_it_opened(

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from gateway.errors import SipError
 from gateway.sip import streams as module
@@ -21,8 +22,8 @@ from gateway.sip.overload import Source
 from gateway.sip.pulse import Pace
 from gateway.sip.seats import Room
 from gateway.sip.streams import Streams
-from gateway.sip.tls import Tls, TlsPeer, TlsSettings
-from tests.sip.authority import Authority
+from gateway.sip.tls import Tls, TlsPeer, TlsSettings, UntrustedError
+from tests.sip.authority import Authority, Demanding
 
 MESSAGE = b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n"
 BARE = b"OPTIONS sip:a SIP/2.0\r\n\r\n"  # as a WebSocket carries it, without Content-Length
@@ -34,16 +35,21 @@ class Ends:
     def __init__(self, tls: TlsSettings | None = None, *trunks: str, pace: Pace | None = None, **room: int) -> None:
         self.got: asyncio.Queue[tuple[bytes, Flow, bool]] = asyncio.Queue()
         self.closed: asyncio.Queue[int] = asyncio.Queue()
+        self.distrusted: list[str] = []
         self.trunks = frozenset(trunks)
         self.streams = Streams(
             lambda *message: self.got.put_nowait(message),
-            self.closed.put_nowait,
+            self.on_closed,
             host_of=lambda local: local,
             is_trunk=self.is_trunk,
             tls=Tls(tls),
             pace=pace,
             room=Room(**room),
         )
+
+    def on_closed(self, connection: int, distrust: str) -> None:
+        self.closed.put_nowait(connection)
+        self.distrusted += [distrust] if distrust else []
 
     def is_trunk(self, source: Source) -> bool:
         return not self.trunks.isdisjoint((source.address, *source.names))
@@ -176,7 +182,7 @@ async def test_strangers_do_not_take_the_seats_of_trunks() -> None:
             await ends.receive()
         refused, writer = await asyncio.open_connection(host, port)
         assert await read(refused) == b""
-        assert ends.streams.refused == 1
+        assert ends.streams.complaints.counts["no seat"] == 1
         _, trunk = await asyncio.open_connection(host, port, local_addr=("127.0.0.2", 0))
         trunk.write(MESSAGE)
         assert (await ends.receive())[1].remote[0] == "127.0.0.2"
@@ -196,7 +202,7 @@ async def test_half_open_handshakes_are_counted_and_end(authority: Authority, mo
         for reader, writer in mute:
             assert await read(reader) == b""
             writer.close()
-        assert ends.streams.refused == 1
+        assert ends.streams.complaints.counts["no seat"] == 1
         context = trusting(authority)
         reader, writer = await asyncio.open_connection(*remote, ssl=context, server_hostname="gw.example")
         writer.write(b"\r\n\r\n")
@@ -314,7 +320,7 @@ async def test_a_connection_is_not_used_for_a_name_that_it_did_not_prove(authori
     async with ending(here, there):
         remote = there.streams.listen("TLS", "127.0.0.1", 0)
         await here.streams.connect("TLS", remote, "one.example")
-        with pytest.raises(OSError, match=r"not that of two\.example, but of one\.example"):
+        with pytest.raises(UntrustedError, match=r"not that of two\.example, but of one\.example"):
             await here.streams.connect("TLS", remote, "two.example")
 
 
@@ -329,7 +335,7 @@ async def test_who_is_not_signed_by_whom_we_trust_gets_nothing(authority: Author
     server = await asyncio.start_server(peer, "127.0.0.1", 0, ssl=context)
     other = Ends(TlsSettings(peers={"sip.example.com": TlsPeer(ca=Authority(tmp_path, "other").ca)}))
     async with ending(other):
-        with pytest.raises(OSError, match="certificate verify failed"):
+        with pytest.raises(UntrustedError, match=r"^no TLS with sip\.example\.com: certificate verify failed: .+"):
             await other.streams.connect("TLS", server.sockets[0].getsockname(), "sip.example.com")
     assert b"".join(got) == b""
     server.close()
@@ -374,6 +380,52 @@ async def test_plain_text_on_a_tls_port_costs_nobody_else_anything(authority: Au
         writer.write(MESSAGE)
         assert (await ends.receive())[0] == MESSAGE
         writer.close()
+
+
+async def test_whoever_fails_the_handshake_is_logged_and_counted_but_not_for_ever(
+    authority: Authority, tmp_path: Path
+) -> None:
+    ends = Ends(settings(authority, "gw.example", ca=authority.ca))
+    mallory = trusting(authority)
+    mallory.load_cert_chain(*Authority(tmp_path, "mallory").issue("carrier.example"))
+    async with ending(ends):
+        remote = ends.streams.listen("TLS", "127.0.0.1", 0)
+        with structlog.testing.capture_logs() as events:
+            reader, writer = await asyncio.open_connection(*remote, ssl=mallory, server_hostname="gw.example")
+            source = writer.get_extra_info("sockname")
+            assert await read(reader) == b""
+            writer.close()
+            for _ in range(30):
+                reader, writer = await asyncio.open_connection(*remote)
+                writer.write(MESSAGE)
+                assert await read(reader) == b""
+                writer.close()
+    told = [event for event in events if event["event"] == "sip connection refused"]
+    assert told[0] == {
+        "event": "sip connection refused",
+        "log_level": "warning",
+        "source": f"127.0.0.1:{source[1]}",
+        "transport": "TLS",
+        "kind": "certificate",
+        "reason": told[0]["reason"],
+        "untold": 0,
+    }
+    assert told[0]["reason"].startswith("certificate verify failed: ")
+    assert (told[1]["kind"], told[1]["reason"]) == ("no tls", "wrong version number")
+    assert 20 <= len(told) < 25
+    assert ends.streams.complaints.counts == {"certificate": 1, "no tls": 30}
+
+
+async def test_who_does_not_take_our_certificate_says_so_after_the_handshake(authority: Authority) -> None:
+    """TLS 1.3: for us the handshake is over before they look at what we showed, and here it is nothing."""
+    server = Demanding(authority, "sip.example.com")
+    ends = Ends(TlsSettings(ca=authority.ca))
+    async with ending(ends):
+        meeting = asyncio.create_task(asyncio.to_thread(server.meet))
+        flow = await ends.streams.connect("TLS", server.address, "sip.example.com")
+        assert await ends.gone() == flow.connection
+        assert ends.distrusted == ["no TLS with sip.example.com: tlsv13 alert certificate required"]
+        await meeting
 
 
 async def test_nobody_listens_for_tls_without_a_certificate() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import SipError
-from gateway.sip.tls import Tls, TlsPeer, TlsSettings, names_of
+from gateway.sip.tls import Tls, TlsPeer, TlsSettings, names_of, said_of
 from tests.sip.authority import Authority
 
 
@@ -126,3 +126,36 @@ def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Pat
             Tls(TlsSettings(**(good | {which: bad}))).server()
     with pytest.raises(SipError, match="needs a certificate"):
         Tls().server()
+
+
+def failure(client: ssl.SSLContext, server: ssl.SSLContext) -> ssl.SSLError:
+    with pytest.raises(ssl.SSLError) as caught:
+        shake(client, server)
+    return caught.value
+
+
+def test_why_a_handshake_failed_is_said_in_a_word_and_in_a_sentence(authority: Authority, tmp_path: Path) -> None:
+    server = Tls(settings(authority, "example.com")).server()
+    assert said_of(failure(Tls().client("example.com"), server)) == (
+        "certificate",
+        "certificate verify failed: unable to get local issuer certificate",
+    )
+    late = Tls(TlsSettings(*authority.issue("example.com", days=-1)))
+    client = Tls(TlsSettings(ca=authority.ca)).client("example.com")
+    assert said_of(failure(client, late.server())) == (
+        "certificate",
+        "certificate verify failed: certificate has expired",
+    )
+    demanding = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    demanding.load_cert_chain(*authority.issue("example.com"))
+    demanding.verify_mode = ssl.CERT_REQUIRED
+    demanding.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert said_of(failure(client, demanding)) == ("certificate", "peer did not return a certificate")
+    deaf = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    deaf.load_cert_chain(*authority.issue("example.com"))
+    deaf.minimum_version = ssl.TLSVersion.TLSv1_3
+    old = ssl.create_default_context(cafile=authority.ca)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert said_of(failure(old, deaf)) == ("no tls", "unsupported protocol")
+    assert said_of(ConnectionAbortedError("SSL handshake is taking longer than 10.0 seconds"))[0] == "late"
+    assert said_of(ConnectionResetError()) == ("left", "closed in the handshake")
