@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from gateway.call.causes import Cause
 from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
-from gateway.media.engine import LegKind, LegStatistics, MediaEngine, Recorded
+from gateway.media.engine import VIDEO, LegKind, LegStatistics, MediaEngine, Recorded
+from gateway.pictures import Pictures
 from gateway.session import negotiate, protection
 from gateway.session.model import Direction, Dtmf, Ice, Session, Setup, Stream, Transport
 from gateway.session.negotiate import Policy, Towards
@@ -75,6 +76,7 @@ def leg_name(leg: Leg, attempt: int) -> str:
 
 def number_of(name: str) -> int:
     """The number of the end whose leg has this name."""
+    name = name.removesuffix(VIDEO)
     return 0 if name == "caller" else int(name.removeprefix("callee"))
 
 
@@ -105,11 +107,21 @@ class Bridge:
         self._released: dict[str, LegStatistics] = {}  # counters of legs that were given back before
         self._recording: Recorded | None = None  # what is known of it
         self._notice = False  # whoever joins the conversation hears that it is recorded
+        self._pictures = Pictures(engine, call)
 
     async def offer(
-        self, attempt: int, towards: Towards, policy: Policy, caller: Session | None, beside: int | None = None
+        self,
+        attempt: int,
+        towards: Towards,
+        policy: Policy,
+        caller: Session | None,
+        beside: int | None = None,
+        video: bool = False,
     ) -> Session:
-        """Allocate this attempt's leg; what we offer its callee, who is to talk with the caller or the end `beside`."""
+        """Allocate this attempt's leg; what we offer its callee, who is to talk with the caller or the end `beside`.
+
+        `video`: a caller whose session comes later wants it.
+        """
         if caller is not None:
             # Nobody's phone rings for a caller whom we would have to refuse when it is answered.
             negotiate.check(self._towards_caller, caller, policy)
@@ -127,6 +139,8 @@ class Bridge:
         )
         kept = None if beside is None else self._agreed(beside).stream
         ours = negotiate.offer_callee(policy, towards, caller, transport, kept)
+        if beside is None and self._pictures.wanted(policy, self._towards_caller, caller, said=video):
+            ours = await self._pictures.offered(name, towards, policy, ours, caller, self._towards_caller)
         self._sides[name] = _Side(name, towards, policy, transport, ours, offered=True)
         return ours
 
@@ -155,8 +169,15 @@ class Bridge:
         mine = await self._allocate_caller(policy, caller)
         agreed = negotiate.answer_caller(policy, self._towards_caller, caller, side.ours, callee, mine.transport)
         mine.ours, mine.stream, side.stream = agreed.answer, agreed.caller, agreed.callee
+        mine.ours = await self._pictures.answered(
+            side.name, callee, mine.name, self._towards_caller, policy, caller, agreed.answer
+        )
+        side.ours = self._pictures.said(side.name, side.ours)
+        answer = mine.ours
         await self._bring_together(side, callee, mine, caller)
-        return agreed.answer
+        await self._pictures.connect(side.name, mine.name, callee)
+        await self._pictures.connect(mine.name, side.name, caller)
+        return answer
 
     async def _answered_both(self, side: _Side, callee: Session, mine: _Side, caller: Session) -> Session:
         """Both ends have answered offers of ours."""
@@ -239,9 +260,13 @@ class Bridge:
             peer=peer.stream if peer else None,
             allowed=_allowed(side),
         )
-        side.ours, side.stream = answer, stream
+        before, side.ours, side.stream = side.ours, answer, stream
         await self._connect(side, notice.session)
-        return Reanswer(answer, self._directed(side, notice.session))
+        peers = self._peer.get(name, "")
+        side.ours = await self._pictures.reoffered(name, peers, notice.session, side.ours, _allowed(side))
+        if replace(side.ours, version=before.version) == before:
+            side.ours = before
+        return Reanswer(side.ours, self._directed(side, notice.session))
 
     def _directed(self, side: _Side, theirs: Session) -> bool | None:
         """Whether this end takes nothing any more, or again; None when that is as it was (RFC 3264 §8.4)."""
@@ -283,6 +308,8 @@ class Bridge:
         side.stream = negotiate.callee_stream(offer, notice.session, side.policy, peer.stream if peer else None)
         side.ours = offer
         await self._connect(side, notice.session)
+        if peer is not None:
+            await self._pictures.connect(side.name, peer.name, notice.session)
 
     async def play(self, number: int, prompt: str | None) -> None:
         """Let this end hear a prompt; None ends it."""
@@ -300,6 +327,9 @@ class Bridge:
         With credentials that are new its end restarts ICE: then what we say of ourselves anew.
         """
         name = leg_name(notice.leg, notice.attempt)
+        if notice.video:
+            await self._pictures.trickle(name, notice)
+            return None
         if name not in self._connected:
             waiting = self._trickled.setdefault(name, [])
             if len(waiting) < MAX_TRICKLED:
@@ -376,13 +406,14 @@ class Bridge:
         self._sides.pop(name, None)
         self._trickled.pop(name, None)
         self._connected.discard(name)
+        await self._pictures.release(name)
         self._released |= await self._engine.release(self._call, name)
 
     async def close(self) -> dict[str, LegStatistics]:
         """Give everything back; the counters the legs had."""
         self._sides.clear()
         self._connected.clear()
-        return self._released | await self._engine.release(self._call)
+        return self._released | self._pictures.close() | await self._engine.release(self._call)
 
     def peer_of(self, leg: Leg, attempt: int) -> int:
         """The number of the end that this one talks with; its own, when there is none."""

@@ -97,6 +97,7 @@ class Config:
     media_recordings: Path | None
     media_record_format: Literal["wav", "opus"]
     media_record_notice: Path | None
+    media_video: bool
     media_rtpengine: tuple[str, ...]
     media_rtpengine_events: tuple[str, int] | None
     storage_url: str = field(repr=False)
@@ -330,6 +331,7 @@ class _Reader:
             media_recordings=self.base / media.recordings if media.recordings else None,
             media_record_format=media.record_format,
             media_record_notice=self.base / media.record_notice if media.record_notice else None,
+            media_video=media.video,
             media_rtpengine=media.rtpengine,
             media_rtpengine_events=events,
             storage_url=self._storage_url(storage.url),
@@ -482,7 +484,13 @@ class _Reader:
             if "echo" in rule.via and not able.test_lines:
                 message = f"route {rule.name}: {section.engine} has no test lines: its calls will fail"
                 self.fault(place, message, warning=True)
+        if section.video and not able.video:
+            message = f"{section.engine} relays no video: calls have their audio alone"
+            self.fault(("media", "video"), message, warning=True)
         for trunk in plan.trunks.values():
+            if trunk.video and not able.video:
+                message = f"trunk {trunk.name}: {section.engine} relays no video: its calls have their audio alone"
+                self.fault(place, message, warning=True)
             if trunk.dtmf == "inband" and not able.tones:
                 self.fault(place, f"trunk {trunk.name}: {section.engine} cannot send or hear digits as tones")
             if trunk.dtmf == "info" and not able.push and section.rtpengine_events is None:

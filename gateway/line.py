@@ -66,6 +66,7 @@ class Line:
     payer: str = ""  # the user whose call it is, bare JID: what it costs is his
     contact: str = ""  # the local part under which a caller from SIP appears
     trunk: str | None = None  # that a caller from SIP came through
+    video: bool = False  # the caller, whose session comes later, wants it
     wants_offer: bool = False  # the caller brought no session, and waits for ours
     callees: dict[int, LegControl] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None

@@ -85,7 +85,8 @@ class NotSent:
 
 class Routing:
     """The dialplan, the limits, and where the trunks are. `plan` may be exchanged at any time: a call keeps the one it
-    began with. `now` is the loop's clock, `unix_now` the calendar's, `draw` a number in [0, 1) for rules with weights.
+    began with. `now` is the loop's clock, `unix_now` the calendar's, `draw` a number in [0, 1) for rules with weights;
+    `direct` is what may be spoken with SIP addresses that are no trunk's.
     """
 
     def __init__(
@@ -99,10 +100,12 @@ class Routing:
         now: Callable[[], float],
         unix_now: Callable[[], float],
         draw: Callable[[], float] = _CHANCE.random,
+        direct: Policy = DIRECT,
     ) -> None:
         self.plan = plan
         self.book = Book()
         self.whereabouts = Whereabouts(self._trunks, look_up)
+        self._direct = direct
         self._sip_domain = sip_domain
         self._limits = limits
         self._accounts = accounts
@@ -157,9 +160,11 @@ class Routing:
     def policy(self, line: Line, to: Destination) -> Policy:
         """What may be spoken on the SIP side of a call to this destination."""
         trunk = line.plan.trunks.get(to.via if to.via != "xmpp" else line.trunk or "")
-        policy = DIRECT
+        policy = self._direct
         if trunk is not None:
-            policy = Policy(tuple(trunk.codecs), Transcode(trunk.transcode), Srtp(trunk.srtp), Dtmf(trunk.dtmf))
+            policy = Policy(
+                tuple(trunk.codecs), Transcode(trunk.transcode), Srtp(trunk.srtp), Dtmf(trunk.dtmf), trunk.video
+            )
         return policy if line.transcode is None else replace(policy, transcode=Transcode(line.transcode))
 
     # --- calls from XMPP

@@ -49,6 +49,7 @@ class MediaSection(Section):
     tones: Annotated[str, Field(pattern="^([A-Za-z]{2})?$")] = ""  # whose ringing and busy tones (ISO 3166)
     first_packet: Annotated[float, Field(ge=5, le=3600, strict=False)] = 60.0  # s
     silence: Annotated[float, Field(ge=5, le=86400, strict=False)] = 60.0  # s
+    video: bool = False  # with SIP addresses that are no trunk's; a trunk has a word of its own
     bandwidth: Annotated[int, Field(ge=100, le=100_000)] = 1_000  # kbit/s that each end of a call may send
     recordings: Text | None = None  # the folder that calls are recorded to
     record_format: Literal["wav", "opus"] = "wav"

@@ -40,9 +40,9 @@ from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, as_attempt, a
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine, Recorded
 from gateway.notices import Notice, Notices
-from gateway.routing import TRUNK_FAILURES, Limits, NotSent, Routing, Stages
+from gateway.routing import DIRECT, TRUNK_FAILURES, Limits, NotSent, Routing, Stages
 from gateway.session.model import Session
-from gateway.session.negotiate import Towards
+from gateway.session.negotiate import Policy, Towards
 from gateway.sip import telephony as sip
 from gateway.storage.records import CallRecord
 from gateway.trunks import LookUp
@@ -74,6 +74,7 @@ class Switchboard:
         look_up: LookUp,
         unix_now: Callable[[], float],
         accounts: Accounts | None = None,
+        direct: Policy = DIRECT,
     ) -> None:
         self._engine = engine
         self._domain = domain
@@ -93,6 +94,7 @@ class Switchboard:
             accounts=self._accounts,
             now=_now,
             unix_now=unix_now,
+            direct=direct,
         )
         self._lines: dict[str, Line] = {}
         self._component: xmpp.Component | None = None
@@ -122,7 +124,7 @@ class Switchboard:
         """A user calls a contact of ours."""
         caller = incoming.user.partition("/")[0]
         line = self._new_line(leg, Facts("outbound", caller, incoming.local, key=incoming.key), Towards.XMPP)
-        line.payer = caller
+        line.payer, line.video = caller, incoming.video
         self._spawn(line.tasks, self._route_from_xmpp(line, incoming))
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
@@ -380,7 +382,8 @@ class Switchboard:
         if refused := self.routing.attempt_refused(line, attempt, to):
             self.tell(line.id, refused)
             return
-        work = line.bridge.offer(attempt, _towards(to), self.routing.policy(line, to), caller, beside)
+        policy = self.routing.policy(line, to)
+        work = line.bridge.offer(attempt, _towards(to), policy, caller, beside, line.video)
         await self._outcome(line, attempt, work, ev.OfferReady, ev.OfferFailed)
 
     async def _prepare_answer(self, line: Line, attempt: int, callee: Session, caller: Session) -> None:
@@ -563,6 +566,9 @@ class Switchboard:
     def on_media(self, event: media.MediaEvent) -> None:
         line = self._lines.get(event.call)
         if line is None:
+            return
+        if event.leg.endswith(media.VIDEO):  # beside the voice, which alone is the call
+            self._saw(event.call, event.leg, type(event).__name__.lower(), getattr(event, "text", ""))
             return
         match event:
             case media.Connected(call, leg):

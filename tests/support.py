@@ -61,6 +61,8 @@ class FakeEngine:
     ports: int = 20000
     muxed: dict[str, bool] = field(default_factory=dict)  # leg: whether it has one component
     tape: Recorded | None = None  # what became of a recording
+    given: dict[str, Transport] = field(default_factory=dict)  # by leg
+    video: bool = True
     flows: bool = True  # a leg that is connected has its media at once
 
     async def start(self) -> None: ...
@@ -90,11 +92,37 @@ class FakeEngine:
             keys = tuple(Crypto(tag, suite, f"inline:ours{tag}") for tag, suite in enumerate(SUITES, 1))
             return Transport("203.0.113.7", self.ports, self.ports + 1, crypto=keys if sdes else ())
         ice = Ice("gate", "g" * 22, self._candidates(leg), complete=True)
-        return Transport("203.0.113.7", self.ports, rtcp_mux=rtcp_mux, ice=ice, fingerprint=fingerprint(setup))
+        self.given[leg] = Transport(
+            "203.0.113.7", self.ports, rtcp_mux=rtcp_mux, ice=ice, fingerprint=fingerprint(setup)
+        )
+        return self.given[leg]
 
     def _candidates(self, leg: str) -> tuple[Candidate, ...]:
         rtp = candidate(self.ports, "203.0.113.7")
         return (rtp,) if self.muxed[leg] else (rtp, replace(rtp, component=2, port=self.ports + 1, id="c2"))
+
+    async def allocate_video(
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        bundled: bool = False,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
+        rtcp_mux: bool = True,
+    ) -> Transport:
+        self._note("allocate_video", leg, kind, bundled)
+        if bundled:
+            transport = self.given[leg.removesuffix(".video")]
+        else:
+            transport = await self.allocate(
+                call, leg, kind, controlling=controlling, setup=setup, sdes=sdes, rtcp_mux=rtcp_mux
+            )
+            if transport.ice is not None:
+                transport = replace(transport, ice=replace(transport.ice, ufrag="gatevid"))
+        return transport
 
     async def connect(
         self,

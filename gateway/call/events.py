@@ -246,6 +246,7 @@ class Trickled(Notice):
     candidates: tuple[Candidate, ...]
     ice: Ice | None = None  # set when ufrag and pwd came along
     complete: bool = False
+    video: bool = False  # of the video's own path, at an end that bundles nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -343,7 +343,7 @@ class _Loader:
             section.policy, section.transfers, section.ping, tuple(name.lower() for name in section.tls_names),
             files.get("ca"), section.server_name.lower() if section.server_name else None,
             files.get("certificate"), files.get("key"),
-            section.inbound_username, inbound, self._from_host(table, section), section.prices,
+            section.inbound_username, inbound, self._from_host(table, section), section.prices, section.video,
         )  # fmt: skip
 
     def _from_host(self, table: Table, section: TrunkSection) -> str | None:

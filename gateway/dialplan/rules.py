@@ -71,6 +71,7 @@ class Trunk:
     inbound_password: str | None = field(default=None, repr=False)
     from_host: str | None = None  # in From and P-Asserted-Identity
     prices: str | None = None
+    video: bool = False
 
     @property
     def own_number(self) -> str | None:

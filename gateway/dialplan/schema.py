@@ -112,6 +112,8 @@ class TrunkSection(Section):
     or with everybody, and no call without."""
     transcode: Literal["fallback", "never", "prefer-opus"] = "fallback"
     """When media is transcoded: where no codec is common, never, or to give XMPP Opus."""
+    video: bool = False
+    """Whether calls may have video, where both ends do: VP8, VP9, H264 or AV1, relayed as it comes."""
     max_calls: Count | None = None
     """Calls at a time, in both directions."""
     allow: Words = ()

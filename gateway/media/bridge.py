@@ -4,6 +4,7 @@
     voice, another one                           transcoded: Opus, PCMA, PCMU
     telephone-event                              passed on, the duration in the other clock (RFC 4733 §2.3.5)
                                                  or left out, where the far end takes none
+    video                                        rewritten in place
     anything else                                dropped
 
 Events have the timeline of the voice that they interrupt (RFC 4733 §2.1), so whoever carries the voice carries them.
@@ -20,6 +21,8 @@ from gateway.media.rtp import HEADER, Arrivals, Outgoing, Packet, Relay, convert
 from gateway.media.transcode import RATE, Transcoder, can
 from gateway.session.model import Codec, Stream
 
+_PICTURES = 90_000  # the clock of all video (RFC 3551 §5), and of no voice
+
 Send = Callable[[], None]
 _Frame = tuple[int, int, int, bytes]  # sequence, timestamp, SSRC, payload
 Dropped = str | None  # the reason, or None for a packet that went on
@@ -34,8 +37,8 @@ class Carrier(Protocol):
 
 
 class Relayed:
-    def __init__(self, out: Outgoing, send: Send, pt: int) -> None:
-        self.relay, self.pt = Relay(out), pt
+    def __init__(self, out: Outgoing, send: Send, pt: int, *, voice: bool = True) -> None:
+        self.relay, self.pt = Relay(out, voice=voice), pt
         self._send = send
 
     def voice(self, packet: Packet, now: float) -> Dropped:
@@ -147,7 +150,8 @@ class Path:
         self._carriers: dict[int, Carrier] = {}
         for codec in source.receive:
             if codec.same_as(sink.send):
-                self._carriers[codec.pt] = Relayed(out, send, sink.send.pt)
+                voice = codec.clock_rate != _PICTURES
+                self._carriers[codec.pt] = Relayed(out, send, sink.send.pt, voice=voice)
             elif can(codec) and can(sink.send):
                 self._carriers[codec.pt] = Transcoded(out, send, codec, sink.send, sink.ptime)
         self._events = {codec.pt: codec.clock_rate for codec in source.receive_dtmf}

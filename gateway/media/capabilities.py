@@ -8,6 +8,7 @@ test lines       yes                   no: a leg cannot hear itself
 security cause   says so               a wrong fingerprint looks like media that never came
 recording        yes                   no: its own is written by another daemon
 ICE restart      yes                   yes, once both ends are connected
+video            yes                   not yet: calls have their audio alone
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Capabilities:
     security_cause: bool
     recording: bool
     ice_restart: bool
+    video: bool
 
 
 CAPABILITIES: Mapping[str, Capabilities] = {
@@ -38,6 +40,7 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         security_cause=True,
         recording=True,
         ice_restart=True,
+        video=True,
     ),
     "rtpengine": Capabilities(
         trickle=True,
@@ -48,5 +51,6 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         security_cause=False,
         recording=False,
         ice_restart=True,
+        video=False,
     ),
 }

@@ -26,7 +26,7 @@ class Control:
         self.reception = Reception()
         self.reported: Block | None = None  # what the far end says of our stream
         self.round_trip: float | None = None  # ms
-        self._out, self._cname = out, cname
+        self._out, self.cname = out, cname
         self._said: OrderedDict[int, float] = OrderedDict()  # our sender reports: middle of NTP time, when
         self._heard_report: tuple[int, float] | None = None  # their last one, and when
         self._packets_then = 0
@@ -56,7 +56,7 @@ class Control:
             if len(self._said) > _KEPT:
                 self._said.popitem(last=False)
         self._packets_then = packets
-        return write(Report(out.ssrc, sent, self._block(now, beyond)), self._cname)
+        return write(Report(out.ssrc, sent, self._block(now, beyond)), self.cname)
 
     @property
     def lost_there(self) -> float:

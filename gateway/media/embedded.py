@@ -66,6 +66,8 @@ class MediaSettings:
 
 
 class EmbeddedEngine(MediaEngine):
+    video = True
+
     def __init__(self, settings: MediaSettings) -> None:
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
         self._settings = settings
@@ -131,6 +133,34 @@ class EmbeddedEngine(MediaEngine):
         sdes: bool = False,
         rtcp_mux: bool = True,
     ) -> Transport:
+        return await self._allocated(call, leg, kind, "", controlling, setup, sdes, rtcp_mux)
+
+    async def allocate_video(
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        bundled: bool = False,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
+        rtcp_mux: bool = True,
+    ) -> Transport:
+        video = "bundled" if bundled else "apart"
+        return await self._allocated(call, leg, kind, video, controlling, setup, sdes, rtcp_mux)
+
+    async def _allocated(
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        video: str,
+        controlling: bool,
+        setup: Setup,
+        sdes: bool,
+        rtcp_mux: bool,
+    ) -> Transport:
         slot = self._homes.get(call) or await self._least_loaded()
         slot = self._homes.setdefault(call, slot)  # another leg of the call may have waited for a worker too
         slot.calls.setdefault(call, set()).add(leg)
@@ -144,6 +174,7 @@ class EmbeddedEngine(MediaEngine):
                 setup=setup.value,
                 sdes=int(sdes),
                 rtcp_mux=int(rtcp_mux),
+                **({"video": video} if video else {}),
             )
         except MediaError:
             self._forget(call, leg)

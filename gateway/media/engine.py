@@ -4,6 +4,7 @@ A call has legs, named by the switchboard ("caller", "callee1", …). Asking a c
 acts, because in "late" calls (XEP-0353) the INVITE leaves before the caller's session exists:
 
     allocate(call, leg, kind)                        -> our transport, to offer or to answer with
+    allocate_video(call, leg, kind)              -> the same for the video beside a voice, which is a leg like any other
     connect(call, leg, remote, stream, peer)         the far end is known; bridged with `peer` once both are connected
     release(call, leg)                                  one leg; without a leg the whole call
 
@@ -20,6 +21,8 @@ from typing import Protocol
 
 from gateway.call.causes import Cause
 from gateway.session.model import Candidate, Ice, Setup, Stream, Transport
+
+VIDEO = ".video"  # what the name of a video's leg has behind that of the voice
 
 
 class LegKind(enum.StrEnum):
@@ -92,6 +95,7 @@ class MediaEngine(Protocol):
     """Every method may raise MediaError, and nothing else. `on_event` is called on the event loop."""
 
     on_event: Callable[[MediaEvent], None]
+    video: bool  # whether allocate_video() does anything but fail
 
     async def start(self) -> None:
         """Be ready to allocate. Raises MediaError."""
@@ -115,6 +119,23 @@ class MediaEngine(Protocol):
         component for RTCP, which is given up when the stream of connect() is muxed after all.
 
         Asked again for the same leg it answers the same.
+        """
+
+    async def allocate_video(
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        bundled: bool = False,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
+        rtcp_mux: bool = True,
+    ) -> Transport:
+        """A leg for the video of an end whose voice has the leg that this one is named after ("caller.video").
+
+        `bundled`: on the transport of that leg, which is there already; connect() then only needs the stream.
         """
 
     async def connect(

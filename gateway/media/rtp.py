@@ -101,10 +101,11 @@ class Outgoing:
 class Relay:
     """Rewrites packets of one incoming stream in place into the outgoing one, by stable offsets."""
 
-    __slots__ = ("_floor", "highest", "out", "seq", "ssrc", "timestamp")
+    __slots__ = ("_floor", "_mark", "highest", "out", "seq", "ssrc", "timestamp")
 
-    def __init__(self, out: Outgoing) -> None:
+    def __init__(self, out: Outgoing, *, voice: bool = True) -> None:
         self.out = out
+        self._mark = 0x80 if voice else 0  # of video the marker ends a picture
         self.ssrc = self.highest = self._floor = 0
         self.seq = self.timestamp = 0  # the offsets
 
@@ -119,7 +120,7 @@ class Relay:
             self.seq = start_seq - seq
             self.timestamp = start_timestamp - timestamp
             ahead = 1
-            second |= 0x80  # a new talkspurt, for the receiver's playout (RFC 3551 §4.1)
+            second |= self._mark  # a new talkspurt, for the receiver's playout (RFC 3551 §4.1)
         elif ahead < 0x8000:
             self._advance(seq)
         elif (seq - self._floor) & 0xFFFF >= 0x8000:

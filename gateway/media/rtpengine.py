@@ -94,6 +94,8 @@ class _Call:
 
 
 class RtpengineEngine(MediaEngine):
+    video = False
+
     def __init__(self, settings: RtpengineSettings) -> None:
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
         self._settings = settings
@@ -182,6 +184,20 @@ class RtpengineEngine(MediaEngine):
         ours = words.transport(answer.get("sdp"), kind, setup)
         call.legs[leg] = _Leg(leg, kind, sdes, ours)
         return ours
+
+    async def allocate_video(
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        bundled: bool = False,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
+        rtcp_mux: bool = True,
+    ) -> Transport:
+        raise MediaError("this engine relays no video yet")
 
     async def connect(
         self,

@@ -13,23 +13,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media.component import Component
 from gateway.media.dtls import Certificate
+from gateway.media.ice import Address
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.pace import Pacer
 from gateway.media.poller import Readers
 from gateway.media.ports import Bind, Ports, quieten
 from gateway.media.rtp import Packet
+from gateway.media.srtp import Srtp
 from gateway.reach import Reach
 from gateway.session.model import Candidate, Fingerprint, Ice, Setup, Stream, Transport
 
 _FAREWELL = 3.0  # s between the far end's DTLS close and Lost: its signalling is usually on the way
+
+
+class Beside(Protocol):
+    """What the leg of another stream on this transport is told (video.py)."""
+
+    payloads: frozenset[int]
+    take: Callable[[float], None]
+
+    def heard_control(self, now: float) -> None: ...
+
+    def tell_connected(self) -> None: ...
 
 
 class WebRtcLeg(Leg):
@@ -77,6 +90,7 @@ class WebRtcLeg(Leg):
         self._rtcp = self._rtp if rtcp_mux else component(2, self._rtp)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connecting = False
+        self.beside: Beside | None = None  # a stream on the same transport (BUNDLE)
         self.transport = Transport(
             binds[0].announced,
             self._port,
@@ -171,6 +185,28 @@ class WebRtcLeg(Leg):
         self.sent_packets += 1
         self.sent_octets += octets
 
+    @property
+    def srtp(self) -> Srtp | None:
+        """What protects packets, once DTLS is done."""
+        return self._rtp.srtp
+
+    @property
+    def pair(self) -> tuple[socket.socket, Address] | None:
+        """The socket that packets leave by, and where they go, once ICE has found both."""
+        return self._rtp.path
+
+    def heard(self, now: float) -> None:
+        beside = self.beside
+        if beside is not None and self.packet.data[1] & 0x7F in beside.payloads:
+            beside.take(now)
+        else:
+            super().heard(now)
+
+    def heard_control(self, now: float) -> None:
+        super().heard_control(now)
+        if self.beside is not None:
+            self.beside.heard_control(now)
+
     def send_control(self) -> None:
         srtp, path = self._rtcp.srtp, self._rtcp.path
         packet = self.packet
@@ -226,6 +262,8 @@ class WebRtcLeg(Leg):
     def secured(self, component: Component) -> None:
         if component is self._rtp:
             self.tell_connected()
+            if self.beside is not None:
+                self.beside.tell_connected()
 
     def failed(self, component: Component, text: str, *, insecure: bool = False) -> None:
         """COMPAT: QXmpp shows another certificate on component 2 than it announced (QXmppCallStream.cpp, at its "TODO

@@ -21,13 +21,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from gateway.errors import MediaError, NgError
 from gateway.media.dtls import Certificate
-from gateway.media.engine import LegKind, LegStatistics, Lost, MediaEvent, Recorded
+from gateway.media.engine import VIDEO, LegKind, LegStatistics, Lost, MediaEvent, Recorded
 from gateway.media.leg import BANDWIDTH, Leg, Patience
 from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
 from gateway.media.pace import Pacer
@@ -39,12 +39,15 @@ from gateway.media.public import Public
 from gateway.media.recorder import Recorder
 from gateway.media.rtp import DIGITS, Packet
 from gateway.media.rtpleg import RtpLeg
+from gateway.media.video import FOREVER, SHARE, BundledLeg, VideoRtpLeg, VideoWebRtcLeg
 from gateway.media.webrtcleg import WebRtcLeg
 from gateway.media.wire import pack, unpack
 from gateway.reach import Reach
 from gateway.session.model import Candidate, Ice, Setup, Stream, Transport
 
 log = structlog.get_logger()
+
+T = TypeVar("T", bound=Leg)
 
 TICK = 0.5  # s
 MAX_LEGS = 64  # of one call
@@ -135,20 +138,22 @@ class Worker:
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
         rtcp_mux: bool = True,
+        video: str = "",
     ) -> Transport:
+        """`video` is "bundled" or "apart" for a leg of that, see MediaEngine.allocate_video."""
         known = self._calls.setdefault(call, Call())
         found = known.legs.get(leg)
         if found is None:
             if len(known.legs) >= MAX_LEGS:
                 raise MediaError("too many legs in one call")
             try:
-                found = self._new(call, leg, kind, controlling, setup, sdes, rtcp_mux)
+                found = self._new(known, call, leg, kind, controlling, setup, sdes, rtcp_mux, video)
             finally:
                 if found is None and not known.legs:
                     del self._calls[call]
             known.legs[leg] = found
-            found.limit(self._bandwidth)
-        if not isinstance(found, RtpLeg if kind is LegKind.RTP else WebRtcLeg):
+            found.limit(self._bandwidth * (SHARE if video else 1))
+        if not isinstance(found, RtpLeg if kind is LegKind.RTP else (WebRtcLeg, BundledLeg)):
             raise MediaError(f"leg {leg} is of the other kind")
         return found.transport
 
@@ -170,6 +175,8 @@ class Worker:
             await found.connect(remote, stream, setup)
         elif isinstance(found, RtpLeg):
             found.connect(remote, stream)
+        elif isinstance(found, BundledLeg):
+            found.connect(stream)
         known.wire(leg)
 
     async def release(self, call: str, leg: str | None = None) -> dict[str, LegStatistics]:
@@ -199,10 +206,24 @@ class Worker:
         return {name: leg.statistics() for name, leg in known.legs.items()} if known is not None else {}
 
     def _new(
-        self, call: str, name: str, kind: LegKind, controlling: bool, setup: Setup, sdes: bool, rtcp_mux: bool
-    ) -> RtpLeg | WebRtcLeg:
+        self,
+        known: Call,
+        call: str,
+        name: str,
+        kind: LegKind,
+        controlling: bool,
+        setup: Setup,
+        sdes: bool,
+        rtcp_mux: bool,
+        video: str,
+    ) -> RtpLeg | WebRtcLeg | BundledLeg:
+        voice = known.legs.get(name.removesuffix(VIDEO)) if video else None
+        if video == "bundled":
+            if not isinstance(voice, WebRtcLeg):
+                raise MediaError("there is no transport of a voice to be shared")
+            return BundledLeg(call, name, self._packet, self._tell, voice)
         if kind is LegKind.RTP:
-            return RtpLeg(
+            rtp = (VideoRtpLeg if video else RtpLeg)(
                 call,
                 name,
                 self._packet,
@@ -210,12 +231,13 @@ class Worker:
                 ports=self._ports,
                 bind=self._binds[0],
                 reach=self._reach,
-                patience=self._patience,
+                patience=FOREVER if video else self._patience,
                 sdes=sdes,
                 pacer=self._pacer,
                 readers=self._poller,
             )
-        return WebRtcLeg(
+            return _in_time(rtp, voice)
+        webrtc = (VideoWebRtcLeg if video else WebRtcLeg)(
             call,
             name,
             self._packet,
@@ -231,6 +253,7 @@ class Worker:
             pacer=self._pacer,
             readers=self._poller,
         )
+        return _in_time(webrtc, voice)
 
     def _call(self, call: str) -> Call:
         known = self._calls.get(call)
@@ -267,6 +290,7 @@ class Worker:
             setup=unpack(Setup, message.get("setup", "actpass")),
             sdes=bool(message.get("sdes", 0)),
             rtcp_mux=bool(message.get("rtcp_mux", 1)),
+            video=text(message, "video") if "video" in message else "",
         )
         return ok(transport=pack(transport))
 
@@ -342,6 +366,13 @@ class Worker:
     async def _statistics(self, message: Message) -> Mapping[str, Any]:
         counted = await self.statistics(text(message, "call"))
         return ok(legs={name: pack(statistics) for name, statistics in counted.items()})
+
+
+def _in_time(leg: T, voice: Leg | None) -> T:
+    """Who receives both plays them in time, if both have one name (RFC 3550 §6.5.1: CNAME)."""
+    if voice is not None:
+        leg.control.cname = voice.control.cname
+    return leg
 
 
 def ok(**values: Any) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ from gateway.ops.reload import Reloader
 from gateway.ops.trace import Recorder
 from gateway.ops.web import Health, Web
 from gateway.reach import Reach
-from gateway.routing import Limits
+from gateway.routing import DIRECT, Limits
 from gateway.sip.application import Application
 from gateway.sip.digestserver import DigestServer
 from gateway.sip.pings import Pings
@@ -108,6 +108,7 @@ class Gateway:
             look_up=look_up,
             unix_now=time.time,
             accounts=Accounts(self._bookings, on_answer=self._metrics.booked, on_frozen=self._metrics.account_frozen),
+            direct=replace(DIRECT, video=config.media_video),
         )
         reach = Reach(config.media_allow)
         # The plan was asked with one answer of DNS and the call is placed with another: a trunk is no direct target.

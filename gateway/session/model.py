@@ -213,6 +213,11 @@ class Session:
         """The first audio section that was not rejected."""
         return next((m for m in self.media if m.kind == "audio" and not m.rejected), None)
 
+    @property
+    def video(self) -> Media | None:
+        """The first video section that was not rejected."""
+        return next((m for m in self.media if m.kind == "video" and not m.rejected), None)
+
     def with_media(self, media: Media) -> Session:
         """The same session with the section of that name replaced."""
         return replace(self, media=tuple(media if m.name == media.name else m for m in self.media))
@@ -220,7 +225,8 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What offer and answer came to, for one leg's audio, seen from us: what a media engine needs besides transports.
+    """What offer and answer came to, for one leg's audio or video, seen from us: all but the transports that an engine
+    needs.
 
     `send` is what we send to that leg's end, with the payload number that it wants; `receive` is what it may send.
     """

@@ -54,14 +54,16 @@ class Transcode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the SIP side may use: encoding names in order of preference, whether media is protected there, and how
-    digits go. Without telephone-event where they do not go so: an end that hears of it sends nothing else.
+    """What the SIP side may use: encoding names in order of preference, whether media is protected there, how digits
+    go, and whether calls may have video. Without telephone-event where digits do not go so: an end that hears of it
+    sends nothing else.
     """
 
     codecs: tuple[str, ...] = ("PCMA", "PCMU")
     transcode: Transcode = Transcode.FALLBACK
     srtp: Srtp = Srtp.OFF
     dtmf: Dtmf = Dtmf.RFC4733
+    video: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def answer_caller(
     relayed = twin(near, (far,)) is not None
     direction = offered.direction.reversed
     if towards_caller is Towards.SIP:
-        direction = _both(direction, theirs.direction)
+        direction = both(direction, theirs.direction)
     answer = _answer(
         policy,
         towards_caller,
@@ -207,7 +209,7 @@ def reanswer(
         offered,
         codecs.passed_on(chosen, peer.send) if relayed and peer is not None else codecs.ours(chosen),
         _audio(ours).transport,
-        _both(offered.direction.reversed, allowed),
+        both(offered.direction.reversed, allowed),
         _audio(ours).ptime or _PTIME,
     )
     # RFC 3264 §8: the version counts up by one whenever the description differs from the last one.
@@ -244,7 +246,8 @@ def held(ours: Session, stream: Stream, direction: Direction) -> Session:
     """Our new offer on a leg that goes on as it is but for the direction (RFC 3264 §8.4): hold, and its end."""
     audio = _audio(ours)
     kept = tuple(codec for codec in audio.codecs if codec.is_dtmf or codec.same_as(stream.send))
-    offer = ours.with_media(replace(audio, codecs=kept or audio.codecs, direction=direction))
+    media = tuple(m if m.rejected or m.kind != "video" else replace(m, direction=direction) for m in ours.media)
+    offer = replace(ours, media=media).with_media(replace(audio, codecs=kept or audio.codecs, direction=direction))
     return replace(offer, version=ours.version + 1)
 
 
@@ -393,7 +396,7 @@ def _offered_stream(ours: Media, theirs: Media, chosen: Codec) -> Stream:
         receive=_expected(ours, ours.voices, voices),
         send_dtmf=_event(dtmf, chosen),
         receive_dtmf=_expected(ours, ours.dtmf, dtmf),
-        direction=_both(ours.direction, theirs.direction.reversed),
+        direction=both(ours.direction, theirs.direction.reversed),
         ptime=_ptime(theirs),
         rtcp_mux=ours.transport.rtcp_mux and theirs.transport.rtcp_mux,
     )
@@ -436,7 +439,7 @@ def _ptime(media: Media) -> int:
     return media.ptime if media.ptime in (10, 20, 30, 40, 50, 60) else _PTIME
 
 
-def _both(one: Direction, other: Direction) -> Direction:
+def both(one: Direction, other: Direction) -> Direction:
     """What both allow, seen from the same end."""
     sends = all(d in (Direction.SENDRECV, Direction.SENDONLY) for d in (one, other))
     receives = all(d in (Direction.SENDRECV, Direction.RECVONLY) for d in (one, other))

@@ -124,7 +124,7 @@ class CalleeLeg:
         self._silence, self._until = now + SILENCE, now + UNHEARD
         self._proposed = True
         sent: list[LegOutput] = [RequestPresence()] if self._ask_presence else []
-        sent.append(Send(stanzas.jmi("propose", self.sid, self.user, self._voice)))
+        sent.append(Send(stanzas.jmi("propose", self.sid, self.user, self._voice, media=_kinds(offer))))
         for device in devices:
             sent += self.seen(device, now)
         return sent
@@ -194,7 +194,8 @@ class CalleeLeg:
         if device in self._told or not self._proposed or len(self._told) >= MOST_DIRECT:
             return []
         self._told.add(device)
-        return [Send(stanzas.jmi("propose", self.sid, device, self._voice, private=True))]
+        media = () if self._offer is None else _kinds(self._offer)
+        return [Send(stanzas.jmi("propose", self.sid, device, self._voice, private=True, media=media))]
 
     def jmi(self, spoken: stanzas.JmiMessage, device: str, now: float) -> list[LegOutput]:
         """A Jingle message of one of the user's devices."""
@@ -444,6 +445,11 @@ class CalleeLeg:
                 case Send() | Ignored() | Notice():
                     told.append(output)
         return told
+
+
+def _kinds(offer: Session) -> tuple[str, ...]:
+    """The media of an offer: "audio", or "audio" and "video"."""
+    return tuple(media.kind for media in offer.media)
 
 
 def _refusal(cause: Cause) -> Cause:

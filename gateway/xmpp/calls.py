@@ -55,6 +55,7 @@ class IncomingCall:
     local: str  # the contact's local part, as the server prepared it
     session: Session | None
     key: str  # the Jingle sid
+    video: bool = False  # he said that his session will have it
 
 
 OnCall = Callable[[IncomingCall, LegControl], Admitted]
@@ -322,7 +323,9 @@ class Calls:
     def _admit(self, line: Line, session: Session | None, stanza: ET.Element) -> None:
         leg = line.leg
         self._begin(line)
-        incoming = IncomingCall(leg.user, leg.contact, local(leg.contact), session, leg.sid)
+        spoken = stanzas.jmi_of(stanza)
+        video = spoken is not None and "video" in spoken.media
+        incoming = IncomingCall(leg.user, leg.contact, local(leg.contact), session, leg.sid, video)
         try:
             admitted = self._on_call(incoming, _Control(self, line))
         except Exception:

@@ -131,6 +131,7 @@ class JingleSession:
         self._audio = ""  # the name of the content that is the call
         self._doubles: list[str] = []  # other JIDs of ours that it asked with the same sid
         self._names: frozenset[str] | None = None  # the contents whose candidates are ours to take
+        self._apart: frozenset[str] = frozenset()  # the video's, where it has a path of its own
         self._patience = 0.0  # until when pings may find nobody
         self._fate = Cause.LINK_LOST  # what it means when they do to the end
 
@@ -226,6 +227,8 @@ class JingleSession:
         if audio is not None:
             self._audio = audio.name
             self._names = frozenset(session.bundle if audio.name in session.bundle else (audio.name,))
+            video = session.video
+            self._apart = frozenset() if video is None or video.name in self._names else frozenset((video.name,))
 
     # --- what the device does
 
@@ -307,6 +310,7 @@ class JingleSession:
             return [Send(stanzas.result(request)), Ignored("session-accept again")]  # an ordinary thing
         session = spelling.parse_session(element)
         self.state = State.ACTIVE
+        self._take_names(session)  # whoever knows no BUNDLE answers without
         return [Send(stanzas.result(request)), Accepted(session)]
 
     def _trickled(self, request: ET.Element, element: ET.Element) -> list[Output]:
@@ -321,7 +325,18 @@ class JingleSession:
             acknowledged.append(Ignored("too many candidates"))
         if candidates or found.ice or found.complete:
             acknowledged.append(Trickled(self._leg, self._attempt, candidates, found.ice, found.complete))
-        return acknowledged
+        return [*acknowledged, *self._trickled_apart(element)]
+
+    def _trickled_apart(self, element: ET.Element) -> list[Output]:
+        """Candidates of a video that is not bundled with the audio."""
+        if not self._apart:
+            return []
+        found = spelling.parse_transport_info(element, self._apart)
+        candidates = found.candidates[: max(0, MOST_CANDIDATES - self._candidates)]
+        self._candidates += len(candidates)
+        if not candidates:
+            return []
+        return [Trickled(self._leg, self._attempt, candidates, found.ice, found.complete, video=True)]
 
     def _informed(self, element: ET.Element) -> list[Output]:
         """Ringing, hold and digits; what else there is has no effect. An empty one is a ping (XEP-0166 §6.8)."""

@@ -202,16 +202,19 @@ def jmi(
     id: str = "",
     tie: bool = False,
     private: bool = False,
+    media: tuple[str, ...] = ("audio",),
 ) -> ET.Element:
     """A Jingle message, kept by servers for devices that are away (XEP-0334 `store`, XEP-0353 §3).
 
+    `media` are those of a propose: Conversations wants the very same in the session that follows.
     `tie`: it ends a call that crossed another one (XEP-0353 §4.1). `private`: for this one device, whatever the call of
     that id is to its user's others (XEP-0280 §9). COMPAT: Movim and Dino take a carbon of it for their own.
     """
     stanza = message(to, from_, id=id or f"jm-{kind}-{sid}")
     element = ET.SubElement(stanza, f"{{{JMI}}}{kind}", {"id": sid})
     if kind == "propose":
-        ET.SubElement(element, f"{{{RTP}}}description", {"media": "audio"})
+        for kind_of_media in media:
+            ET.SubElement(element, f"{{{RTP}}}description", {"media": kind_of_media})
         ET.SubElement(stanza, f"{{{RECEIPTS}}}request")
     if reason is not None:
         element.append(reason_element(reason.condition, reason.text))

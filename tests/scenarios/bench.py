@@ -111,6 +111,21 @@ class NullEngine:
     """A media engine that has nothing to do: each leg gets a transport of its own, and its media flows at once."""
 
     processes = ()
+    video = False
+
+    async def allocate_video(
+        self,
+        call: str,
+        leg: str,
+        kind: LegKind,
+        *,
+        bundled: bool = False,
+        controlling: bool = False,
+        setup: Setup = Setup.ACTPASS,
+        sdes: bool = False,
+        rtcp_mux: bool = True,
+    ) -> Transport:
+        raise NotImplementedError
 
     def __init__(self, settings: object) -> None:
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
