@@ -123,10 +123,6 @@ def budget_id(claim: Claim) -> str:
     return f"{claim.unit} {claim.period} {short_id(claim.key)}"
 
 
-def counter_id(claim: Claim, window: Window) -> str:
-    return f"{window.begins} {budget_id(claim)}"
-
-
 def burst_id(burst: Burst) -> str:
     return short_id(burst.key)
 
@@ -160,16 +156,16 @@ class Book:
 
     # What has to be loaded.
 
-    def counters_of(self, claims: Iterable[Claim]) -> list[Counter]:
-        """The counters that claims would draw on now, as they are before anybody did."""
+    def counters_of(self, claims: Iterable[Claim]) -> dict[str, Counter]:
+        """The counters that claims draw on now, by id, as they are before anybody did."""
         found = {}
         for claim in claims:
             at = self._windows(claim.period)
-            name = counter_id(claim, at)
+            name = f"{at.begins} {budget_id(claim)}"
             found[name] = Counter(
                 name, claim.key, claim.budget, claim.unit, claim.period, at.begins, at.ends, claim.most
             )
-        return list(found.values())
+        return found
 
     # What happens.
 
@@ -319,8 +315,11 @@ class Book:
         return claim.most - counter.used - counter.reserved
 
     def _counter(self, claim: Claim) -> Counter:
-        (counter,) = self.counters_of((claim,))
-        return self.counters.setdefault(counter.id, counter)
+        counter = self.counters.get(f"{self._windows(claim.period).begins} {budget_id(claim)}")
+        if counter is None:
+            (counter,) = self.counters_of((claim,)).values()
+            self.counters[counter.id] = counter
+        return counter
 
     def _recent(self, burst: Burst) -> list[float]:
         """When calls began that still count. One in the future is of a clock that was wrong."""

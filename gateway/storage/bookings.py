@@ -37,7 +37,7 @@ from gateway.storage.book import Answer, Ask, Book, Exhausted, Frozen, Granted, 
 from gateway.storage.bookrows import LAPSED, VERSION, Rows, budgets, clocks, frozen, metadata
 from gateway.storage.database import STARTING, engine_for, short
 from gateway.storage.versions import bring_up
-from gateway.storage.windows import SteadyClock, window
+from gateway.storage.windows import Calendar, SteadyClock, window
 
 __all__ = ["Accounts", "Ask", "Bookings", "BookingsAway", "Exhausted", "Frozen", "Granted", "Usage"]
 
@@ -87,6 +87,7 @@ class Accounts:
 class _Reserve:
     ask: Ask
     lease: float
+    known: bool  # it may have a reservation already
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +195,9 @@ class Bookings:
         Whatever comes of it, `settle` ends it. `lease` is in seconds, an hour at most. Raises BookingsAway.
         """
         ask = replace(ask, call=short_id(ask.call))
+        known = ask.call in self._open
         self._open[ask.call] = ask
-        return await self._booked(_Reserve(ask, lease))
+        return await self._booked(_Reserve(ask, lease, known))
 
     async def extend(
         self, call: str, seconds: int, tariff: Tariff | None = None, lease: float = LEASE, *, answered: bool = True
@@ -346,7 +348,7 @@ class Bookings:
         if not batch:
             return
         try:
-            answers = self._transact(batch)
+            answers = self._transact(batch, not again)
         except Exception as error:  # whatever it is, this thread goes on
             self._disconnect()
             if again and _worth_another_try(error):
@@ -375,8 +377,8 @@ class Bookings:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
                 self._loop.call_soon_threadsafe(_tell, told)
 
-    def _transact(self, batch: Sequence[_Job]) -> list[object]:
-        """One transaction; the answers once it is committed."""
+    def _transact(self, batch: Sequence[_Job], again: bool) -> list[object]:
+        """One transaction; the answers once it is committed. `again`: it was tried before, perhaps with success."""
         if self._connection is None:
             self._connection = self._writing.connect()
         connection = self._connection
@@ -394,9 +396,10 @@ class Bookings:
             claims: list[Claim] = []
             for job in batch:
                 match job.what:
-                    case _Reserve(ask):
+                    case _Reserve(ask, _, known):
                         bursts |= {burst_id(burst): ask.account for burst in ask.bursts}
-                        calls.append(ask.call)
+                        if known or again:
+                            calls.append(ask.call)
                         accounts.append(ask.account)
                         claims += ask.claims
                     case _Extend(ask):
@@ -430,8 +433,7 @@ class Bookings:
         return len(over)
 
     def _a_book(self, boot: float) -> Book:
-        at = self._clock.calendar(boot)
-        return Book(self._clock.now(boot), lambda period: window(period, at))
+        return Book(self._clock.now(boot), Calendar(self._clock.calendar(boot)))
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -468,10 +470,13 @@ def _tell(told: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
 
 
 def _worth_another_try(error: Exception) -> bool:
-    """The connection was stale, as after a restart of the server, or two gateways waited for each other. Trying again
-    is safe whether or not the first try was committed: a call that has its reservation is given no second one.
+    """The connection was stale, as after a restart of the server, a call has a reservation that we did not know of, or
+    two gateways waited for each other. Trying again is safe whether or not the first try was committed: a call that
+    has its reservation is given no second one.
     """
-    return getattr(error, "connection_invalidated", False) or "deadlock" in str(error)
+    return isinstance(error, IntegrityError) or (
+        isinstance(error, DBAPIError) and (error.connection_invalidated or "deadlock" in str(error))
+    )
 
 
 def _away(error: Exception) -> bool:

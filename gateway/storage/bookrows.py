@@ -7,8 +7,7 @@ be there yet is made first. SQLite has locked the whole database by then (BEGIN 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -95,6 +94,7 @@ clocks = Table(
 )
 
 _these: BindParameter[str] = bindparam("these", expanding=True)
+_GONE = delete(bookings).where(bookings.c.call.in_(_these))
 _COUNTERS = select(budgets).where(budgets.c.id.in_(_these)).order_by(budgets.c.id)
 _ENTRIES = select(bookings).where(bookings.c.call.in_(_these)).order_by(bookings.c.call)
 _BURSTS = select(bursts).where(bursts.c.id.in_(_these)).order_by(bursts.c.id)
@@ -116,6 +116,10 @@ class Rows:
         self._locking = dialect != "sqlite"
         self._insert: Any = postgresql.insert if self._locking else sqlite.insert
         self._known: set[str] = set()
+        questions = (_ENTRIES, _BURSTS, _COUNTERS)
+        self._entries, self._bursts, self._counters = (
+            question.with_for_update() if self._locking else question for question in questions
+        )
         new = self._insert(budgets)
         self._save_counters = new.on_conflict_do_update(
             index_elements=["id"], set_={name: new.excluded[name] for name in ("budget", "most", "used", "reserved")}
@@ -143,58 +147,63 @@ class Rows:
         """Fill the book with what these concern, `bursts_of` by id with their accounts; the entries whose lease is
         over, where they are asked for.
         """
-        for row in self._found(connection, _ENTRIES, list(calls)):
+        for row in self._found(connection, self._entries, list(calls)):
             _enter(book, row)
         over = []
         if lapsed:
             wanted = _LAPSED.with_for_update(skip_locked=True) if self._locking else _LAPSED
             over = [_enter(book, row) for row in connection.execute(wanted, {"now": book.now}).mappings()]
-        for row in self._found(connection, _FROZEN, [short_id(account) for account in accounts], lock=False):
+        for row in self._found(connection, _FROZEN, [short_id(account) for account in accounts]):
             since = datetime.fromtimestamp(row["since"], UTC)
             book.frozen[row["id"]] = Frozen(row["account"], row["reason"], since)
-        began = [
-            {"id": name, "account": short_id(account), "until": 0, "times": []} for name, account in bursts_of.items()
-        ]
-        self._make(connection, bursts, began)
-        for row in self._found(connection, _BURSTS, list(bursts_of)):
-            book.bursts[row["id"]] = [float(at) for at in row["times"]]
-        self._load_counters(connection, book, {counter.id: counter for counter in book.counters_of(claims)})
+        self._load_bursts(connection, book, bursts_of)
+        self._load_counters(connection, book, book.counters_of(claims))
         return over
+
+    def _load_bursts(self, connection: Connection, book: Book, wanted: Mapping[str, str]) -> None:
+        for _ in range(2):
+            new = {name: account for name, account in wanted.items() if name not in self._known}
+            made = [{"id": name, "account": short_id(new[name]), "until": 0, "times": []} for name in sorted(new)]
+            self._make(connection, bursts, made)
+            for row in self._found(connection, self._bursts, list(wanted)):
+                book.bursts[row["id"]] = [float(at) for at in row["times"]]
+            if self._all_there(wanted.keys(), book.bursts.keys()):
+                break
 
     def _load_counters(self, connection: Connection, book: Book, wanted: dict[str, Counter]) -> None:
         held = {hold.counter for entry in book.entries.values() for hold in entry.holds}
         ids = list(wanted.keys() | held)
         for _ in range(2):
-            new = [wanted[i] for i in wanted if i not in self._known]
-            self._make(connection, budgets, [_counter_row(counter) for counter in new])
-            for row in self._found(connection, _COUNTERS, ids):
+            self._make(connection, budgets, [_counter_row(wanted[i]) for i in sorted(wanted.keys() - self._known)])
+            for row in self._found(connection, self._counters, ids):
                 book.counters[row["id"]] = Counter(**row)
-            if not self._locking or wanted.keys() <= book.counters.keys():
+            if self._all_there(wanted.keys(), book.counters.keys()):
                 break
-            self.forget()  # somebody has taken rows away that were there
+
+    def _all_there(self, wanted: Set[str], found: Set[str]) -> bool:
+        """Whether all rows that were to be locked were there, or somebody had taken away what we knew of."""
+        if self._locking and not wanted <= found:
+            self.forget()
+            return False
         if len(self._known) + len(wanted) > KNOWN:
             self.forget()
-        self._known |= wanted.keys()
+        self._known |= wanted
+        return True
 
     def _make(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-        """Have these rows there to be locked, as they are or were."""
+        """Have these rows, in the order of their keys, there to be locked."""
         if rows and self._locking:
-            rows.sort(key=lambda row: str(row["id"]))
             connection.execute(self._insert(table).on_conflict_do_nothing(), rows)
 
-    def _found(
-        self, connection: Connection, question: Select[Any], these: list[str], *, lock: bool = True
-    ) -> Iterable[RowMapping]:
+    def _found(self, connection: Connection, question: Select[Any], these: list[str]) -> Iterable[RowMapping]:
         if not these:
             return ()
-        if lock and self._locking:
-            question = question.with_for_update()
         return connection.execute(question, {"these": sorted(set(these))}).mappings().all()
 
     def save(self, connection: Connection, book: Book) -> None:
         """Write back what has changed."""
         if book.gone:
-            connection.execute(delete(bookings).where(bookings.c.call.in_(_these)), {"these": sorted(book.gone)})
+            connection.execute(_GONE, {"these": sorted(book.gone)})
         new = [_entry_row(entry) for entry in book.changed_entries.values() if entry.new]
         if new:
             connection.execute(insert(bookings), new)
@@ -277,5 +286,15 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
 
 
 def _counter_row(counter: Counter) -> dict[str, Any]:
-    row = asdict(counter)
-    return {**row, "key": storable(counter.key)[:_LONG], "budget": storable(counter.budget)[:_ID]}
+    return {
+        "id": counter.id,
+        "key": storable(counter.key)[:_LONG],
+        "budget": storable(counter.budget)[:_ID],
+        "unit": counter.unit,
+        "period": counter.period,
+        "begins": counter.begins,
+        "ends": counter.ends,
+        "most": counter.most,
+        "used": counter.used,
+        "reserved": counter.reserved,
+    }

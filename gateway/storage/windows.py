@@ -43,6 +43,20 @@ def window(period: Period, at: float) -> Window:
     return Window(int(moment.timestamp()), int(after.timestamp()))
 
 
+class Calendar:
+    """The windows of one moment, each found once."""
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+        self._windows: dict[Period, Window] = {}
+
+    def __call__(self, period: Period) -> Window:
+        found = self._windows.get(period)
+        if found is None:
+            found = self._windows[period] = window(period, self._at)
+        return found
+
+
 class SteadyClock:
     """Made at the start from the time (`wall`, seconds since the epoch), the seconds since boot, and the latest time
     that the database has seen; from then on it asks for the seconds since boot alone.
