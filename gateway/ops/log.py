@@ -51,6 +51,7 @@ _SECRET_TEXT = (
 )
 # A word of each: most texts have none, and every line of a flood is looked at.
 _SIGNS = ("authorization", "ice-pwd", "inline:", "pwd=", "<handshake", "://")
+_FLAT = frozenset({str, int, float, bool, type(None)})  # values that hold no others
 _MANY_LINES = frozenset({"exception", "stack"})
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _ODD = re.compile(r"[\s=\"']")  # what makes a value one that has to be quoted
@@ -82,11 +83,7 @@ def _clean(key: str, value: Any, depth: int) -> Any:
     if _is_secret(key) and value not in (None, "", True, False):
         return REDACTED
     if isinstance(value, str):
-        small = value.lower()
-        for sign in _SIGNS:
-            if sign in small:
-                return _without_secrets(value)
-        return value
+        return _without_secrets(value) if _is_suspicious(value) else value
     if isinstance(value, bytes):
         return _clean(key, value.decode("utf-8", "backslashreplace"), depth)
     if isinstance(value, Mapping | list | tuple | set | frozenset) and depth == 0:
@@ -99,6 +96,14 @@ def _clean(key: str, value: Any, depth: int) -> Any:
             return (value[0], _clean(value[0], value[1], depth - 1))
         return [_clean("", v, depth - 1) for v in value]
     return value
+
+
+def _is_suspicious(text: str) -> bool:
+    small = text.lower()
+    for sign in _SIGNS:  # noqa: SIM110 -- a generator costs more than what it looks at
+        if sign in small:
+            return True
+    return False
 
 
 def _without_secrets(text: str) -> str:
@@ -129,7 +134,18 @@ def _value(value: object) -> str:
 
 
 def plain_text(_logger: WrappedLogger | None, _method: str, event: EventDict) -> str:
-    """The last processor, for text that no terminal colours: time, level, event, facts by name; then a traceback."""
+    """All of it for text that no terminal colours. Most lines have nothing that rules 1 and 2 are about: flat facts, no
+    sign of a secret, no control character. Those are seen in the finished line, and only others are made with care.
+    """
+    if _FLAT.issuperset(map(type, event.values())) and not any(map(_is_secret, event)):
+        line = _line(event.copy())
+        if line.isprintable() and not _is_suspicious(line):
+            return line
+    return _line(picture(None, "", redact(None, "", event)))
+
+
+def _line(event: EventDict) -> str:
+    """Time, level, event, facts by name; then a traceback."""
     time, level, name = event.pop("timestamp", ""), event.pop("level", ""), event.pop("event", "")
     logger, stack, exception = event.pop("logger", ""), event.pop("stack", ""), event.pop("exception", "")
     words = [f"{time} [{level:<9}] {name:<24}", *([f"[{logger}]"] if logger else ())]
@@ -188,7 +204,7 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
         plain = structlog.dev.plain_traceback
         last += [picture, structlog.dev.ConsoleRenderer(colors=True, pad_event_to=24, exception_formatter=plain)]
     else:
-        last += [picture, plain_text]
+        last[-1] = plain_text
 
     handler = _ToOut(out)
     handler.setFormatter(

@@ -465,20 +465,20 @@ def _mark(request: Request, flow: Flow) -> None:
     request.headers.replace_first("Via", ", ".join(elements))
 
 
+_SHOWN = tuple((name, name.lower()) for name in ("From", "To", "Contact", "Reason", "Warning"))
+_PROVING = tuple(
+    (name, name.lower()) for name in ("Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate")
+)
+_TOLD = frozenset({"cseq", *(key for _, key in (*_SHOWN, *_PROVING))})
+
+
 def safe_text(message: Message) -> str:
     """One line of detail for a ladder: who to whom, CSeq, Reason; never authentication, never a body."""
-    headers = message.headers
-    shown = [f"CSeq {headers.get('CSeq')}"]
-    if isinstance(message, Request):
-        shown.insert(0, message.uri)
-    shown += [
-        f"{name}: {value}" for name in ("From", "To", "Contact", "Reason", "Warning") if (value := headers.get(name))
-    ]
-    shown += [
-        f"{name}: {AuthField.parse(value).scheme} …"
-        for name in ("Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate")
-        if (value := headers.get(name))
-    ]
+    first = message.headers.first(_TOLD)
+    shown = [message.uri] if isinstance(message, Request) else []
+    shown.append(f"CSeq {first.get('cseq')}")
+    shown += [f"{name}: {value}" for name, key in _SHOWN if (value := first.get(key))]
+    shown += [f"{name}: {AuthField.parse(value).scheme} …" for name, key in _PROVING if (value := first.get(key))]
     if message.body:
         shown.append(f"{message.content_type or 'body'} {len(message.body)} octets")
     return "; ".join(shown)
