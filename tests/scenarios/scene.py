@@ -19,6 +19,7 @@ from dataclasses import replace
 from types import MappingProxyType, TracebackType
 from typing import Protocol, Self, cast
 
+from gateway.accounts import Accounts
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
 from gateway.call.trace import Traced
@@ -36,6 +37,7 @@ from gateway.switchboard import Switchboard
 from gateway.xmpp import stanzas
 from gateway.xmpp.component import Component, XmppSettings
 from tests.support import FakeEngine, phone_session, webrtc_session
+from tests.till import Till
 
 PATIENCE = 5.0  # s; nothing on stage takes that long, it is what a broken scene costs
 
@@ -381,6 +383,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.engine = FakeEngine()
+        self.till = Till()  # what calls that cost are booked in
         self.records: asyncio.Queue[CallRecord] = asyncio.Queue()
         self.traced: list[Rung] = []
         self.devices: list[Device] = []
@@ -402,6 +405,7 @@ class Scene:
             on_end=self._ended,
             look_up=self.look_up,
             unix_now=lambda: 1_700_000_000.0,
+            accounts=Accounts(self.till),
         )
         self.app = Application(permit=self.permit)
         settings = SipSettings(DOMAIN, ("udp:127.0.0.1:0",))
