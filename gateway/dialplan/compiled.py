@@ -58,6 +58,7 @@ class Plan:
     bursts: tuple[BurstRule, ...] = ()
     prices: Mapping[str, PriceTable] = field(default_factory=dict)
     anonymous_prefix: str | None = None
+    enum_suffixes: tuple[str, ...] = ("e164.arpa",)
     includes: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     index: Index = field(init=False, repr=False, compare=False)
     inbound_index: Index = field(init=False, repr=False, compare=False)

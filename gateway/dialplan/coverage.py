@@ -27,7 +27,7 @@ def unreached(plan: Plan) -> Iterator[tuple[int, int]]:
         for earlier in plan.index.find(_probe(match, callers, ends=plan.index.has_ends)):
             if earlier >= later:
                 break
-            if _covers(plan.routes[earlier].match, match, plan.groups, ours):
+            if plan.routes[earlier].decides and _covers(plan.routes[earlier].match, match, plan.groups, ours):
                 yield later, earlier
                 break
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gateway.dialplan import plan
 from gateway.dialplan.booking import Booking
 from gateway.dialplan.costs import in_words
+from gateway.dialplan.naptr import Listed, Listing
 from gateway.errors import Fault
 
 
@@ -32,6 +34,9 @@ def _outcome(built: plan.Plan, example: plan.Example) -> Mapping[str, object]:
         return as_row(rung) | {"record": getattr(rung, "record", None)}
     request = plan.Request(example.caller or "", example.to or "", example.region, example.at)
     found = plan.route(built, request)
+    if found.ask and example.enum is not None:
+        listing = Listing(tuple(map(Listed, example.enum)))
+        found = plan.route(built, replace(request, enum={found.ask: listing}))
     row = as_row(found) | {"record": getattr(found, "record", None)}
     if isinstance(found, plan.Route):
         booked = found.booking

@@ -45,7 +45,7 @@ __all__ = ["CODECS", "RESERVED", "in_order", "load", "near", "read_secret"]
 CODECS = ("PCMA", "PCMU", "G722", "opus")
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 _RINGING = ("weights", "failover", "ring_seconds", "longest", "order", "prices", "record")
-RESERVED = frozenset({"direct", "echo", "xmpp"})  # what a via can be beside a trunk
+RESERVED = frozenset({"direct", "echo", "enum", "xmpp"})  # what a via can be beside a trunk
 
 
 @dataclass(slots=True)
@@ -62,11 +62,13 @@ class _Loader:
 
     def build(self) -> plan.Plan:
         route_unassigned, prefix, zone = False, None, None
+        suffixes: tuple[str, ...] = plan.Plan().enum_suffixes
         for table, section in self.tables.sections("numbers", NumbersSection):
             route_unassigned = section.unassigned == "route"
             prefix = self._anonymous_prefix(table, section.anonymous_prefix)
             self.region = self._region(table, ("region",), section.region)
             zone = zone_named(self.tables, table, ("zone",), section.zone)
+            suffixes = tuple(self._hosts(table, "enum_suffix", section.enum_suffix))
         conditions = Conditions(self.tables, self.users, zone)
         policies = [self._policy(table, section) for table, section in self.tables.sections("policy", PolicySection)]
         trunks = {
@@ -104,6 +106,7 @@ class _Loader:
             budgets=tuple(spending.budgets()),
             bursts=tuple(spending.bursts()),
             anonymous_prefix=prefix,
+            enum_suffixes=suffixes,
             prices=MappingProxyType(tables_of_prices),
             includes=(*self.includes, *pricing.includes),
         )
@@ -127,6 +130,13 @@ class _Loader:
                 table, ("anonymous_prefix",), f"{prefix!r} is no prefix, as *67 is one: * or #, then digits"
             )
         return prefix
+
+    def _hosts(self, table: Table, key: str, names: Sequence[str]) -> Iterator[str]:
+        for number, name in enumerate(names):
+            try:
+                yield addresses.host_of(name)
+            except AddressError as error:
+                self.tables.fault(table, (key, number), f"{key}: {error}")
 
     def _number(self, table: Table, keys: Place, text: str | None) -> str | None:
         """A number that is written in E.164."""
@@ -374,7 +384,7 @@ class _Loader:
         if table.sound and bool(section.via) == (section.refuse is not None):
             self.tables.fault(table, (), f"rule {section.name!r} needs one of via and refuse")
         for number, via in enumerate(section.via):
-            known = self.tables.names["trunk"] | {"direct", "echo"}
+            known = self.tables.names["trunk"] | {"direct", "echo", "enum"}
             if via not in known:
                 self.tables.fault(table, ("via", number), f"{via!r} is no trunk{near(via, known)}")
         self.tables.twice(table, ("via",), section.via)
@@ -384,6 +394,10 @@ class _Loader:
             self.tables.fault(table, ("via",), "echo always answers: nothing can come before or after it")
         if "direct" in section.via and not (match.host or match.user or Kind.URI in match.kind or not match.kind):
             self.tables.fault(table, ("via",), 'direct needs a host to go to: match kind = "uri" or a host')
+        if "enum" in section.via and match.kind and Kind.NUMBER not in match.kind:
+            self.tables.fault(table, ("via",), 'enum has numbers: match kind = "number"')
+        if "enum_failure" in section.model_fields_set and "enum" not in section.via:
+            self.tables.fault(table, ("enum_failure",), "enum_failure is for enum, and it is not asked")
         self._named(table, "policy", section.policy)
         self._several(table, section)
         if section.refuse is not None:
@@ -392,6 +406,7 @@ class _Loader:
             section.name, match, section.via, section.refuse, section.policy, section.anonymous,
             section.early_media, section.transcode, section.transfers, section.weights, section.failover,
             section.ring_seconds, section.longest, section.order == "cheapest", section.prices, section.record,
+            section.enum_failure,
         )  # fmt: skip
 
     def _several(self, table: Table, section: RouteSection) -> None:
@@ -402,7 +417,7 @@ class _Loader:
         elif section.weights and not any(section.weights):
             self.tables.fault(table, ("weights",), "weights: all are 0")
         if len(section.via) == 1:
-            for key in ("weights", "failover"):
+            for key in ("weights",) if section.via == ("enum",) else ("weights", "failover"):
                 if key in section.model_fields_set:
                     self.tables.fault(table, (key,), f"{key} is for several vias, and there is one")
         self.tables.twice(table, ("failover",), section.failover or ())
@@ -438,12 +453,20 @@ class _Loader:
             except AddressError as error:
                 self.tables.fault(table, ("inbound",), f"inbound: {error}")
                 return None
+        enum = None if section.enum is None else tuple(self._uris(table, "enum", section.enum))
         # Files that are shared between installations speak of "some user of ours" and leave `from` out.
         caller = section.from_ or (f"user@{self.users[0]}" if outgoing and self.users else None)
         return plan.Example(
             table.document.file, table.line_of("expect"), caller, section.to, uri, section.trunk, section.region,
-            section.at, section.expect.model_dump(exclude_unset=True), calling,
+            section.at, section.expect.model_dump(exclude_unset=True), calling, enum,
         )  # fmt: skip
+
+    def _uris(self, table: Table, key: str, texts: Sequence[str]) -> Iterator[SipUri]:
+        for number, text in enumerate(texts):
+            try:
+                yield SipUri.parse(text)
+            except AddressError as error:
+                self.tables.fault(table, (key, number), f"{key}: {error}")
 
 
 def _civic(section: LocationSection) -> tuple[tuple[str, str], ...]:

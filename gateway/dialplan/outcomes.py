@@ -47,7 +47,8 @@ class Route:
     word, or the user's. `transfers`: the vias whose callees may send the caller elsewhere (safety rule 5). `failover`:
     labels of the causes that lead to the next via, None for the usual ones. `ring_seconds`: how long each via has,
     None: they have the usual time together. `booking`: what is booked before anybody is asked, None: nothing. `record`:
-    whether the conversation is, and with "notice" both hear so first.
+    whether the conversation is, and with "notice" both hear so first. `ask`: the number that ENUM was to be asked for,
+    and was not: with its answer the decision may be another one. An address that ENUM has is a "direct" via.
     An emergency call has none of these and no `limits`, may have a `callback` number in E.164 and a `geolocation`, a
     PIDF-LO document (RFC 4119, 5139) to go along as RFC 6442 says.
     """
@@ -71,12 +72,13 @@ class Route:
     ring_seconds: float | None = None
     booking: Booking | None = None
     record: Record = "no"
+    ask: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Nobody is called. `rule` is None when no rule said so; `kind` None when the address means nothing. `wanted`: the
-    rule is there to refuse, and `reason` is its text.
+    rule is there to refuse, and `reason` is its text. `ask` as in Route.
     """
 
     kind: Kind | None
@@ -85,6 +87,7 @@ class Refusal:
     reason: str
     steps: tuple[str, ...]
     wanted: bool = False
+    ask: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,18 +20,21 @@ Each rule that was looked at leaves a step when an explanation is asked for, so 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import addresses
 from gateway.addresses import Dialled, Name, SipUri
 from gateway.dialplan import costs, numbers
+from gateway.dialplan.booking import Tariff
 from gateway.dialplan.callers import identity, limits, policy_of
-from gateway.dialplan.compiled import Plan, same
+from gateway.dialplan.compiled import Plan
+from gateway.dialplan.direct import listed, odd_parameter, trunk_at
 from gateway.dialplan.inbound import Inbound, caller_local, inbound, recorded
 from gateway.dialplan.index import Facts
 from gateway.dialplan.location import pidf_lo
+from gateway.dialplan.naptr import Listing
 from gateway.dialplan.numbers import Kind, Reading, Region
 from gateway.dialplan.outcomes import Identity, InboundRoute, Limit, Refusal, Route
 from gateway.dialplan.patterns import stands_for
@@ -59,10 +62,6 @@ __all__ = [
     "Trunk", "caller_local", "inbound", "limits", "mappable", "route", "stands_for",
 ]  # fmt: skip
 
-# Parameters that may go out with a direct call. Others could send it elsewhere (maddr), bend the request (method, ttl)
-# or the route (lr); RFC 3261 §19.1.1.
-_PARAMETERS = frozenset({"transport", "user"})
-
 
 def mappable(plan: Plan, local: str) -> bool:
     """Whether the local part of a contact names anything, whoever asks and whether or not he may call it."""
@@ -79,7 +78,7 @@ class Request:
 
     `resolved` is what the host of a SIP URI resolves to, `trunk_hosts` what the trunks' proxies do: names and addresses
     that the caller of route() has looked up. `draw` is a random number in [0, 1) for rules with weights; without it
-    vias are in the order of their rule.
+    vias are in the order of their rule. `enum` has what ENUM says of numbers that it was asked for.
     """
 
     caller: str
@@ -89,6 +88,7 @@ class Request:
     resolved: frozenset[str] = frozenset()
     trunk_hosts: frozenset[str] = frozenset()
     draw: float | None = None
+    enum: Mapping[str, Listing] | None = None
 
 
 _NOWHERE = Region(None, "")
@@ -134,9 +134,11 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
     if isinstance(callee, Refusal):
         return callee
 
+    ask: str | None = None
+
     def refuse(reason: str, rule: str | None = None, *, wanted: bool = False) -> Refusal:
         steps.append(f"refused: {reason}")
-        return Refusal(callee.kind, callee.number, rule, reason, tuple(steps), wanted)
+        return Refusal(callee.kind, callee.number, rule, reason, tuple(steps), wanted, ask)
 
     if callee.kind is Kind.EMERGENCY and callee.reading:
         return _emergency(plan, request, settings, callee.reading, callee.region, steps)
@@ -157,13 +159,26 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
             steps.append(f"rule {rule.name}: matches and refuses")
             return refuse(rule.refuse, rule.name, wanted=True)
         vias = _ordered(rule, request.draw, steps)
+        found: tuple[SipUri, ...] = ()
+        if "enum" in vias:
+            asked = _listed(plan, request, callee, steps)
+            if isinstance(asked, _No):
+                steps.append(f"ENUM: {asked.reason}")
+                ask = asked.ask or ask
+                if asked.failed and rule.enum_failure == "refuse":
+                    return refuse(asked.reason, rule.name)
+            else:
+                found = asked
+            if not found and not (vias := tuple(via for via in vias if via != "enum")):
+                steps.append("the next rule")
+                continue
         ways = costs.ways(plan, rule, vias, callee.number, steps) if plan.counts else costs.Ways(vias)
         if isinstance(ways, str):
             return refuse(ways, rule.name)
-        vias = ways.vias
-        if undiallable and any(via in plan.trunks for via in vias):
+        if undiallable and any(via in plan.trunks for via in ways.vias):
             return refuse(undiallable, rule.name)
-        targets = tuple(_target(plan, rule, via, callee) for via in vias)
+        ways, targets = _targets(plan, rule, ways, found, callee)
+        vias = ways.vias
         for via, target in zip(vias, targets, strict=True):
             if isinstance(target, _No):
                 return refuse(f"via {via}: {target.reason}", rule.name)
@@ -183,7 +198,7 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
             callee.kind, callee.number, plain[0], vias, plain, rule.name, tuple(steps), identities, counted,
             early_media=rule.early_media, transcode=rule.transcode or settings.transcode,
             transfers=_transferring(plan, rule, vias), failover=rule.failover, ring_seconds=rule.ring_seconds,
-            booking=booked, record=rule.record,
+            booking=booked, record=rule.record, ask=ask,
         )  # fmt: skip
     return refuse("no rule allows this call")
 
@@ -205,7 +220,7 @@ def _ordered(rule: Rule, draw: float | None, steps: list[str]) -> tuple[str, ...
 def _transferring(plan: Plan, rule: Rule, vias: tuple[str, ...]) -> tuple[str, ...]:
     """The vias whose callees may send the caller elsewhere: trunks, unless it or they say no; others if it says so."""
     if rule.transfers is not None:
-        return vias if rule.transfers else ()
+        return tuple(dict.fromkeys(vias)) if rule.transfers else ()
     return tuple(via for via in vias if via in plan.trunks and plan.trunks[via].transfers)
 
 
@@ -241,7 +256,7 @@ def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[st
 
 
 def _read_uri(plan: Plan, request: Request, uri: SipUri, region: str | None, listed: Collection[str]) -> _Callee:
-    trunk = _trunk_at(plan, request, uri)
+    trunk = trunk_at(plan, uri, request.resolved, request.trunk_hosts)
     user = addresses.folded(uri.user or "")
     withheld = plan.withheld(user)
     if withheld is not None:
@@ -277,17 +292,6 @@ def _description(callee: _Callee, local: str, region: Region) -> str:
         return f"{local} is a call of kind {reading.kind}: {reading.dial}{foreign}{place}"
     what = "/".join(reading.types) if reading.assigned else "unassigned"
     return f"{local} is the number {reading.number}, {what}, country {reading.country or 'unknown'}{place}"
-
-
-def _trunk_at(plan: Plan, request: Request, uri: SipUri) -> str | None:
-    """The trunk, or "a trunk", that this URI's host is or resolves to."""
-    for host in (uri.host, *request.resolved):
-        for trunk in plan.trunks.values():
-            if same(host, (trunk.proxy.host,)):
-                return f"trunk {trunk.name}"
-        if same(host, request.trunk_hosts) or plan.trunk_of(host):
-            return "a trunk"
-    return None
 
 
 def _emergency(
@@ -332,6 +336,34 @@ def _emergency(
 @dataclass(frozen=True, slots=True)
 class _No:
     reason: str
+    ask: str | None = None  # the number that ENUM would have to be asked for
+    failed: bool = False  # it was, and nobody answered
+
+
+def _listed(plan: Plan, request: Request, callee: _Callee, steps: list[str]) -> tuple[SipUri, ...] | _No:
+    """What ENUM has for what is called."""
+    number, reading = callee.number, callee.reading
+    if number is None or reading is None or reading.user != reading.dial:
+        return _No("it has numbers alone, in E.164 and without extensions")
+    if request.enum is None or number not in request.enum:
+        return _No(f"not asked for {number} here", ask=number)
+    found = listed(plan, number, request.enum, request.trunk_hosts, steps)
+    return _No(found, failed=True) if isinstance(found, str) else found
+
+
+def _targets(
+    plan: Plan, rule: Rule, ways: costs.Ways, found: Sequence[SipUri], callee: _Callee
+) -> tuple[costs.Ways, list[SipUri | _No | None]]:
+    """What each via is asked for; what ENUM has is called directly."""
+    vias: list[str] = []
+    tariffs: list[Tariff | None] = []
+    targets: list[SipUri | _No | None] = []
+    for via, tariff in zip(ways.vias, ways.tariffs or [None] * len(ways.vias), strict=True):
+        here = found if via == "enum" else [_target(plan, rule, via, callee)]
+        vias += ["direct" if via == "enum" else via] * len(here)
+        tariffs += [tariff] * len(here)
+        targets += here
+    return costs.Ways(tuple(vias), tuple(tariffs)), targets
 
 
 def _target(plan: Plan, rule: Rule, via: str, callee: _Callee) -> SipUri | _No | None:
@@ -343,8 +375,8 @@ def _target(plan: Plan, rule: Rule, via: str, callee: _Callee) -> SipUri | _No |
             return _No("it has no host to go to")
         if callee.trunk:
             return _No(f"its host is {callee.trunk}, which is called by number")
-        if bad := [name for name, _ in callee.uri.parameters if name not in _PARAMETERS]:
-            return _No(f"the URI parameter {bad[0]} is not allowed")
+        if bad := odd_parameter(callee.uri):
+            return _No(f"the URI parameter {bad} is not allowed")
         return callee.uri
     trunk = plan.trunks[via]
     if callee.reading is not None:

@@ -116,7 +116,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One [[route]]: either `via` (trunks, "direct" or "echo", tried in this order) or the text of a refusal.
+    """One [[route]]: either `via` (trunks, "direct", "enum" or "echo", tried in this order) or the text of a refusal.
 
     `weights`, one per via, draw the order anew for every call; `failover` are labels of causes that lead to the next
     via, None: the usual ones. `ring_seconds` is what each via has, `longest` how many seconds a call may last.
@@ -139,6 +139,12 @@ class Rule:
     cheapest: bool = False
     prices: str | None = None
     record: Record = "no"
+    enum_failure: Literal["next", "refuse"] = "next"
+
+    @property
+    def decides(self) -> bool:
+        """Whether no later rule is asked once it matches: what has no way but ENUM may turn out to have none."""
+        return self.via != ("enum",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,3 +273,4 @@ class Example:
     at: datetime | None
     expect: Mapping[str, object]
     calling: str | None = None  # who calls from SIP, as InboundMatch has it
+    enum: tuple[SipUri, ...] | None = None  # None: not asked

@@ -28,6 +28,8 @@ class NumbersSection(Section):
     """The time zone of `hours`, as `"Europe/London"`, for rules that name none."""
     anonymous_prefix: Text | None = None
     """What is dialled before a number to call without name and number, as `"*67"`."""
+    enum_suffix: Annotated[Words, Field(min_length=1, max_length=5)] = ("e164.arpa",)
+    """Domains of DNS that are asked for numbers where a rule has `"enum"` for a via, one after the other (RFC 6116)."""
 
 
 class LocationSection(Section):
@@ -254,8 +256,8 @@ class RouteSection(Section):
     match: MatchSection = Field(default_factory=lambda: MatchSection.model_validate({}))
     """What it is for, as below; without it everything."""
     via: Words = ()
-    """Trunks, tried one after the other while they are out of order; `"direct"` for the host in the address itself; or
-    `"echo"`, the test line."""
+    """Trunks, tried one after the other while they are out of order; `"direct"` for the host in the address itself;
+    `"enum"` for the SIP addresses that DNS has for the number; or `"echo"`, the test line."""
     refuse: Text | None = None
     """A text for the caller, in place of `via`."""
     policy: Text | None = None
@@ -282,6 +284,9 @@ class RouteSection(Section):
     then the call is refused. Without it they have 120 seconds together."""
     longest: Count | None = None
     """Seconds until a call is ended; of this and of limits the least counts."""
+    enum_failure: Literal["next", "refuse"] = "next"
+    """What follows where DNS gives no answer about the number: the next via, as where it is not listed, or none. A rule
+    that has no other via leads to the next rule."""
     order: Literal["given", "cheapest"] = "given"
     """For several vias: in the order of `via`, or the one first by which a call of one minute costs the least, by the
     prices of the trunks. What is no trunk costs nothing, and what costs the same keeps its order."""
@@ -384,6 +389,8 @@ class ExampleSection(Section):
     """Where it is dialled."""
     at: datetime | None = None
     """When; rules with `hours` need it."""
+    enum: Words | None = None
+    """The SIP addresses that ENUM has for the number, `[]` for none; without it ENUM is not asked."""
     expect: ExpectSection
     """What must become of it."""
 
