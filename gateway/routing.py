@@ -16,8 +16,9 @@ for.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -32,6 +33,7 @@ from gateway.call.events import Destination
 from gateway.call.limits import Book
 from gateway.call.machine import Call, Patience, State
 from gateway.dialplan import plan as dialplan
+from gateway.dialplan.naptr import Listed, Listing
 from gateway.dialplan.plan import Limit
 from gateway.errors import AddressError
 from gateway.line import NOBODY, Fare, Line
@@ -61,6 +63,8 @@ MOST_HOPS = 5  # transfers and redirections of one call
 MOST_TARGETS = 5  # of one redirection
 
 Stages = tuple[tuple[Destination, ...], ...]
+# The SIP URIs that ENUM has for a number below these suffixes, or why nobody knows.
+AskEnum = Callable[[str, Sequence[str]], Awaitable[tuple[SipUri, ...] | str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ class Routing:
         self._unix_now = unix_now
         self._draw = draw
         self.is_down: Callable[[str], bool] = lambda trunk: False
+        self.ask_enum: AskEnum = _unasked
 
     def _trunks(self) -> Iterable[dialplan.Trunk]:
         return self.plan.trunks.values()
@@ -151,7 +156,8 @@ class Routing:
 
     def may_call(self, user: str, local: str) -> bool:
         """Whether the dialplan lets this user call this contact now, as far as that is known without asking DNS."""
-        return isinstance(dialplan.route(self.plan, self._request(user, local)), dialplan.Route)
+        outcome = dialplan.route(self.plan, self._request(user, local))
+        return isinstance(outcome, dialplan.Route) or outcome.ask is not None
 
     def may_dial(self, user: str) -> bool:
         """Whether any rule lets this user call a number or an address at all."""
@@ -175,9 +181,22 @@ class Routing:
         """
         request = self._request(caller, local)
         outcome = dialplan.route(plan, request)
-        if isinstance(outcome, dialplan.Refusal) or outcome.emergency or not (found := await self._host_of(local)):
-            return outcome
-        return dialplan.route(plan, replace(request, resolved=found, trunk_hosts=self.whereabouts.hosts))
+        if isinstance(outcome, dialplan.Route) and not outcome.emergency and (found := await self._host_of(local)):
+            request = replace(request, resolved=found, trunk_hosts=self.whereabouts.hosts)
+            outcome = dialplan.route(plan, request)
+        if (number := outcome.ask) is not None:  # the rule is for this caller, and wants to know
+            listing = await self._listing(plan, number)
+            request = replace(request, enum={number: listing}, trunk_hosts=self.whereabouts.hosts)
+            outcome = dialplan.route(plan, request)
+        return outcome
+
+    async def _listing(self, plan: dialplan.Plan, number: str) -> Listing:
+        """What ENUM has for a number, and where that leads: it may be a trunk, or we."""
+        found = await self.ask_enum(number, plan.enum_suffixes)
+        if isinstance(found, str):
+            return Listing(failure=found)
+        hosts = await asyncio.gather(*map(self.whereabouts.resolved, found))
+        return Listing(tuple(map(Listed, found, hosts)))
 
     def _request(self, caller: str, local: str) -> dialplan.Request:
         return dialplan.Request(caller, local, at=self._date(), draw=self._draw())
@@ -416,6 +435,10 @@ class Routing:
             # Each anonymous caller is a contact of his own: clients take a second call of one JID for the first one's.
             return addresses.local_of(SipUri("sip", "anonymous", f"{secrets.token_hex(4)}.anonymous.invalid"))
         return dialplan.caller_local(self.plan, identity, trunk)
+
+
+async def _unasked(number: str, suffixes: Sequence[str]) -> str:
+    return "nobody asks DNS here"
 
 
 def _leading_on(outcome: dialplan.Route) -> frozenset[Cause]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast, get_args
+
+import pytest
 
 from gateway.accounts import Accounts
 from gateway.addresses import SipUri
@@ -407,3 +410,70 @@ async def test_what_was_booked_for_somebody_who_cannot_be_replaced_is_given_back
     refused = await scene.routing.elsewhere(line, "carrier", ["sip:romeo@montague.lit"], "a;to-tag=b;from-tag=c")
     assert refused == NotSent("a call can be replaced only at the trunk that asks for it")
     assert (scene.till.said, line.fares) == (["reserve 60", "settle nothing"], [])
+
+
+# --- ENUM
+
+NUMBER = "+12025550123"
+BY_ENUM = replace(
+    PLAN,
+    routes=(Rule("listed", Match(kind=(Kind.NUMBER,), from_=(JULIET,)), ("enum",)), *PLAN.routes),
+    enum_suffixes=("e164.example",),
+)
+
+
+class Directory:
+    """What ENUM has for numbers, and who asked."""
+
+    def __init__(self, *uris: str, failure: str = "") -> None:
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self._found: tuple[SipUri, ...] | str = failure or tuple(map(SipUri.parse, uris))
+
+    async def __call__(self, number: str, suffixes: Sequence[str]) -> tuple[SipUri, ...] | str:
+        self.asked.append((number, tuple(suffixes)))
+        return self._found
+
+
+async def test_a_number_goes_where_enum_says() -> None:
+    scene = Scene(BY_ENUM)
+    scene.routing.ask_enum = directory = Directory("sip:a@friend.example")
+    _, offered = await scene.routed(NUMBER)
+    assert isinstance(offered, ev.Offered)
+    assert offered.stages == ((Destination("direct", "sip:a@friend.example"),),)
+    assert directory.asked == [(NUMBER, ("e164.example",))]
+
+
+async def test_a_name_in_enum_that_is_a_trunks_is_not_called() -> None:
+    scene = Scene(BY_ENUM)
+    scene.names = {"cheap.example": frozenset({"192.0.2.5"})}
+    scene.routing.ask_enum = Directory("sip:+19005550123@cheap.example")
+    outcome = await scene.routing.decide(BY_ENUM, JULIET, NUMBER)
+    assert (outcome.rule, getattr(outcome, "via", None)) == ("numbers", ("carrier",))
+    assert any("cheap.example" in step and "which is called by number" in step for step in outcome.steps)
+
+
+@pytest.mark.parametrize("directory", [Directory(), Directory(failure="nobody answered")])
+async def test_without_an_answer_of_enum_the_next_rule_decides(directory: Directory) -> None:
+    scene = Scene(BY_ENUM)
+    scene.routing.ask_enum = directory
+    assert (await scene.routing.decide(BY_ENUM, JULIET, NUMBER)).rule == "numbers"
+
+
+async def test_a_gateway_without_dns_goes_on_without_enum() -> None:
+    assert (await Scene(BY_ENUM).routing.decide(BY_ENUM, JULIET, NUMBER)).rule == "numbers"
+
+
+@pytest.mark.parametrize(
+    ("caller", "callee"), [(NURSE, NUMBER), (JULIET, "911"), (JULIET, "echo"), ("x@elsewhere.example", NUMBER)]
+)
+async def test_enum_is_asked_for_nobody_else(caller: str, callee: str) -> None:
+    scene = Scene(BY_ENUM)
+    scene.routing.ask_enum = directory = Directory("sip:a@friend.example")
+    await scene.routing.decide(BY_ENUM, caller, callee)
+    assert directory.asked == []
+
+
+async def test_a_number_that_only_enum_may_have_can_be_called() -> None:
+    scene = Scene(replace(BY_ENUM, routes=BY_ENUM.routes[:1]))
+    assert scene.routing.may_call(JULIET, NUMBER)
+    assert not scene.routing.may_call(NURSE, NUMBER)

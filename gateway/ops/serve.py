@@ -40,7 +40,7 @@ from gateway.routing import DIRECT, Limits
 from gateway.sip.application import Application
 from gateway.sip.digestserver import DigestServer
 from gateway.sip.pings import Pings
-from gateway.sip.resolver import resolve
+from gateway.sip.resolver import enum, resolve
 from gateway.sip.telephony import Account, Telephony
 from gateway.storage.bookings import Bookings, BookingsAway
 from gateway.storage.records import CallRecord, Records
@@ -110,6 +110,7 @@ class Gateway:
             accounts=Accounts(self._bookings, on_answer=self._metrics.booked, on_frozen=self._metrics.account_frozen),
             direct=replace(DIRECT, video=config.media_video),
         )
+        self._board.routing.ask_enum = enum
         reach = Reach(config.media_allow)
         # The plan was asked with one answer of DNS and the call is placed with another: a trunk is no direct target.
         app = Application(

@@ -1,4 +1,5 @@
-"""From a URI to addresses (RFC 3263): the search of locate.py, run against DNS, asynchronously and with a memory.
+"""From a URI to addresses (RFC 3263): the search of locate.py, run against DNS, asynchronously and with a memory; and
+from a number to URIs (ENUM, RFC 6116).
 
 What DNS said, and that it said nothing, is kept as long as its TTL allows (RFC 2308), for so many names and no more.
 """
@@ -6,6 +7,7 @@ What DNS said, and that it said nothing, is kept as long as its TTL allows (RFC 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import socket
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from gateway.addresses import SipUri
+from gateway.dialplan import naptr
 from gateway.sip.locate import Answer, Chance, Naptr, Permit, Question, Srv, anyone, host_of, search
 from gateway.sip.targets import Target
 
@@ -31,6 +34,8 @@ MAX_CACHED = 4096  # answers
 SERVICES = {"NAPTR": 1.0, "SRV": 2.0}  # seconds
 DROPPED = 300.0  # seconds
 MAX_DROPPED = 1000
+ENUM = 3.0  # seconds for one suffix: a question that gets lost is asked again
+SILENT = 30.0  # seconds in which a suffix is not asked again that did not answer: every call would wait for it
 
 
 class Resolver:
@@ -50,6 +55,7 @@ class Resolver:
         self._dns.lifetime = PATIENCE
         self._dns.cache = dns.resolver.LRUCache(MAX_CACHED)
         self._dropped: dict[Question, float] = {}  # -> until when it is not asked again
+        self._silent: dict[str, float] = {}  # a suffix of ENUM, likewise
 
     async def resolve(self, uri: SipUri, permit: Permit = anyone) -> list[Target]:
         """Where this URI may be reached, best first; empty when nowhere. Takes no longer than PATIENCE."""
@@ -87,6 +93,43 @@ class Resolver:
             return ()
         return [record for data in answer if (record := _record(data)) is not None]
 
+    async def enum(self, number: str, suffixes: Sequence[str]) -> tuple[SipUri, ...] | str:
+        """The SIP URIs that DNS has for a number in E.164 below the first of these suffixes that has any; none where
+        it is not listed. A text where some suffix does not answer and no other has it.
+        """
+        failure = ""
+        for suffix in suffixes:
+            records = await self._naptr(number, suffix)
+            if records is None:
+                failure = f"DNS did not answer for {number} below {suffix}"
+            elif found := naptr.uris(number, records):
+                return found
+        return failure or ()
+
+    async def _naptr(self, number: str, suffix: str) -> list[naptr.Record] | None:
+        """None where nobody answered."""
+        now = asyncio.get_running_loop().time()
+        if self._silent.get(suffix, now) > now:
+            return None
+        try:
+            answer = await self._dns.resolve(naptr.domain(number, suffix), "NAPTR", search=False, lifetime=ENUM)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except dns.exception.Timeout:
+            if len(self._silent) >= MAX_DROPPED:
+                self._silent.clear()
+            self._silent[suffix] = now + SILENT
+            return None
+        except (dns.exception.DNSException, OSError, UnicodeError):
+            return None
+        found = (data for data in answer if isinstance(data, NAPTR))
+        return [_rewriting(data) for data in itertools.islice(found, naptr.MAX_RECORDS)]
+
+
+def _rewriting(data: NAPTR) -> naptr.Record:
+    flags, service, regexp = (text.decode("latin-1") for text in (data.flags, data.service, data.regexp))
+    return naptr.Record(data.order, data.preference, flags, service, regexp)
+
 
 def _record(data: dns.rdata.Rdata) -> Naptr | Srv | str | None:
     if isinstance(data, NAPTR):
@@ -118,6 +161,11 @@ async def resolve(uri: SipUri, permit: Permit = anyone) -> list[Target]:
     return await shared().resolve(uri, permit)
 
 
+async def enum(number: str, suffixes: Sequence[str]) -> tuple[SipUri, ...] | str:
+    """As Resolver.enum, by the same resolver."""
+    return await shared().enum(number, suffixes)
+
+
 def shared() -> Resolver:
     global _shared  # noqa: PLW0603 - one memory of DNS for the process
     if _shared is None:
@@ -127,4 +175,4 @@ def shared() -> Resolver:
 
 _shared: Resolver | None = None
 
-__all__ = ["Permit", "Resolver", "Target", "anyone", "resolve", "shared"]
+__all__ = ["Permit", "Resolver", "Target", "anyone", "enum", "resolve", "shared"]

@@ -50,6 +50,7 @@ def regexec(pattern: str, text: str, groups: int) -> tuple[str, ...] | None:
         ("a{2,}", "aaa", ("aaa",)),
         ("(^|a){3}", "aa", ("aa", "a")),
         ("(a?){2}", "", ("", "")),
+        ("^(a|aa){2}$", "aaa", ("aaa", "a")),
         ("a|", "b", ("",)),
         (r"\.\*\\", r".*\ ", (".*\\",)),
         ("b$|^a", "a", ("a",)),

@@ -324,3 +324,47 @@ def test_an_emergency_call_that_nobody_can_call_back_is_warned_of(tmp_path: Path
     text = '[[trunk]]\nname = "a"\nproxy = "sip:a.example"\n[emergency]\naction = "route"\nvia = "a"\n'
     _, warnings = loaded(tmp_path, a=text)
     assert [(fault.line, fault.warning) for fault in warnings] == [(4, True)]
+
+
+def test_enum_is_asked_below_the_names_that_are_given(tmp_path: Path) -> None:
+    head = '[emergency]\naction = "refuse"\n[numbers]\n'
+    rule = '[[route]]\nname = "it"\nmatch = { kind = "number" }\nvia = "enum"\nfailover = "not-found"\n'
+    plan, warnings = loaded(tmp_path, a=head + 'enum_suffix = ["E164.Example", "e164.arpa"]\n' + rule)
+    assert (plan.enum_suffixes, warnings) == (("e164.example", "e164.arpa"), ())
+    assert plan.routes[0].via == ("enum",)
+    assert loaded(tmp_path, a=head + rule)[0].enum_suffixes == ("e164.arpa",)
+
+
+def test_a_rule_that_may_lead_on_hides_no_later_one(tmp_path: Path) -> None:
+    head = '[emergency]\naction = "refuse"\n[[trunk]]\nname = "carrier"\nproxy = "sip:192.0.2.1"\n'
+    numbers = '[[route]]\nname = "{0}"\nmatch = {{ kind = "number" }}\nvia = {1}\n'
+    listed, others = numbers.format("listed", '"enum"'), numbers.format("others", '"carrier"')
+    assert [rule.name for rule in loaded(tmp_path, a=head + listed + others)[0].routes] == ["listed", "others"]
+    both = numbers.format("both", '["enum", "carrier"]')
+    assert faults_of(tmp_path, a=head + both + others) == [
+        "a.toml:10: rule 'others' is never reached: 'both' before it matches all that it does"
+    ]
+
+
+def test_what_enum_cannot_do_is_a_fault(tmp_path: Path) -> None:
+    text = """
+[numbers]
+enum_suffix = ["e164 arpa"]
+[[route]]
+name = "addresses"
+match = { kind = "uri" }
+via = "enum"
+[[route]]
+name = "test line"
+match = { name = "echo" }
+via = "echo"
+enum_failure = "refuse"
+[[example]]
+to = "echo"
+enum = ["mailto:a@b.example"]
+expect = { outcome = "route" }
+"""
+    found = faults_of(tmp_path, a=text)
+    assert [fault.partition(": ")[0] for fault in found] == ["a.toml:3", "a.toml:7", "a.toml:12", "a.toml:15"]
+    assert found[1].endswith('enum has numbers: match kind = "number"')
+    assert found[2].endswith("enum_failure is for enum, and it is not asked")

@@ -33,15 +33,25 @@ ZONE = {
     ("plain.example.", "A"): ["192.0.2.3"],
     ("closed.example.", "A"): ["192.0.2.4"],
     ("inside.example.", "A"): ["10.0.0.1", "192.0.2.5"],
+    ("3.2.1.0.5.5.5.2.0.2.1.e164.arpa.", "NAPTR"): [
+        '100 20 "u" "E2U+sip" "!^.*$!sip:info@plain.example!" .',
+        r'100 10 "U" "E2U+sip" "!^\\+1(.*)$!sip:\\1@plain.example!" .',
+        '100 5 "u" "E2U+email:mailto" "!^.*$!mailto:info@plain.example!" .',
+    ],
+    ("4.2.1.0.5.5.5.2.0.2.1.e164.arpa.", "NAPTR"): [
+        '100 5 "u" "E2U+email:mailto" "!^.*$!mailto:info@plain.example!" .'
+    ],
+    ("4.2.1.0.5.5.5.2.0.2.1.private.example.", "NAPTR"): ['1 1 "u" "E2U+pstn:sip" "!^.*$!sip:x@plain.example!" .'],
 }
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """`asked` has every question in order; what is in `drops` is never answered."""
+    """`asked` has every question in order; what is in `drops` is never answered, whatever ends with `fails` badly."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
         self.drops: set[str] = set()
+        self.fails = "."
         self.port = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,7 +67,9 @@ class NameServer(asyncio.DatagramProtocol):
         answer = dns.message.make_response(query)
         answer.flags |= dns.flags.AA | dns.flags.RA
         records = ZONE.get((name, kind))
-        if records:
+        if self.fails != "." and name.endswith(self.fails):
+            answer.set_rcode(dns.rcode.SERVFAIL)
+        elif records:
             answer.answer.append(dns.rrset.from_text(name, 300, "IN", kind, *records))
         else:
             known = any(name == other for other, _ in ZONE)
@@ -156,3 +168,52 @@ async def test_names_of_this_machine_are_known_without_dns(server: NameServer, m
 async def test_everybody_shares_one_memory() -> None:
     assert resolver.shared() is resolver.shared()
     assert await resolver.resolve(SipUri.parse("sip:192.0.2.1")) == [Target("UDP", "192.0.2.1", 5060)]
+
+
+NUMBER = "+12025550123"
+LISTED = (SipUri.parse("sip:2025550123@plain.example"), SipUri.parse("sip:info@plain.example"))
+
+
+async def test_a_number_has_the_addresses_that_dns_has_for_it(server: NameServer) -> None:
+    resolver = resolving(server)
+    for _ in range(3):
+        assert await resolver.enum(NUMBER, ["e164.arpa"]) == LISTED
+    assert server.asked == [("3.2.1.0.5.5.5.2.0.2.1.e164.arpa.", "NAPTR")]  # and then it is remembered
+
+
+async def test_a_number_that_is_not_listed_has_none(server: NameServer) -> None:
+    resolver = resolving(server)
+    for number in ("+12025550199", "+12025550124"):  # there is nothing, and there is nothing for SIP
+        for _ in range(2):
+            assert await resolver.enum(number, ["e164.arpa"]) == ()
+    assert len(server.asked) == 2
+
+
+async def test_suffixes_are_asked_one_after_the_other(server: NameServer) -> None:
+    found = await resolving(server).enum("+12025550124", ["e164.arpa", "private.example"])
+    assert found == (SipUri.parse("sip:x@plain.example"),)
+    assert await resolving(server).enum(NUMBER, ["e164.arpa", "private.example"]) == LISTED
+
+
+async def test_that_nobody_answers_is_told_from_that_a_number_is_not_listed(server: NameServer) -> None:
+    server.fails = "e164.arpa."
+    resolver = resolving(server)
+    assert await resolver.enum(NUMBER, ["e164.arpa"]) == f"DNS did not answer for {NUMBER} below e164.arpa"
+    found = await resolver.enum("+12025550124", ["e164.arpa", "private.example"])
+    assert found == (SipUri.parse("sip:x@plain.example"),)
+
+
+async def test_a_suffix_that_is_silent_is_not_waited_for_by_every_call(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "ENUM", 0.05)
+    server.drops = {"NAPTR"}
+    silent = resolving(server)
+    for _ in range(3):
+        assert isinstance(await silent.enum(NUMBER, ["e164.arpa"]), str)
+    assert len(server.asked) == 1
+
+
+async def test_the_process_has_one_memory_of_dns(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "_shared", resolving(server))
+    assert await resolver.enum(NUMBER, ["e164.arpa"]) == LISTED
