@@ -280,3 +280,12 @@ def test_long_names_are_told_apart_in_a_short_space() -> None:
     assert short_id("juliet") == "juliet"
     assert len(short_id(long + "a")) <= 180
     assert short_id(long + "a") != short_id(long + "b")
+
+
+def test_a_call_that_lapsed_while_it_rang_and_talks_counts_though_it_is_granted_nothing_more(day: Day) -> None:
+    call = ask("a", TALK)
+    day.reserve(call)
+    day.at(NOON + 301).sweep()
+    day.book.freeze(JULIET, "an operator says so")
+    assert isinstance(day.extend(call, 60), Frozen)
+    assert day.drawn(TALK) == [(60, 0)]
