@@ -6,6 +6,8 @@
 #   make bench-dialplan    what a decision costs among ten thousand rules
 #   make bench-sip         what SIP costs, beside Sippy
 #   make soak              50,000 calls: does memory grow, and what is left over
+#   make soak-media        10,000 calls through a media worker: memory, descriptors, ports
+#   make fuzz-media        1,000,000 mutated datagrams at an open call's ports           (FUZZ="--count 20000 --seed 2")
 #   make bench-signalling  what a call's signalling costs, beside a bare slixmpp component
 #   make bench-media-time  how long after the answer both hear each other, with real media and an aiortc client
 #   make bench-media       what a packet costs, beside rtpengine and aiortc            (BENCH="--rounds 1 --relay 50")
@@ -13,7 +15,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint bench-dialplan bench-sip soak bench-signalling bench-media bench-media-time venv packages test-packages clean
+.PHONY: demo test unit lint bench-dialplan bench-sip soak soak-media fuzz-media bench-signalling bench-media bench-media-time venv packages test-packages clean
 .DEFAULT_GOAL := demo
 
 demo: packages venv
@@ -42,6 +44,12 @@ bench-sip: test-packages venv
 
 soak: venv
 	$(BIN)/python -m tests.sip.soak
+
+soak-media: venv
+	$(BIN)/python -m tests.media.soak
+
+fuzz-media: venv
+	$(BIN)/python -m tests.media.fuzz $(FUZZ)
 
 bench-signalling: test-packages venv
 	$(BIN)/python -m tests.scenarios.bench

@@ -270,6 +270,8 @@ class Component:
         elif 20 <= first <= 63 and self._is_source(address):
             datagram = bytes(packet)
             if self._handshake is not None:
+                if self.srtp is not None:
+                    host.dropped["DTLS"] += 1  # a flight that is repeated, a close, or nobody's
                 self._handshake.receive(datagram)
                 self._progress()
             elif len(self.early) < _EARLY:
