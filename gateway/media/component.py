@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from gateway.media import ice
 from gateway.media.dtls import Certificate, Handshake
+from gateway.media.lane import Inlet, Lane, Outlet
 from gateway.media.mux import Mux
 from gateway.media.poller import Readers
 from gateway.media.ports import Bind
@@ -46,6 +47,9 @@ class Host(Protocol):
     def heard_at(self) -> float:
         """When media came last."""
         ...
+
+    def moved(self, component: Component) -> None:
+        """The path is another one."""
 
     def secured(self, component: Component) -> None:
         """Packets can be protected from now on."""
@@ -184,7 +188,9 @@ class Component:
                 self._start(before.close())
         elif agent is not self.before:
             return
-        self.path = agent.selected
+        if self.path != agent.selected:
+            self.path = agent.selected
+            self._host.moved(self)
         self._reached.set()
 
     def _unanswered(self, agent: ice.Agent) -> None:
@@ -252,7 +258,28 @@ class Component:
             except OSError:
                 self._host.dropped["unsent"] += 1  # DTLS repeats it
 
-    # what comes
+    # what comes, and where to
+
+    def inlet(self) -> Inlet | None:
+        """The socket of the path; None until there are keys, or while libsrtp cannot be called directly."""
+        path, srtp, mux = self.path, self.srtp, self._reading
+        if path is None or srtp is None or srtp.inward is None or mux is None:
+            return None
+        return Inlet(mux.sock, False, srtp.inward, mux.sort)
+
+    def outlet(self) -> Outlet | None:
+        path, srtp = self.path, self.srtp
+        return None if path is None or srtp is None or srtp.outward is None else Outlet(*path, srtp.outward)
+
+    def read_by(self, lane: Lane | None) -> None:
+        """Have the path's socket read by this lane, or by nobody but ourselves."""
+        for mux in self._muxes:
+            mux.read_by(lane.shared if lane is not None and mux is self._reading else None)
+
+    @property
+    def _reading(self) -> Mux | None:
+        path = self.path
+        return next((mux for mux in self._muxes if path is not None and mux.sock is path[0]), None)
 
     def _stranger(self) -> None:
         self._host.dropped["stranger"] += 1

@@ -26,7 +26,7 @@ from gateway.media.bridge import Path
 from gateway.media.control import INTERVAL, Control
 from gateway.media.ears import Ears
 from gateway.media.engine import Connected, Digit, LegStatistics, Lost, MediaEvent
-from gateway.media.lane import lane
+from gateway.media.lane import Inlet, Lane, Outlet
 from gateway.media.pace import Pacer
 from gateway.media.prompts import NOISE, Encoded, Sound, encoded
 from gateway.media.recorder import Recording
@@ -43,6 +43,9 @@ SHORTEST, LONGEST = 70, 500  # ms, of a digit that goes on as a tone
 GAP = 0.06  # s without a packet, after which comfort noise is sent
 
 Tell = Callable[[MediaEvent], None]
+
+
+def _nothing(now: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,10 @@ class Leg:
         self._noise: Encoded
         self._noise_from = 0.0  # when it began
         self._noise_at = self._noise_start = 0  # the next frame; the timestamp of the first
-        self._now = asyncio.get_running_loop().time
+        self._now: Callable[[], float] = time.monotonic  # which is the loop's time too
         self.sends = self.hears = False
         self.take: Callable[[float], None] = self.heard  # what transports call
+        self._lane: Lane | None = None  # from here to the peer
 
     def limit(self, bandwidth: int) -> None:
         """What this leg's end may send, in bit/s; more is dropped, but for bursts of some seconds."""
@@ -106,19 +110,32 @@ class Leg:
     def send_control(self) -> None:
         """Send the RTCP packet that is in `packet`, if there is somewhere to send it; it may be changed."""
 
+    def inlet(self) -> Inlet | None:
+        """Where packets of the far end come in, if a lane may read them there."""
+        return None
+
+    def outlet(self) -> Outlet | None:
+        """Where packets to the far end go out, if a lane may send them there."""
+        return None
+
+    def read_by(self, lane: Lane | None) -> None:
+        """Have this lane read what comes in, or let the leg do it."""
+
     async def close(self) -> None:
         """Stop everything of this leg."""
         self.over = True
         self.sends = self.hears = False
-        self._open()
+        self.open_lanes()
         self._watch()
         await self.speaker.close()
 
     def tick(self, now: float) -> None:
         """Once in a while: what is noticed by nothing happening."""
+        self.settle()
         earned = self._burst / BURST * (now - self._ticked)
         self.allowance = min(max(self.allowance, self.received_octets) + earned, self.received_octets + self._burst)
         self._ticked = now
+        self.settle()  # by the new allowance
         self._press(self._digits.idle(now))
         if self.connected.is_set() and not self.over:
             if self._report_at is not None and now >= self._report_at:
@@ -180,25 +197,50 @@ class Leg:
         self._open()
         self._watch()
 
-    def _open(self) -> None:
-        """Take packets by the fast lane, where one is open to the peer."""
-        peer, path = self.peer, self.path
-        direct = path.direct if path is not None else None
-        self.take = self.heard
-        if (
-            peer is not None
-            and direct is not None
-            and self._ears is None
-            and self.hears
-            and peer.sends
-            and not peer.speaker.busy
-        ):
-            pt, to = direct
-            self.take = lane(self, self.control.reception, to.relay, peer.out, pt, to.pt, peer.send, self.heard)
+    def open_lanes(self) -> None:
+        """Sockets, keys or the path of this leg are other ones: what leads from here and to here is laid anew."""
+        self._open()
+        if self.peer is not None and self.peer is not self:
+            self.peer._open()
 
+    def _open(self) -> None:
+        """Have packets taken by the fast lane, where there can be one to the peer, and by `heard` where not."""
+        if self._lane is not None:
+            self._lane.retire()
+        tap: Callable[[float], None] | None = None
+        self.take = self.heard
         if self._recording is not None and self.stream is not None and self._is_passed_on:
             recording, channel = self._recording
-            self.take = recording.tap(channel, self.stream.receive, self.packet, self.take)
+            tap = recording.tap(channel, self.stream.receive, self.packet, _nothing)
+            self.take = recording.tap(channel, self.stream.receive, self.packet, self.heard)
+        self._lane = self._made_lane(tap)
+        self.read_by(self._lane)
+
+    def _made_lane(self, tap: Callable[[float], None] | None) -> Lane | None:
+        peer, path = self.peer, self.path
+        direct = path.direct if path is not None else None
+        if (
+            peer is None
+            or direct is None
+            or self.over
+            or peer.over
+            or self._ears is not None
+            or not self.hears
+            or not peer.sends
+            or peer.speaker.busy
+        ):
+            return None
+        inlet, outlet = self.inlet(), peer.outlet()
+        if inlet is None or outlet is None:
+            return None
+        pt, to = direct
+        return Lane(self, peer, self.control.reception, to.relay, pt, to.pt, inlet, outlet, self._now, tap)
+
+    def settle(self) -> None:
+        """Have the lanes from here and to here say what they counted."""
+        for leg in (self, self.peer):
+            if leg is not None and leg._lane is not None:
+                leg._lane.settle()
 
     @property
     def _is_passed_on(self) -> bool:
@@ -275,10 +317,12 @@ class Leg:
         """This leg's media is over; said once."""
         if not self.over:
             self.over = True
+            self.open_lanes()
             self.log.info("media lost", cause=cause.label, reason=text)
             self._tell(Lost(self.call, self.name, cause, text))
 
     def statistics(self) -> LegStatistics:
+        self.settle()
         reception, reported = self.control.reception, self.control.reported
         heard = self.stream.receive[0].name if self.stream and self.stream.receive else ""
         return LegStatistics(
@@ -377,6 +421,7 @@ class Leg:
 
     def fill(self, now: float) -> None:
         """Comfort noise, if there has been a gap for some time."""
+        self.settle()
         out, stream = self.out, self.stream
         if self.speaker.busy or stream is None or not self.connected.is_set():
             return

@@ -70,7 +70,8 @@ class Mux:
         self._packet, self._on_media, self._on_stranger = packet, on_media, on_stranger
         self._sessions: list[Datagrams] = []  # the newest first
         self._readers = readers
-        readers.add_reader(sock.fileno(), self._reader())
+        self._closed = False
+        self.read_by(None)
 
     def join(self, session: Connection) -> Datagrams:
         transport = Datagrams(self, session)
@@ -84,24 +85,29 @@ class Mux:
         self._sessions.remove(transport)
         return True
 
+    def read_by(self, reader: Callable[[], None] | None) -> None:
+        """From now on by this one, which hands on what is not its own by `sort`; None: as before."""
+        if not self._closed:
+            self._readers.add_reader(self.sock.fileno(), reader or self._readable)
+
     def close(self) -> None:
+        self._closed = True
         self._readers.remove_reader(self.sock.fileno())
 
-    def _reader(self) -> Callable[[], None]:
-        packet, media, stun_received = self._packet, self._on_media, self._stun
-        receive, data, view = self.sock.recvfrom_into, packet.data, packet.view
+    def _readable(self) -> None:
+        try:
+            self._packet.length, address = self.sock.recvfrom_into(self._packet.data, ROOM)
+        except OSError:
+            return
+        self.sort(address)
 
-        def readable() -> None:
-            try:
-                packet.length, address = receive(data, ROOM)
-            except OSError:
-                return
-            if packet.length and data[0] > 3:  # RFC 7983 §7
-                media(address[:2])
-            else:
-                stun_received(bytes(view[: packet.length]), address)
-
-        return readable
+    def sort(self, address: Any) -> None:
+        """The packet is a datagram from this source: to whom with it?"""
+        packet = self._packet
+        if packet.length and packet.data[0] > 3:  # RFC 7983 §7
+            self._on_media(address[:2])
+        else:
+            self._stun(bytes(packet), address)
 
     def _stun(self, data: bytes, address: Any) -> None:
         if not self._sessions:

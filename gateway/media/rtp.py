@@ -13,10 +13,11 @@ source.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 HEADER = struct.Struct("!BBHII")
+WORDS = struct.Struct("!HHII")  # the same, its first two octets as one
 EVENT = struct.Struct("!BBH")
 MINIMUM = 12
 ROOM = 1_500  # the longest packet taken in
@@ -28,12 +29,13 @@ DIGITS = "0123456789*#ABCD"  # RFC 4733 §3.2, by event code
 class Packet:
     """The packet that is being handled: one buffer, used again for each."""
 
-    __slots__ = ("data", "length", "view")
+    __slots__ = ("data", "length", "native", "view")
 
     def __init__(self) -> None:
         self.data = bytearray(ROOM + TRAILER)
         self.view = memoryview(self.data)
         self.length = 0
+        self.native: object = None  # the buffer as srtp.py hands it to libsrtp
 
     def fill(self, raw: bytes) -> None:
         self.length = len(raw)
@@ -71,9 +73,11 @@ def payload(packet: Packet) -> tuple[int, int] | None:
 
 
 class Outgoing:
-    """The one stream towards a leg. Whoever writes to it calls itself `source`."""
+    """The one stream towards a leg. Whoever writes to it calls itself `source`; who keeps account of its own of what it
+    writes leaves word in `ahead`, and is told before another takes over.
+    """
 
-    __slots__ = ("at", "clock", "seq", "source", "span", "ssrc", "timestamp")
+    __slots__ = ("ahead", "at", "clock", "seq", "source", "span", "ssrc", "timestamp")
 
     def __init__(self, ssrc: int, seq: int, timestamp: int, clock: int = 8_000) -> None:
         self.ssrc = ssrc
@@ -83,6 +87,7 @@ class Outgoing:
         self.clock = clock
         self.span = 1  # what a packet lasts, in that clock
         self.source: object | None = None
+        self.ahead: Callable[[], None] | None = None
 
     def pace(self, clock: int, ptime: int) -> None:
         """The clock of the codec that is spoken from now on, and the ms that a packet lasts."""
@@ -90,6 +95,9 @@ class Outgoing:
 
     def begin(self, source: object, now: float) -> tuple[int, int]:
         """The number and timestamp of a new source's first packet; time that passed in between is kept."""
+        if self.ahead is not None:
+            ahead, self.ahead = self.ahead, None
+            ahead()
         self.source = source
         elapsed = 0 if self.at is None else max(self.span, round((now - self.at) * self.clock))
         return (self.seq + 1) & 0xFFFF, (self.timestamp + elapsed) & 0xFFFFFFFF
@@ -130,6 +138,11 @@ class Relay:
         if 0 < ahead < 0x8000:
             out.seq, out.timestamp, out.at = new_seq, new_timestamp, now
         return True
+
+    def follow(self, seq: int, timestamp: int, now: float) -> None:
+        """Packets of the source, up to this one, were rewritten elsewhere by the same offsets."""
+        self._advance(seq)
+        self.out.used((seq + self.seq) & 0xFFFF, (timestamp + self.timestamp) & 0xFFFFFFFF, now)
 
     def skip(self, packet: Packet) -> None:
         """This packet is not passed on: close the hole it would leave in the sequence."""

@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import secrets
 import socket
-import time
 from collections.abc import Callable
 
 from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
@@ -27,11 +26,12 @@ from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
 from gateway.media import sdes as sdes_keys
+from gateway.media.lane import Inlet, Lane, Outlet
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.pace import Pacer
 from gateway.media.poller import Readers
 from gateway.media.ports import Bind, Ports, plain
-from gateway.media.rtp import MINIMUM, ROOM, Packet, is_rtp
+from gateway.media.rtp import ROOM, Packet, is_rtp
 from gateway.media.srtp import Keys, Srtp
 from gateway.reach import Reach
 from gateway.session.model import Crypto, Direction, Stream, Transport
@@ -120,6 +120,7 @@ class RtpLeg(Leg):
             _disconnect(self._rtp)
             self._latched = None
         self._read(self._armed)
+        self.open_lanes()
         if self._target is not None:
             self.ready.set()
         now = self._loop.time()
@@ -174,6 +175,23 @@ class RtpLeg(Leg):
             if to[1] < 65_536:
                 self._rtcp.sendto(packet.view[: packet.length], to)
 
+    def inlet(self) -> Inlet | None:
+        srtp = self._srtp
+        if self._latched is None or self._closed or (srtp is not None and srtp.inward is None):
+            return None
+        return Inlet(self._rtp, True, None if srtp is None else srtp.inward, self._sort)
+
+    def outlet(self) -> Outlet | None:
+        srtp = self._srtp
+        if (self._latched is None and self._target is None) or (srtp is not None and srtp.outward is None):
+            return None
+        address = None if self._latched is not None else self._target
+        return Outlet(self._rtp, address, None if srtp is None else srtp.outward)
+
+    def read_by(self, lane: Lane | None) -> None:
+        if self._latched is not None and not self._closed:
+            self._read(self._latched_to_it if lane is None else lane.connected)
+
     def tick(self, now: float) -> None:
         super().tick(now)
         if self.received_packets != self._counted:
@@ -226,6 +244,7 @@ class RtpLeg(Leg):
                 self.dropped["stranger"] += 1
                 return
             self._target = address
+            self.open_lanes()
             self._take()
             self.tell_connected()
         else:
@@ -245,9 +264,10 @@ class RtpLeg(Leg):
             self.dropped["stranger"] += 1  # nobody can be answered there
             return
         self._latched = self._found = address
-        self._read(self._latch_reader())
+        self._read(self._latched_to_it)
         self._take()
         self._drain(address)
+        self.open_lanes()
         self.tell_connected()
 
     def _drain(self, latched: Address) -> None:
@@ -261,23 +281,21 @@ class RtpLeg(Leg):
             else:
                 self.dropped["stranger"] += 1
 
-    def _latch_reader(self) -> Callable[[], None]:
-        receive, packet, other, clock = self._rtp.recv_into, self.packet, self._muxed, time.monotonic
-        data, srtp = packet.data, self._srtp
+    def _latched_to_it(self) -> None:
+        try:
+            self.packet.length = self._rtp.recv_into(self.packet.data, ROOM)
+        except OSError:
+            return
+        self._sort(None)
 
-        def readable() -> None:
-            try:
-                packet.length = receive(data, ROOM)
-            except OSError:
-                return
-            if packet.length < MINIMUM or data[0] >> 6 != 2 or 192 <= data[1] <= 223:  # as is_rtp() says
-                other()
-            elif srtp is None or srtp.unprotect():
-                self.take(clock())  # which is the loop's time too
-            else:
-                self.dropped["unauthentic"] += 1
-
-        return readable
+    def _sort(self, _: Address | None) -> None:
+        """`packet` came from the source that is latched."""
+        if not is_rtp(self.packet):
+            self._muxed()
+        elif self._srtp is None or self._srtp.unprotect():
+            self._take()
+        else:
+            self.dropped["unauthentic"] += 1
 
     def _take(self) -> None:
         self.take(self._loop.time())

@@ -8,7 +8,8 @@ whenever it looks different from what is expected the public methods take over.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from pylibsrtp import Error, Policy, Session
 
@@ -19,6 +20,14 @@ try:
 except ImportError:  # pragma: no cover -- another release of pylibsrtp
     ffi = lib = None
 
+
+def _absent(context: Any, data: Any, length: Any) -> int:  # pragma: no cover -- nobody calls what has no Native
+    return 1
+
+
+# Called as function(native.context, *buffer(packet)), with the length in and out; they return 0 when it is done.
+PROTECT: Callable[[Any, Any, Any], int] = getattr(lib, "srtp_protect", _absent)
+UNPROTECT: Callable[[Any, Any, Any], int] = getattr(lib, "srtp_unprotect", _absent)
 WINDOW = 128  # packets that may be overtaken and are still taken (RFC 3711 §3.3.2: at least 64)
 
 
@@ -50,8 +59,25 @@ class Keys:
         return f"Keys({self.profile.name.decode()})"
 
 
+@dataclass(frozen=True, slots=True)
+class Native:
+    """One direction of a leg as libsrtp knows it, for who calls it without any function in between (lane.py)."""
+
+    context: Any = field(repr=False)
+
+
+def buffer(packet: Packet) -> tuple[Any, Any]:
+    """The packet's data and length as libsrtp takes them, the same for all legs of a worker."""
+    if packet.native is None and ffi is not None:
+        packet.native = ffi.from_buffer("char[]", packet.data, require_writable=True), ffi.new("int *")
+    return cast(tuple[Any, Any], packet.native or (None, None))
+
+
 class Srtp:
-    """Both directions of one leg. Each method works on the packet in place and says whether it may go on."""
+    """Both directions of one leg. Each method works on the packet in place and says whether it may go on.
+
+    `inward` and `outward` are None where only pylibsrtp's public methods are at hand.
+    """
 
     def __init__(self, keys: Keys, packet: Packet, *, in_place: bool = True) -> None:
         self._policy, self._packet, self._in_place = keys.profile.policy, packet, in_place
@@ -61,6 +87,7 @@ class Srtp:
         self._send = Session(send)
         self.protect = self._made(self._send, "protect")
         self.protect_rtcp = self._made(self._send, "protect_rtcp")
+        self.outward = self._native(self._send)
         self.expect(keys.receiving)
 
     def expect(self, receiving: bytes) -> None:
@@ -70,21 +97,22 @@ class Srtp:
         self._receive = Session(receive)
         self.unprotect = self._made(self._receive, "unprotect")
         self.unprotect_rtcp = self._made(self._receive, "unprotect_rtcp")
+        self.inward = self._native(self._receive)
+
+    def _native(self, session: Session) -> Native | None:
+        return Native(session._srtp[0]) if self._in_place and lib is not None and hasattr(session, "_srtp") else None
 
     def _made(self, session: Session, name: str) -> Callable[[], bool]:
-        direct = self._in_place and lib is not None and hasattr(session, "_srtp")
-        return (self._direct if direct else self._copying)(self._packet, session, name)
+        native = self._native(session)
+        return self._copying(self._packet, session, name) if native is None else self._direct(native, name)
 
-    @staticmethod
-    def _direct(packet: Packet, session: Session, name: str) -> Callable[[], bool]:
-        function = getattr(lib, f"srtp_{name}")
-        context = session._srtp[0]
-        buffer = ffi.from_buffer("char[]", packet.data, require_writable=True)
-        length = ffi.new("int *")
+    def _direct(self, native: Native, name: str) -> Callable[[], bool]:
+        packet, context, function = self._packet, native.context, getattr(lib, f"srtp_{name}")
+        data, length = buffer(packet)
 
         def work() -> bool:
             length[0] = packet.length
-            if function(context, buffer, length):
+            if function(context, data, length):
                 return False
             packet.length = length[0]
             return True

@@ -21,6 +21,7 @@ from dataclasses import replace
 from gateway.call.causes import Cause
 from gateway.media import feedback
 from gateway.media.engine import LegStatistics
+from gateway.media.lane import Outlet
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.rtcp import Report, write
 from gateway.media.rtp import Packet, Relay
@@ -52,6 +53,9 @@ class Video(Leg):
             self._kept[data[2] << 8 | data[3]] = (data, 0)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+
+    def outlet(self) -> Outlet | None:
+        return None  # send() keeps what it sends; and a picture is many packets of one time, for which no lane is made
 
     def resend(self, data: bytes) -> None:
         """Send a packet once more as it left the first time: protected, so under the same number and no new nonce."""

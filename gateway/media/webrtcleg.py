@@ -22,6 +22,7 @@ from gateway.errors import MediaError
 from gateway.media.component import Component
 from gateway.media.dtls import Certificate
 from gateway.media.ice import Address
+from gateway.media.lane import Inlet, Lane, Outlet
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.pace import Pacer
 from gateway.media.poller import Readers
@@ -214,6 +215,15 @@ class WebRtcLeg(Leg):
             with contextlib.suppress(OSError):  # the next report says more
                 path[0].sendto(packet.view[: packet.length], path[1])
 
+    def inlet(self) -> Inlet | None:
+        return self._rtp.inlet()
+
+    def outlet(self) -> Outlet | None:
+        return self._rtp.outlet()
+
+    def read_by(self, lane: Lane | None) -> None:
+        self._rtp.read_by(lane)
+
     def tick(self, now: float) -> None:
         super().tick(now)
         closed_at = self._rtp.closed_at
@@ -257,10 +267,16 @@ class WebRtcLeg(Leg):
     # what components tell
 
     def heard_at(self) -> float:
+        self.settle()
         return self.control.reception.at
+
+    def moved(self, component: Component) -> None:
+        if component is self._rtp:
+            self.open_lanes()
 
     def secured(self, component: Component) -> None:
         if component is self._rtp:
+            self.open_lanes()
             self.tell_connected()
             if self.beside is not None:
                 self.beside.tell_connected()

@@ -35,6 +35,8 @@ class Leg:
     def heard_at(self) -> float:
         return 0.0
 
+    def moved(self, component: Component) -> None: ...
+
     def secured(self, component: Component) -> None:
         self.told.put_nowait(("secured",))
 
