@@ -32,12 +32,14 @@ import stringprep
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import idna
 
 from gateway.errors import AddressError
 
 MAX_URI = 4096  # characters; longer ones are refused before anything looks at them
+REMEMBERED = 256  # characters of a URI that is worth remembering
 MAX_LOCAL = 1023  # bytes, RFC 7622 §3.3
 MAX_DIALLED = 32  # digits: E.164 has 15, and exit codes and service codes come on top
 MAX_WRITTEN = 4 * MAX_DIALLED  # characters of a dialled string with its separators; of its parameters, as many again
@@ -79,6 +81,10 @@ class SipUri:
 
         Escapes that are none are taken literally, as in sip:juliet%shakespeare.lit@sip.example.com.
         """
+        return _remembered(text) if len(text) <= REMEMBERED else cls._parse(text)
+
+    @classmethod
+    def _parse(cls, text: str) -> SipUri:
         if len(text) > MAX_URI:
             raise AddressError(f"a URI of {len(text)} characters")
         text = text.strip()
@@ -136,6 +142,9 @@ class SipUri:
             pairs = (f"{_encoded(name, _HEADER)}={_encoded(value, _HEADER)}" for name, value in self.headers)
             text += "?" + "&".join(pairs)
         return text
+
+
+_remembered = lru_cache(maxsize=2048)(SipUri._parse)  # a call's few are read with each of its messages
 
 
 def host_and_port(text: str) -> tuple[str, int | None]:

@@ -138,7 +138,7 @@ def plain_text(_logger: WrappedLogger | None, _method: str, event: EventDict) ->
     sign of a secret, no control character. Those are seen in the finished line, and only others are made with care.
     """
     if _FLAT.issuperset(map(type, event.values())) and not any(map(_is_secret, event)):
-        line = _line(event.copy())
+        line = _line(dict(event))
         if line.isprintable() and not _is_suspicious(line):
             return line
     return _line(picture(None, "", redact(None, "", event)))

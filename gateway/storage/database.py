@@ -28,6 +28,7 @@ from gateway.storage.versions import bring_up
 log = structlog.get_logger()
 
 BATCH = 200  # rows in one transaction
+GATHER = 0.1  # s in which rows come together: under load a transaction for each would cost as much as its call
 STARTING = 15.0  # s to open the database
 STOPPING = 5.0  # s that a database may let us wait for what is left; one that takes it is given all
 SQLITE_WAIT = 2000  # ms for another process's lock, before our own retry
@@ -123,14 +124,16 @@ class Database(Generic[Row]):
 
     def _take(self) -> tuple[list[Row], bool]:
         """The rows that wait, after waiting for one; and whether more may come."""
+        row = self._queue.get()  # this thread alone takes
         batch: list[Row] = []
-        while True:
-            row = self._queue.get()  # this thread alone takes
-            if row is None:
-                return batch, False
+        if row is not None:
+            self._stopping.wait(GATHER)
+        while row is not None:
             batch.append(row)
             if len(batch) == BATCH or self._queue.empty():
                 return batch, True
+            row = self._queue.get()
+        return batch, False
 
     def _store(self, batch: Sequence[Row]) -> None:
         """Write them all, waiting for the database as long as it takes, or as long as stopping may take."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import os
 import signal
@@ -168,3 +169,14 @@ def test_what_somebody_names_passes_the_policy_and_is_no_trunk(tmp_path: Path) -
         "phone",
     ):
         assert not permit(address)
+
+
+def test_what_is_there_when_calls_may_come_is_collected_no_more() -> None:
+    thresholds = gc.get_threshold()
+    try:
+        serve.spare_collections()
+        assert gc.get_freeze_count() > 0
+        assert gc.get_threshold()[0] > thresholds[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)

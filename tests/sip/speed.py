@@ -36,6 +36,7 @@ from gateway.call.events import Answered, HungUp, Report
 from gateway.call.leg import Admitted, LegControl
 from gateway.ops import log
 from gateway.ops.metrics import Metrics
+from gateway.ops.serve import spare_collections
 from gateway.ops.trace import Recorder
 from gateway.session import sdp
 from gateway.sip.application import Application
@@ -110,6 +111,7 @@ class House:
     async def open(self) -> AsyncIterator[House]:
         await self.records.start()
         await self.telephony.start()
+        spare_collections()
         yield self
         await self.telephony.stop()
         await self.records.stop()

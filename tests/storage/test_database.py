@@ -191,3 +191,23 @@ async def test_a_database_that_takes_its_time_gets_everything_at_the_stop(
     connection = sqlite3.connect(file)
     assert connection.execute("SELECT count(*) FROM words").fetchone() == (8,)
     connection.close()
+
+
+async def test_rows_that_come_soon_after_each_other_are_one_transaction(file: Path) -> None:
+    batches: list[list[Any]] = []
+    written = threading.Event()
+
+    def note(_: Connection, batch: Sequence[Any]) -> None:
+        batches.append(list(batch))
+        written.set()
+
+    store: Database[Any] = Database(
+        f"sqlite:///{file}", metadata, note, lambda row, why: None, name="words", capacity=BATCH
+    )
+    await store.start()
+    for word in "abc":
+        store.put(word)
+        await asyncio.sleep(0)  # each gives the writer its turn
+    assert await asyncio.to_thread(written.wait, 10)
+    await store.stop()
+    assert batches == [["a", "b", "c"]]
