@@ -29,6 +29,7 @@ from gateway.dialplan.rules import (
     Trunk,
 )
 
+_UNSET = CallerSettings()
 _SETTINGS = tuple(each.name for each in fields(CallerSettings))
 
 
@@ -122,7 +123,7 @@ class Plan:
     def settings(self, caller: str) -> CallerSettings:
         """What is set for a bare JID: his own, and where that is silent his groups', in the order of the files."""
         if not self.callers:
-            return CallerSettings()
+            return _UNSET
         layers = self._layers(caller)
 
         def first(name: str) -> Any:

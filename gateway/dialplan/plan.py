@@ -172,13 +172,19 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
             if not found and not (vias := tuple(via for via in vias if via != "enum")):
                 steps.append("the next rule")
                 continue
-        ways = costs.ways(plan, rule, vias, callee.number, steps) if plan.counts else costs.Ways(vias)
-        if isinstance(ways, str):
-            return refuse(ways, rule.name)
-        if undiallable and any(via in plan.trunks for via in ways.vias):
+        tariffs: tuple[Tariff | None, ...] = ()
+        if plan.counts:
+            ways = costs.ways(plan, rule, vias, callee.number, steps)
+            if isinstance(ways, str):
+                return refuse(ways, rule.name)
+            vias, tariffs = ways.vias, ways.tariffs
+        if undiallable and any(via in plan.trunks for via in vias):
             return refuse(undiallable, rule.name)
-        ways, targets = _targets(plan, rule, ways, found, callee)
-        vias = ways.vias
+        targets: tuple[SipUri | _No | None, ...]
+        if found:
+            vias, tariffs, targets = _with_listed(plan, rule, vias, tariffs, found, callee)
+        else:
+            targets = tuple(_target(plan, rule, via, callee) for via in vias)
         for via, target in zip(vias, targets, strict=True):
             if isinstance(target, _No):
                 return refuse(f"via {via}: {target.reason}", rule.name)
@@ -189,7 +195,7 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
         if withheld:
             steps.append("the caller's name and number are withheld")
         counted = limits(plan, request.caller, vias, rule)
-        booked = booking(plan, facts, ways) if plan.counts else None
+        booked = booking(plan, facts, vias, tariffs) if plan.counts else None
         if rule.record != "no":
             steps.append(recorded(rule.record))
         if booked:
@@ -351,19 +357,22 @@ def _listed(plan: Plan, request: Request, callee: _Callee, steps: list[str]) -> 
     return _No(found, failed=True) if isinstance(found, str) else found
 
 
-def _targets(
-    plan: Plan, rule: Rule, ways: costs.Ways, found: Sequence[SipUri], callee: _Callee
-) -> tuple[costs.Ways, list[SipUri | _No | None]]:
-    """What each via is asked for; what ENUM has is called directly."""
-    vias: list[str] = []
-    tariffs: list[Tariff | None] = []
-    targets: list[SipUri | _No | None] = []
-    for via, tariff in zip(ways.vias, ways.tariffs or [None] * len(ways.vias), strict=True):
-        here = found if via == "enum" else [_target(plan, rule, via, callee)]
-        vias += ["direct" if via == "enum" else via] * len(here)
-        tariffs += [tariff] * len(here)
-        targets += here
-    return costs.Ways(tuple(vias), tuple(tariffs)), targets
+def _with_listed(
+    plan: Plan,
+    rule: Rule,
+    vias: Sequence[str],
+    tariffs: Sequence[Tariff | None],
+    found: Sequence[SipUri],
+    callee: _Callee,
+) -> tuple[tuple[str, ...], tuple[Tariff | None, ...], tuple[SipUri | _No | None, ...]]:
+    """The vias, what they cost and what each is asked for; what ENUM has is called directly, and costs nothing."""
+    ways: list[tuple[str, Tariff | None, SipUri | _No | None]] = []
+    for via, tariff in zip(vias, tariffs or [None] * len(vias), strict=True):
+        if via == "enum":
+            ways += (("direct", None, uri) for uri in found)
+        else:
+            ways.append((via, tariff, _target(plan, rule, via, callee)))
+    return tuple(via for via, _, _ in ways), tuple(tariff for _, tariff, _ in ways), tuple(to for _, _, to in ways)
 
 
 def _target(plan: Plan, rule: Rule, via: str, callee: _Callee) -> SipUri | _No | None:

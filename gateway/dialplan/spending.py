@@ -10,11 +10,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from gateway.dialplan.booking import Booking, Burst, Claim, Period, Unit
+from gateway.dialplan.booking import Booking, Burst, Claim, Period, Tariff, Unit
 from gateway.dialplan.compiled import Plan
-from gateway.dialplan.costs import Ways
 from gateway.dialplan.index import Facts
 from gateway.dialplan.money import Money
 from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Match
@@ -22,13 +21,13 @@ from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Match
 OWN = "own budget"  # what [users] says, where no [[budget]] has it
 
 
-def booking(plan: Plan, facts: Facts, ways: Ways) -> Booking | None:
+def booking(plan: Plan, facts: Facts, vias: Sequence[str], tariffs: Sequence[Tariff | None]) -> Booking | None:
     """What is booked for a call from XMPP before any of these vias is asked; None for nothing."""
-    asked = [tariff for via, tariff in zip(ways.vias, ways.tariffs, strict=True) if via in plan.trunks]
+    asked = [tariff for via, tariff in zip(vias, tariffs, strict=True) if via in plan.trunks]
     if not asked:
         return None
     caller = facts.caller or ""
-    booked = Booking(caller, tuple(_claims(plan, facts, caller)), tuple(_bursts(plan, facts, caller)), ways.tariffs)
+    booked = Booking(caller, tuple(_claims(plan, facts, caller)), tuple(_bursts(plan, facts, caller)), tuple(tariffs))
     free = all(tariff and tariff.free for tariff in asked)
     return None if free and booked.empty else booked
 
