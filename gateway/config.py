@@ -101,6 +101,7 @@ class Config:
     media_rtpengine: tuple[str, ...]
     media_rtpengine_events: tuple[str, int] | None
     storage_url: str = field(repr=False)
+    storage_keep_days: int | None  # of call records; None: for ever
     key_file: Path | None
     http_listen: str
     log_level: Literal["debug", "info", "warning", "error"]
@@ -335,6 +336,7 @@ class _Reader:
             media_rtpengine=media.rtpengine,
             media_rtpengine_events=events,
             storage_url=self._storage_url(storage.url),
+            storage_keep_days=storage.keep_days,
             key_file=key_file,
             http_listen=http.listen,
             log_level=log.level,

@@ -516,3 +516,13 @@ def test_a_rule_that_records_needs_a_folder_and_an_engine_that_can(tmp_path: Pat
     assert [line for line in found if "warning" not in line] == told
     if not told:
         assert read(path).media.recordings
+
+
+def test_call_records_are_kept_for_ever_or_for_days(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    assert read(path).storage_keep_days is None
+    path.write_text(MINIMAL + "[storage]\nkeep_days = 90\n")
+    assert read(path).storage_keep_days == 90
+    path.write_text(MINIMAL + "[storage]\nkeep_days = 0\n")
+    (fault,) = faults(path)
+    assert "greater than or equal to 1" in fault

@@ -45,6 +45,7 @@ from gateway.sip.resolver import enum, resolve
 from gateway.sip.telephony import Account, Telephony
 from gateway.storage.bookings import Bookings, BookingsAway
 from gateway.storage.records import CallRecord, Records
+from gateway.storage.retention import Retention
 from gateway.storage.subscriptions import Subscriptions
 from gateway.switchboard import Switchboard, credentials_of
 from gateway.xmpp.component import Component
@@ -87,6 +88,8 @@ class Gateway:
         self._stopping = asyncio.Event()
         self._metrics = Metrics()
         self._records = Records(config.storage_url, on_drop=lambda record: self._metrics.record_dropped())
+        days = config.storage_keep_days
+        self._retention = Retention(config.storage_url, days) if days else None
         self._subscriptions = Subscriptions(config.storage_url)
         self._bookings = Bookings(config.storage_url)
         self._booked = True  # the last look at it was answered
@@ -168,6 +171,9 @@ class Gateway:
             for start, stop in rooms:
                 stops.append(stop)  # a room that failed half-way has something to give back too
                 await start()
+            if self._retention is not None:
+                stops.append(self._retention.stop)
+                self._retention.start()
             stops.append(self._pings.stop)
             self._follow(self._config.plan)
             loop.add_signal_handler(signal.SIGHUP, self._reloader.reload)

@@ -188,10 +188,12 @@ def engine_for(url: str, connect: Mapping[str, Any] | None = None) -> Engine:
     try:
         parts = make_url(url)
         backend = parts.get_backend_name()
+        if parts.drivername == "postgresql":  # SQLAlchemy would take psycopg2
+            parts = parts.set(drivername="postgresql+psycopg")
         if backend == "sqlite" and parts.database in (None, "", ":memory:"):  # each thread would have its own
             raise GatewayError("[storage] url: name a file, sqlite:///gateway.db; one in memory cannot be shared")
         arguments = {"connect_timeout": 5, **(connect or {})} if backend == "postgresql" else {}  # s, of libpq
-        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
+        engine = create_engine(parts, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
     except (ArgumentError, NoSuchModuleError) as error:
         raise GatewayError(f"[storage] url: {short(error)}") from error
     except ModuleNotFoundError as error:

@@ -211,3 +211,7 @@ async def test_rows_that_come_soon_after_each_other_are_one_transaction(file: Pa
     assert await asyncio.to_thread(written.wait, 10)
     await store.stop()
     assert batches == [["a", "b", "c"]]
+
+
+def test_a_url_of_postgresql_needs_no_driver() -> None:
+    assert database.engine_for("postgresql://gateway@localhost/calls").driver == "psycopg"
