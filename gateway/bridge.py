@@ -22,6 +22,7 @@ from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import VIDEO, LegKind, LegStatistics, MediaEngine, Recorded
 from gateway.pictures import Pictures
+from gateway.reach import version_of
 from gateway.session import negotiate, protection
 from gateway.session.model import Direction, Dtmf, Ice, Session, Setup, Stream, Transport
 from gateway.session.negotiate import Policy, Towards
@@ -117,10 +118,11 @@ class Bridge:
         caller: Session | None,
         beside: int | None = None,
         video: bool = False,
+        ip: int | None = None,
     ) -> Session:
         """Allocate this attempt's leg; what we offer its callee, who is to talk with the caller or the end `beside`.
 
-        `video`: a caller whose session comes later wants it.
+        `video`: a caller whose session comes later wants it. `ip` is the version that the callee has, if he has one.
         """
         if caller is not None:
             # Nobody's phone rings for a caller whom we would have to refuse when it is answered.
@@ -136,6 +138,7 @@ class Bridge:
             # RFC 8035 §3: whoever offers to mux is ready for an answer that does not. Candidates of component 2 beside
             # rtcp-mux are what Dino offers everybody (0167_jingle_rtp/content_type.vala); libwebrtc passes them over.
             rtcp_mux=towards is Towards.SIP,
+            ip=ip,
         )
         kept = None if beside is None else self._agreed(beside).stream
         ours = negotiate.offer_callee(policy, towards, caller, transport, kept)
@@ -144,8 +147,10 @@ class Bridge:
         self._sides[name] = _Side(name, towards, policy, transport, ours, offered=True)
         return ours
 
-    async def offer_caller(self, policy: Policy) -> Session:
-        """Allocate the caller's leg; what we offer a caller who waits for an offer (an INVITE without SDP)."""
+    async def offer_caller(self, policy: Policy, ip: int | None = None) -> Session:
+        """Allocate the caller's leg; what we offer a caller who waits for an offer (an INVITE without SDP). `ip` is the
+        version that he comes by.
+        """
         transport = await self._engine.allocate(
             self._call,
             "caller",
@@ -153,6 +158,7 @@ class Bridge:
             controlling=True,
             setup=Setup.ACTPASS,
             sdes=_keyed(self._towards_caller, policy),
+            ip=ip,
         )
         ours = negotiate.offer_callee(policy, self._towards_caller, None, transport)
         self._sides["caller"] = _Side("caller", self._towards_caller, policy, transport, ours, offered=True)
@@ -221,6 +227,7 @@ class Bridge:
             setup=setup,
             sdes=_keyed(towards, policy),
             rtcp_mux=_muxes(offer, towards),
+            ip=_ip_of(offer),
         )
         side = _Side(name, towards, policy, transport, setup=setup)
         self._sides[name] = side
@@ -450,6 +457,7 @@ class Bridge:
             setup=setup,
             sdes=_keyed(self._towards_caller, policy),
             rtcp_mux=_muxes(caller, self._towards_caller),
+            ip=_ip_of(caller),
         )
         side = _Side("caller", self._towards_caller, policy, transport, setup=setup)
         self._sides["caller"] = side
@@ -499,6 +507,11 @@ def _muxes(offer: Session, towards: Towards) -> bool:
     COMPAT: QXmpp 1.16.3 (Kaidan) does not, and waits for both (QXmppStun.cpp:2563).
     """
     return towards is Towards.SIP or negotiate.remote_transport(offer, towards).rtcp_mux
+
+
+def _ip_of(offer: Session) -> int | None:
+    """The version of IP at which whoever offers this wants to be sent to."""
+    return version_of(offer.audio.transport.address) if offer.audio is not None else None
 
 
 def _allowed(side: _Side) -> Direction:

@@ -67,6 +67,7 @@ class Line:
     contact: str = ""  # the local part under which a caller from SIP appears
     trunk: str | None = None  # that a caller from SIP came through
     video: bool = False  # the caller, whose session comes later, wants it
+    ip: int | None = None  # the version that a caller from SIP comes by
     wants_offer: bool = False  # the caller brought no session, and waits for ours
     callees: dict[int, LegControl] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None

@@ -44,6 +44,15 @@ class Reach:
         return any(ip in network for network in self._allow)
 
 
+def version_of(address: str | None) -> int | None:
+    """The version of IP that a packet to this address has, 4 or 6; None for a name, and for nothing."""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return None
+    return 4 if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped else ip.version
+
+
 def _public(ip: Address) -> bool:
     # is_global follows IANA's special-purpose registries; multicast can be "global" and is still nobody's phone.
     if not ip.is_global or ip.is_multicast or any(ip in network for network in _SPECIAL):

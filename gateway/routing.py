@@ -37,6 +37,7 @@ from gateway.dialplan.naptr import Listed, Listing
 from gateway.dialplan.plan import Limit
 from gateway.errors import AddressError
 from gateway.line import NOBODY, Fare, Line
+from gateway.reach import version_of
 from gateway.session.model import Dtmf, Session
 from gateway.session.negotiate import Policy, Transcode
 from gateway.session.protection import Srtp
@@ -172,6 +173,18 @@ class Routing:
                 tuple(trunk.codecs), Transcode(trunk.transcode), Srtp(trunk.srtp), Dtmf(trunk.dtmf), trunk.video
             )
         return policy if line.transcode is None else replace(policy, transcode=Transcode(line.transcode))
+
+    async def ip_of(self, line: Line, to: Destination) -> int | None:
+        """The version of IP that this destination has, where it has one and not both; nobody waits for a trunk."""
+        trunk = line.plan.trunks.get(to.via)
+        if trunk is not None:
+            found = self.whereabouts.addresses.get(trunk.name, frozenset())
+        elif to.via == "direct":
+            found = await self.whereabouts.resolved(SipUri.parse(to.target))
+        else:
+            return None
+        versions = {version_of(address) for address in found}
+        return versions.pop() if len(versions) == 1 else None
 
     # --- calls from XMPP
 

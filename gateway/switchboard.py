@@ -40,6 +40,7 @@ from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, as_attempt, a
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine, Recorded
 from gateway.notices import Notice, Notices
+from gateway.reach import version_of
 from gateway.routing import DIRECT, TRUNK_FAILURES, Limits, NotSent, Routing, Stages
 from gateway.session.model import Session
 from gateway.session.negotiate import Policy, Towards
@@ -147,7 +148,7 @@ class Switchboard:
         line = self._new_line(leg, Facts("inbound", str(identity), str(incoming.uri), key=incoming.key), Towards.SIP)
         line.contact = self.routing.caller_local(incoming, identity, trunk)
         line.trunk = trunk.name if trunk is not None else None
-        line.wants_offer = incoming.session is None
+        line.wants_offer, line.ip = incoming.session is None, version_of(incoming.source[0])
         if trunk is not None and trunk.transfers:
             line.transfers.add(trunk.name)
         try:
@@ -383,7 +384,8 @@ class Switchboard:
             self.tell(line.id, refused)
             return
         policy = self.routing.policy(line, to)
-        work = line.bridge.offer(attempt, _towards(to), policy, caller, beside, line.video)
+        ip = await self.routing.ip_of(line, to)
+        work = line.bridge.offer(attempt, _towards(to), policy, caller, beside, line.video, ip)
         await self._outcome(line, attempt, work, ev.OfferReady, ev.OfferFailed)
 
     async def _prepare_answer(self, line: Line, attempt: int, callee: Session, caller: Session) -> None:
@@ -406,7 +408,7 @@ class Switchboard:
 
     async def _offer_caller(self, line: Line) -> None:
         try:
-            offer = await line.bridge.offer_caller(self.routing.policy(line, NOBODY))
+            offer = await line.bridge.offer_caller(self.routing.policy(line, NOBODY), line.ip)
         except (MediaError, NegotiationError) as error:
             self.tell(line.id, ev.MediaLost(Cause.INTERNAL, str(error)))
         else:

@@ -120,6 +120,20 @@ async def test_no_phone_rings_for_a_caller_who_would_be_refused_when_it_is_answe
     assert engine.asked == []
 
 
+async def test_a_leg_has_the_version_of_ip_that_its_far_end_names() -> None:
+    engine = FakeEngine()
+    bridge = Bridge(engine, "c", Towards.SIP)
+    six = phone_session()
+    assert six.audio is not None
+    six = six.with_media(replace(six.audio, transport=replace(six.audio.transport, address="2001:db8::7")))
+    await bridge.offer(1, Towards.SIP, SIP_CODECS, six, ip=4)
+    await bridge.answer(1, SIP_CODECS, phone_session(), six)
+    assert engine.versions == {"callee1": 4, "caller": 6}
+    waiting = FakeEngine()
+    await Bridge(waiting, "c", Towards.SIP).offer_caller(SIP_CODECS, 6)
+    assert waiting.versions == {"caller": 6}
+
+
 async def test_an_answer_of_an_attempt_that_was_never_offered_is_an_error() -> None:
     with pytest.raises(MediaError):
         await Bridge(FakeEngine(), "c", Towards.XMPP).answer(1, SIP_CODECS, phone_session(), webrtc_session())

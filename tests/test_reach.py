@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.reach import Reach
+from gateway.reach import Reach, version_of
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,11 @@ def test_the_operator_can_allow_ranges() -> None:
     assert reach.permits("fd12::1")
     assert not reach.permits("192.168.0.1")
     assert not reach.permits("127.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("address", "version"),
+    [("192.0.2.1", 4), ("2001:db8::1", 6), ("::ffff:192.0.2.1", 4), ("phone.example", None), ("", None), (None, None)],
+)
+def test_which_version_of_ip_an_address_is_of(address: str | None, version: int | None) -> None:
+    assert version_of(address) == version

@@ -477,3 +477,17 @@ async def test_a_number_that_only_enum_may_have_can_be_called() -> None:
     scene = Scene(replace(BY_ENUM, routes=BY_ENUM.routes[:1]))
     assert scene.routing.may_call(JULIET, NUMBER)
     assert not scene.routing.may_call(NURSE, NUMBER)
+
+
+@pytest.mark.parametrize(
+    ("found", "version"),
+    [({"192.0.2.1"}, 4), ({"2001:db8::1", "2001:db8::2"}, 6), ({"192.0.2.1", "2001:db8::1"}, None), (set(), None)],
+)
+async def test_a_destination_has_a_version_of_ip_where_it_has_not_both(found: set[str], version: int | None) -> None:
+    scene = Scene()
+    line = scene.line(JULIET, "+12025550123")
+    scene.routing.whereabouts.addresses["carrier"] = frozenset(found)
+    assert await scene.routing.ip_of(line, Destination("carrier", "sip:+12025550123@carrier.example")) == version
+    scene.names["phone.example"] = frozenset(found)
+    assert await scene.routing.ip_of(line, Destination("direct", "sip:romeo@phone.example")) == version
+    assert await scene.routing.ip_of(line, Destination("xmpp", "juliet@shakespeare.lit")) is None

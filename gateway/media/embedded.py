@@ -132,8 +132,9 @@ class EmbeddedEngine(MediaEngine):
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
         rtcp_mux: bool = True,
+        ip: int | None = None,
     ) -> Transport:
-        return await self._allocated(call, leg, kind, "", controlling, setup, sdes, rtcp_mux)
+        return await self._allocated(call, leg, kind, "", controlling, setup, sdes, rtcp_mux, ip)
 
     async def allocate_video(
         self,
@@ -160,6 +161,7 @@ class EmbeddedEngine(MediaEngine):
         setup: Setup,
         sdes: bool,
         rtcp_mux: bool,
+        ip: int | None = None,
     ) -> Transport:
         slot = self._homes.get(call) or await self._least_loaded()
         slot = self._homes.setdefault(call, slot)  # another leg of the call may have waited for a worker too
@@ -175,6 +177,7 @@ class EmbeddedEngine(MediaEngine):
                 sdes=int(sdes),
                 rtcp_mux=int(rtcp_mux),
                 **({"video": video} if video else {}),
+                **({"ip": ip} if ip else {}),
             )
         except MediaError:
             self._forget(call, leg)

@@ -113,10 +113,12 @@ class MediaEngine(Protocol):
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
         rtcp_mux: bool = True,
+        ip: int | None = None,
     ) -> Transport:
         """Our end of this leg. `controlling` is the ICE role: true for whoever offers (RFC 8445 §6.1.1). `sdes` asks
         for SRTP keys on an RTP leg (RFC 4568): one for each suite we can do. Without `rtcp_mux` an ICE leg has a second
-        component for RTCP, which is given up when the stream of connect() is muxed after all.
+        component for RTCP, which is given up when the stream of connect() is muxed after all. `ip`, 4 or 6, is the
+        version that an RTP leg's far end has, where that is known: the leg has it too, if this engine does.
 
         Asked again for the same leg it answers the same.
         """

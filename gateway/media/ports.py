@@ -63,6 +63,12 @@ def binds(address: str, advertise: str | None) -> tuple[Bind, ...]:
     return tuple(found_binds)
 
 
+def bind_for(binds: Sequence[Bind], ip: int | None) -> Bind:
+    """The most useful one of this version of IP; of the other one where there is none, and for None the first."""
+    wanted = ":" if ip == 6 else "." if ip == 4 else ""
+    return next((bind for bind in binds if wanted in bind.address), binds[0])
+
+
 def quieten(sock: socket.socket) -> None:
     """Nobody reads this socket any more: the kernel is to keep next to nothing of what comes."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)

@@ -57,6 +57,7 @@ class _Leg:
     kind: LegKind
     sdes: bool
     ours: Transport
+    ip: int | None = None
     remote: Transport | None = None
     stream: Stream | None = None
     setup: Setup = Setup.ACTIVE
@@ -150,18 +151,19 @@ class RtpengineEngine(MediaEngine):
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
         rtcp_mux: bool = True,
+        ip: int | None = None,
     ) -> Transport:
         del rtcp_mux  # its legs with ICE have one component
         del controlling  # whoever is offered something controls; a conflict of roles is settled by RFC 8445 §7.3.1.1
         found = self._calls.get(call)
         if found is None:
-            return await self._begin(call, leg, kind, setup, sdes)
+            return await self._begin(call, leg, kind, setup, sdes, ip)
         if leg in found.legs:
             return found.legs[leg].ours
         async with found.lock:
-            return await self._offered(found, leg, kind, setup, sdes)
+            return await self._offered(found, leg, kind, setup, sdes, ip)
 
-    async def _begin(self, name: str, leg: str, kind: LegKind, setup: Setup, sdes: bool) -> Transport:
+    async def _begin(self, name: str, leg: str, kind: LegKind, setup: Setup, sdes: bool, ip: int | None) -> Transport:
         """A new call: at the next daemon when one does not take it."""
         tried: frozenset[Node] = frozenset()
         while True:
@@ -170,7 +172,7 @@ class RtpengineEngine(MediaEngine):
             call.node.calls.add(name)
             try:
                 async with call.lock:
-                    return await self._offered(call, leg, kind, setup, sdes)
+                    return await self._offered(call, leg, kind, setup, sdes, ip)
             except MediaError as error:
                 self._forget(call)
                 if not isinstance(error.__cause__, NgError):  # who refuses a call still lives
@@ -178,11 +180,13 @@ class RtpengineEngine(MediaEngine):
                 log.warning("call not taken", call=name, node=call.node.name, reason=str(error))
                 tried |= {call.node}
 
-    async def _offered(self, call: _Call, leg: str, kind: LegKind, setup: Setup, sdes: bool) -> Transport:
-        arguments = words.towards(kind, keyed=sdes) | {"via-branch": leg, "sdp": words.placeholder()}
+    async def _offered(
+        self, call: _Call, leg: str, kind: LegKind, setup: Setup, sdes: bool, ip: int | None
+    ) -> Transport:
+        arguments = words.towards(kind, keyed=sdes, ip=ip) | {"via-branch": leg, "sdp": words.placeholder()}
         answer = await self._ask(call, "offer", {"from-tag": NOBODY, **arguments})
         ours = words.transport(answer.get("sdp"), kind, setup)
-        call.legs[leg] = _Leg(leg, kind, sdes, ours)
+        call.legs[leg] = _Leg(leg, kind, sdes, ours, ip)
         return ours
 
     async def allocate_video(
@@ -248,11 +252,12 @@ class RtpengineEngine(MediaEngine):
         if one.stream is None or two.stream is None:
             raise MediaError("nothing was agreed")
         tags = {"from-tag": one.name, "to-tag": two.name}
-        offer = words.towards(two.kind, keyed=two.keyed) | words.transcoding(one.stream, two.stream)
+        offer = words.towards(two.kind, keyed=two.keyed, ip=two.ip) | words.transcoding(one.stream, two.stream)
+        answer = words.towards(one.kind, keyed=one.keyed, ip=one.ip)
         there = await self._ask(call, "offer", {**tags, **offer, "sdp": one.said})
-        back = await self._ask(call, "answer", {**tags, **words.towards(one.kind, keyed=one.keyed), "sdp": two.said})
-        for leg, answer in ((two, there), (one, back)):
-            found = words.transport(answer.get("sdp"), leg.kind, Setup.ACTPASS)
+        back = await self._ask(call, "answer", {**tags, **answer, "sdp": two.said})
+        for leg, said in ((two, there), (one, back)):
+            found = words.transport(said.get("sdp"), leg.kind, Setup.ACTPASS)
             if found.port != leg.ours.port:
                 raise MediaError(f"rtpengine moved {leg.name} from port {leg.ours.port} to {found.port}")
             leg.ours = replace(leg.ours, ice=found.ice)

@@ -56,13 +56,14 @@ def profile(kind: LegKind, *, keyed: bool) -> Profile:
     return Profile.SAVP if keyed else Profile.AVP
 
 
-def towards(kind: LegKind, *, keyed: bool) -> Arguments:
-    """What an offer or answer that goes out to a leg of this kind has to be like."""
+def towards(kind: LegKind, *, keyed: bool, ip: int | None = None) -> Arguments:
+    """What an offer or answer that goes out to a leg of this kind has to be like, `ip` being the version of its end."""
     spoken: Arguments = {"transport-protocol": str(profile(kind, keyed=keyed)), "flags": list(FLAGS)}
     if kind is LegKind.WEBRTC:
         # An SDES key beside the fingerprint would be a way around it.
         return spoken | {"ICE": "force", "SDES": ["off"], "rtcp-mux": ["require"]}
     spoken |= {"ICE": "remove", "DTLS": "off", "rtcp-mux": ["demux"]}
+    spoken |= {} if ip is None else {"address-family": f"IP{ip}"}
     return spoken | ({} if keyed else {"SDES": ["off"]})
 
 

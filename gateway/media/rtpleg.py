@@ -62,7 +62,8 @@ class RtpLeg(Leg):
         readers: Readers | None = None,
     ) -> None:
         super().__init__(call, name, packet, tell, pacer)
-        self._ports, self._bind, self._reach, self._patience = ports, bind, reach, patience
+        self.bind = bind
+        self._ports, self._reach, self._patience = ports, reach, patience
         self._loop = asyncio.get_running_loop()
         self._readers = readers or self._loop
         self._port, self._sockets = ports.bind([(bind.address, 0), (bind.address, 1)])
@@ -90,7 +91,7 @@ class RtpLeg(Leg):
 
     @property
     def transport(self) -> Transport:
-        return Transport(self._bind.announced, self._port, self._port + 1, crypto=self._own)
+        return Transport(self.bind.announced, self._port, self._port + 1, crypto=self._own)
 
     def connect(self, remote: Transport, stream: Stream) -> None:
         """Offer and answer are done, for the first time or again: send to what was named, and latch anew.

@@ -33,7 +33,7 @@ from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
 from gateway.media.pace import Pacer
 from gateway.media.pairs import Call
 from gateway.media.poller import Poller
-from gateway.media.ports import Ports, binds
+from gateway.media.ports import Ports, bind_for, binds
 from gateway.media.prompts import Prompts
 from gateway.media.public import Public
 from gateway.media.recorder import Recorder
@@ -139,6 +139,7 @@ class Worker:
         sdes: bool = False,
         rtcp_mux: bool = True,
         video: str = "",
+        ip: int | None = None,
     ) -> Transport:
         """`video` is "bundled" or "apart" for a leg of that, see MediaEngine.allocate_video."""
         known = self._calls.setdefault(call, Call())
@@ -147,7 +148,7 @@ class Worker:
             if len(known.legs) >= MAX_LEGS:
                 raise MediaError("too many legs in one call")
             try:
-                found = self._new(known, call, leg, kind, controlling, setup, sdes, rtcp_mux, video)
+                found = self._new(known, call, leg, kind, controlling, setup, sdes, rtcp_mux, video, ip)
             finally:
                 if found is None and not known.legs:
                     del self._calls[call]
@@ -216,6 +217,7 @@ class Worker:
         sdes: bool,
         rtcp_mux: bool,
         video: str,
+        ip: int | None,
     ) -> RtpLeg | WebRtcLeg | BundledLeg:
         voice = known.legs.get(name.removesuffix(VIDEO)) if video else None
         if video == "bundled":
@@ -229,7 +231,7 @@ class Worker:
                 self._packet,
                 self._tell,
                 ports=self._ports,
-                bind=self._binds[0],
+                bind=voice.bind if isinstance(voice, RtpLeg) else bind_for(self._binds, ip),
                 reach=self._reach,
                 patience=FOREVER if video else self._patience,
                 sdes=sdes,
@@ -291,6 +293,7 @@ class Worker:
             sdes=bool(message.get("sdes", 0)),
             rtcp_mux=bool(message.get("rtcp_mux", 1)),
             video=text(message, "video") if "video" in message else "",
+            ip=6 if message.get("ip") == 6 else 4 if message.get("ip") == 4 else None,
         )
         return ok(transport=pack(transport))
 

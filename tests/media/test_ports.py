@@ -6,7 +6,7 @@ import pytest
 
 from gateway.errors import MediaError
 from gateway.media import ports
-from gateway.media.ports import REST, Bind, Ports, binds, plain
+from gateway.media.ports import REST, Bind, Ports, bind_for, binds, plain
 
 LOOPBACK = "127.0.0.1"
 
@@ -141,3 +141,11 @@ def test_ipv4_in_ipv6_is_ipv4() -> None:
         "192.0.2.1",
         "2001:db8::1",
     ]
+
+
+def test_a_leg_has_the_version_of_ip_that_its_far_end_has() -> None:
+    four, six = Bind("0.0.0.0", "192.0.2.1"), Bind("2001:db8::1", "2001:db8::1")
+    for both in ((four, six), (six, four)):
+        assert (bind_for(both, 4), bind_for(both, 6)) == (four, six)
+        assert bind_for(both, None) == both[0]
+    assert bind_for((four,), 6) == four, "better than no leg at all"

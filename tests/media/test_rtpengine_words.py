@@ -183,3 +183,9 @@ def test_an_end_that_only_hears_is_not_missed(direction: Direction) -> None:
     assert words.held(replace(stream(PCMA), direction=direction)) is (
         direction in (Direction.SENDONLY, Direction.INACTIVE)
     )
+
+
+def test_a_leg_may_have_to_have_a_version_of_ip() -> None:
+    assert words.towards(LegKind.RTP, keyed=False, ip=6)["address-family"] == "IP6"
+    assert "address-family" not in words.towards(LegKind.RTP, keyed=False)
+    assert "address-family" not in words.towards(LegKind.WEBRTC, keyed=False, ip=6), "ICE names both"

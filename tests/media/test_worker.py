@@ -58,6 +58,19 @@ async def test_a_call_goes_from_allocation_to_release_in_commands(command: Comma
     assert await command("ping") == {"result": "pong", "calls": 0}
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1,::1", "::1,127.0.0.1"])
+async def test_a_leg_speaks_the_version_of_ip_that_it_is_asked_for(ports: tuple[int, int], address: str) -> None:
+    worker = Worker(WorkerSettings(address, None, *ports, ("127.0.0.0/8",)), Events())
+    told = [
+        (await worker.handle({"command": "allocate", "call": "c", "leg": f"l{ip}", "kind": "rtp", **asked}))[
+            "transport"
+        ]
+        for ip, asked in ((4, {"ip": 4}), (6, {"ip": 6}), (0, {}))
+    ]
+    assert [transport["address"] for transport in told] == ["127.0.0.1", "::1", address.partition(",")[0]]
+    await worker.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -145,6 +145,7 @@ class NullEngine:
         setup: Setup = Setup.ACTPASS,
         sdes: bool = False,
         rtcp_mux: bool = True,
+        ip: int | None = None,
     ) -> Transport:
         self._port = 20_000 + (self._port + 2) % 40_000
         if kind is LegKind.RTP:
