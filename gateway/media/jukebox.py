@@ -23,6 +23,7 @@ class Record:
 
     wav: str = field(repr=False)
     endless: bool
+    seconds: float = 0.0  # of one turn
 
 
 class Jukebox:
@@ -35,8 +36,8 @@ class Jukebox:
     def _record(self, name: str) -> Record:
         """Raises MediaError for a name that nobody knows."""
         sound = self._prompts.named(name)
-        data = wav(encode_alaw(sound.pcm[: MAX_SAMPLES * 2]))
-        return Record(data.decode("utf-8", "surrogateescape"), sound.endless)
+        alaw = encode_alaw(sound.pcm[: MAX_SAMPLES * 2])
+        return Record(wav(alaw).decode("utf-8", "surrogateescape"), sound.endless, len(alaw) / RATE)
 
 
 def wav(alaw: bytes) -> bytes:

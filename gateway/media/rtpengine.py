@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,7 @@ class _Leg:
     connected: bool = False
     lost: bool = False
     playing: bool = False  # it hears a prompt
+    plays_until: float = math.inf
     hushed: bool = False  # nobody hears it
 
     @property
@@ -314,6 +316,7 @@ class RtpengineEngine(MediaEngine):
             times = FOREVER if sound.endless else 1
             await self._ask(found, "play media", {"from-tag": leg, "blob": sound.wav, "repeat-times": times})
             mine.playing = True
+            mine.plays_until = math.inf if sound.endless else asyncio.get_running_loop().time() + sound.seconds
             if mine.peer in found.legs:  # in place of what the peer says
                 await self._hush(found, found.legs[mine.peer])
 
@@ -435,6 +438,7 @@ class RtpengineEngine(MediaEngine):
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK)
+            await self._end_prompts(loop.time())
             due = [
                 call
                 for call in self._calls.values()
@@ -452,6 +456,18 @@ class RtpengineEngine(MediaEngine):
                     continue  # the pool finds out
                 else:
                     self._look(call, answer, loop.time())
+
+    async def _end_prompts(self, now: float) -> None:
+        """Who heard a prompt that ends by itself hears his peer again."""
+        over = [
+            (call.name, leg.name)
+            for call in self._calls.values()
+            for leg in call.legs.values()
+            if leg.playing and leg.plays_until <= now
+        ]
+        for call, leg in over:
+            with contextlib.suppress(MediaError):  # it has ended, or the pool finds out
+                await self.stop_playing(call, leg)
 
     def _look(self, call: _Call, answer: Mapping[str, Any], now: float) -> None:
         known = words.counters(answer)

@@ -33,6 +33,7 @@ def test_every_prompt_fits_into_a_datagram(name: str, endless: bool) -> None:
     assert len(data) < MAX_DATAGRAM - 1_000
     assert record.endless is endless
     assert 0 < len(heard(data)) <= MAX_SAMPLES
+    assert record.seconds == len(heard(data)) / 8_000
 
 
 def test_an_unknown_prompt_is_an_error() -> None:

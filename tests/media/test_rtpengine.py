@@ -161,3 +161,24 @@ async def test_settings_that_cannot_work_are_refused(more: dict[str, object]) ->
     settings = RtpengineSettings((Address(daemon.HOST, daemon.free_port()),), pace=Pace(0.1, 0.1, 1))
     with pytest.raises(MediaError):
         await RtpengineEngine(replace(settings, **more)).start()  # type: ignore[arg-type]
+
+
+async def test_who_was_warned_hears_the_other_one_again_when_the_tone_is_over() -> None:
+    one, other = Phone(), Phone()
+    async with engine(await daemon.start()) as made:
+        for name, peer, phone in (("caller", "callee1", one), ("callee1", "caller", other)):
+            ours = await made.allocate("call", name, LegKind.RTP)
+            phone.far = (str(ours.address), ours.port)
+            await made.connect("call", name, phone.transport, stream(PCMA), peer=peer)
+        one.say(PCMA, b"\x01" * 160, 160)
+        await other.hear()
+        await made.play("call", "caller", "warning")
+        async with asyncio.timeout(10):
+            while True:
+                other.say(PCMA, b"\x01" * 160, 160)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        if (await one.hear())[12:] == b"\x01" * 160:
+                            break
+    await one.close()
+    await other.close()
