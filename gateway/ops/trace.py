@@ -34,6 +34,7 @@ CALLS = 1_000  # ladders that one log gives; the latest ones
 LINES = 2_000  # of one call
 NOTE = 30  # lines of one note
 LIVE = 5_000  # calls whose ladders wait for their record
+OVER = 1_000  # calls that have theirs, and of which more may be told: the answer to a BYE
 KEPT = 300  # lines of one call that go into its record, the latest ones
 LABEL, KEY, TEXT = 100, 255, 200  # characters of each of them
 LINE = 262_144  # characters of a log line; longer ones are none of ours
@@ -84,6 +85,7 @@ class Recorder:
     def __init__(self, calls: int = 100, lines: int = 500, clock: Callable[[], float] = time.time) -> None:
         self._calls: _Calls[Rung] = _Calls(calls, lines)
         self._short: _Calls[Step] = _Calls(LIVE, KEPT)
+        self._over: OrderedDict[str, None] = OrderedDict()
         self._clock = clock
         self._log = structlog.get_logger().bind()  # once: otherwise it is made anew for each message
 
@@ -99,11 +101,15 @@ class Recorder:
         self._calls.add(call, Rung(at, traced))
         # A media event's text is a reason of our own; the messages themselves are in the log, and too much for a row.
         text = traced.text[:TEXT] if peer == "media" else ""
-        self._short.add(call, (at, peer, sent, label[:LABEL], key[:KEY], text))
+        if call not in self._over:
+            self._short.add(call, (at, peer, sent, label[:LABEL], key[:KEY], text))
         self._log.info("trace", call=call, peer=peer, sent=sent, label=label, key=key, text=traced.text)
 
     def take(self, call: str) -> tuple[Step, ...]:
         """The ladder of a call that is over, as a CallRecord has it. What comes later is in the log alone."""
+        self._over[call] = None
+        if len(self._over) > OVER:
+            self._over.popitem(last=False)
         return tuple(self._short.rungs.pop(call, ()))
 
     def calls(self) -> list[str]:

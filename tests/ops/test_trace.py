@@ -17,6 +17,7 @@ from gateway.ops.trace import (
     LINES,
     LIVE,
     NOTE,
+    OVER,
     TEXT,
     WIDTH,
     Recorder,
@@ -225,6 +226,19 @@ def test_a_call_that_is_over_gives_its_ladder_once_without_what_the_messages_say
     )
     assert recorder.take("c1") == ()
     assert len(recorder.ladder("c1")) > 2  # the latest calls are kept with all that was said
+
+
+def test_what_is_told_of_a_call_that_is_over_takes_no_place_among_those_that_wait() -> None:
+    log.configure("error", "json", io.StringIO())
+    recorder = Recorder(clock=lambda: START)
+    recorder(told("sip", True, "BYE", "call-id"))
+    recorder.take("c1")
+    recorder(told("sip", False, "200 OK", "call-id"))
+    assert not recorder._short.rungs
+    assert "200 OK" in recorder.ladder("c1")[-1]
+    for n in range(OVER + 10):
+        recorder.take(f"c{n}")
+    assert len(recorder._over) == OVER
 
 
 def test_calls_that_never_end_leave_memory_flat() -> None:

@@ -26,6 +26,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -101,7 +102,8 @@ class House:
         self.metrics, self.records = Metrics(), Records(f"sqlite:///{folder / 'calls.sqlite'}")
         self.app = Application(timers=timers)
         settings = SipSettings("gw.example", (f"udp:{US}:{port}",))
-        self.telephony = Telephony(self.app, settings, self.on_call, Recorder())
+        self.recorder = Recorder()
+        self.telephony = Telephony(self.app, settings, self.on_call, self.recorder)
         self.began: dict[str, datetime] = {}
         self.over = self.failed = 0
         self.left = 0  # calls still to be placed
@@ -160,9 +162,9 @@ class House:
     def _ended(self, call: str, direction: str, cause: Cause) -> None:
         began, now = self.began.pop(call), datetime.now(UTC)
         text = ("sip:romeo@gw.example", "sip:juliet@gw.example", "sip:juliet@gw.example", "bench", "direct")
-        self.records.put(
-            CallRecord(call, direction, *text, cause.label, "", "", "caller", began, now, answered=began, duration=0.1)
-        )
+        ladder = self.recorder.take(call)
+        record = CallRecord(call, direction, *text, cause.label, "", "", "caller", began, now, duration=0.1)
+        self.records.put(replace(record, answered=began, ladder=ladder))
         self.metrics.call_ended(direction, cause, setup=0.1, length=0.1)  # type: ignore[arg-type]
         self.over += 1
         self.failed += cause is not Cause.NORMAL
