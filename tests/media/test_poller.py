@@ -72,3 +72,37 @@ async def test_a_reader_may_be_replaced_or_removed_by_another_one(sockets: Socke
     for number in missing:
         sockets.listen(number)
     await sockets.until(5)
+
+
+class Time:
+    """A clock of the test's, and the pauses that were made."""
+
+    def __init__(self) -> None:
+        self.now = 10.0
+        self.pauses: list[float] = []
+
+    async def wakes(self, apart: float, datagrams: int, times: int = 4) -> int:
+        """How many pauses are made while the poller is woken so often, for so many each time."""
+        poller = Poller(lambda: self.now, self.pauses.append)
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(datagrams)]
+        for near, _ in pairs:
+            poller.add_reader(near.fileno(), lambda near=near: near.recv(100))  # type: ignore[misc]
+        for _ in range(times):
+            self.now += apart
+            for _, far in pairs:
+                far.send(b"x")
+            poller._readable()
+        poller.close()
+        for pair in pairs:
+            for sock in pair:
+                sock.close()
+        return len(self.pauses)
+
+
+async def test_packets_that_come_densely_and_one_by_one_wait_for_company() -> None:
+    assert await Time().wakes(module.DENSE / 2, 1) == 3
+
+
+async def test_packets_that_are_rare_or_come_by_the_dozen_wait_for_nothing() -> None:
+    assert await Time().wakes(module.DENSE * 2, 1) == 0
+    assert await Time().wakes(module.DENSE / 2, module.DOZEN) == 0
