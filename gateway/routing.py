@@ -438,7 +438,7 @@ class Routing:
         self.book.give_back(hop)
         fare = await self._accounts.reserve(line, outcome)
         if isinstance(fare, ev.Refused):
-            return NotSent(f"{fare.cause.text} ({fare.text})" if fare.text else fare.cause.text)
+            return NotSent(fare.cause.worded(fare.text))
         fares += [fare] if fare is not None else []
         return self._stages(line, outcome, whole)
 

@@ -25,6 +25,7 @@ from tests.scenarios.clock import jumping, passes
 from tests.support import FakeLeg, phone_session, webrtc_session
 from tests.till import MINUTE, Till, books, claim, one_call
 
+USED_UP = "the budget for such calls is used up (abroad)"
 ABROAD = "+442079460123"
 NUMBER = "+12025550123"
 
@@ -96,7 +97,7 @@ async def test_a_used_up_budget_refuses_by_its_name_and_is_read_in_the_conversat
     _, admitted, _ = await talks(scene)
     caller, _ = scene.from_xmpp(ABROAD, webrtc_session())
     record = await scene.ended()
-    assert (record.cause, record.blame, record.text) == ("exhausted", "caller", "abroad")
+    assert (record.cause, record.blame, record.text) == ("exhausted", "caller", USED_UP)
     assert caller.told == [("hang_up", Cause.EXHAUSTED, "abroad")]
     assert scene.lines == [
         (JULIET, f"{ABROAD}@{DOMAIN}", "The call was not connected: the budget for such calls is used up (abroad)")
@@ -135,7 +136,7 @@ async def test_whoever_uses_a_freezing_budget_up_is_told_and_makes_no_call_that_
         assert (await scene.ended()).cause == "exhausted"
     (said,) = [entry for entry in logged if entry["event"] == "account frozen"]
     assert (said["account"], said["reason"], said["log_level"], frozen) == (JULIET, "abroad", "warning", [True])
-    assert scene.lines[0][2].startswith("From now on calls that cost money are blocked for now (abroad)")
+    assert scene.lines[0][2].startswith("Your account was blocked: calls that cost money are blocked for now (abroad)")
     scene.from_xmpp(NUMBER, webrtc_session())
     await scene.until(lambda: len(scene.records) == 2)
     assert scene.records[-1].cause == "frozen"
@@ -150,7 +151,7 @@ async def test_a_burst_freezes_once_and_the_reason_is_read(scene: Scene) -> None
         scene.from_xmpp(NUMBER, webrtc_session())
         await scene.until(lambda: scene.board.live == 1)
     assert [record.cause for record in scene.records] == ["frozen", "frozen"]
-    assert [line[2].partition(" ")[0] for line in scene.lines] == ["From", "The", "The"]
+    assert [line[2].partition(" ")[0] for line in scene.lines] == ["Your", "The", "The"]
     assert "hurry: more than 1 calls in 60 seconds" in scene.lines[0][2]
     await hangs_up(scene, admitted)
 
@@ -162,7 +163,11 @@ async def test_a_freeze_ends_a_call_that_is_up_when_what_was_granted_is_over(sce
     scene.till.book.freeze(JULIET, "by hand")
     await passes(80)
     record = await scene.ended()
-    assert (record.cause, record.text, round(record.duration)) == ("frozen", "by hand", 2 * SLICE - 1)
+    assert (record.cause, record.text, round(record.duration)) == (
+        "frozen",
+        Cause.FROZEN.worded("by hand"),
+        2 * SLICE - 1,
+    )
     assert caller.told[-1] == ("hang_up", Cause.FROZEN, "by hand")
 
 

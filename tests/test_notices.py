@@ -86,7 +86,7 @@ def test_the_payer_reads_that_his_call_will_end_and_that_he_is_frozen_and_nobody
     assert ending.bodies[0][1].startswith("Dieser Anruf endet in 20 Sekunden: ")
     (frozen,) = Notices().of_a_freeze(talk, "abroad")
     assert frozen.id == "frozen-c1"
-    assert "whoever runs this service can lift it" in frozen.bodies[0][1]
+    assert "Whoever runs this service can lift that" in frozen.bodies[0][1]
     assert list(Notices(Say.NOTHING).of_a_freeze(talk, "abroad")) == []
     assert list(Notices(Say.NOTHING).of_the_ending(talk, Cause.EXHAUSTED, "abroad", 20)) == []
     assert list(Notices().of_a_freeze(line("inbound", NURSE), "abroad")) == []

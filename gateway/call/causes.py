@@ -139,6 +139,10 @@ class Cause(enum.Enum):
     def text(self) -> str:
         return self.value.text
 
+    def worded(self, text: str) -> str:
+        """For people: what came with it, beside our own words where it is a mere name."""
+        return f"{self.text} ({text})" if self.discreet and text else text or self.text
+
     @property
     def discreet(self) -> bool:
         """Whether only the user whose call it is may read why."""

@@ -82,7 +82,7 @@ _FRAMES = {
         Kind.CUT: "The call was cut off: {why}",
         Kind.PARTY: "You are talking with {party} now",
         Kind.ENDING: "This call ends in {seconds} seconds: {why}",
-        Kind.FROZEN: "From now on {why}; whoever runs this service can lift it",
+        Kind.FROZEN: "Your account was blocked: {why}. Whoever runs this service can lift that",
     },
     "de": {
         Kind.MISSED: "Verpasster Anruf von {party}",
@@ -90,7 +90,7 @@ _FRAMES = {
         Kind.CUT: "Der Anruf wurde unterbrochen: {why}",
         Kind.PARTY: "Sie sprechen jetzt mit {party}",
         Kind.ENDING: "Dieser Anruf endet in {seconds} Sekunden: {why}",
-        Kind.FROZEN: "Ab jetzt gilt: {why}. Aufheben kann das, wer diesen Dienst betreibt",
+        Kind.FROZEN: "Ihr Konto wurde gesperrt: {why}. Aufheben kann das, wer diesen Dienst betreibt",
     },
     "fr": {
         Kind.MISSED: "Appel manqué de {party}",
@@ -98,7 +98,7 @@ _FRAMES = {
         Kind.CUT: "L’appel a été interrompu : {why}",
         Kind.PARTY: "Vous parlez maintenant avec {party}",
         Kind.ENDING: "Cet appel se termine dans {seconds} secondes : {why}",
-        Kind.FROZEN: "Désormais : {why}. Seul l’exploitant de ce service peut y mettre fin",
+        Kind.FROZEN: "Votre compte a été bloqué : {why}. Seul l’exploitant de ce service peut lever ce blocage",
     },
 }
 _REASONS = {

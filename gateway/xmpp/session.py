@@ -416,7 +416,7 @@ _CAUSES = {
 
 def said(cause: Cause, text: str) -> str:
     """What a person is told of an end: the far side's words, or ours, or nothing where there is nothing to explain."""
-    return text or ("" if cause is Cause.NORMAL else cause.text)
+    return text if cause is Cause.NORMAL else cause.worded(text)
 
 
 def unreachable(said: stanzas.Condition) -> Cause:

@@ -90,4 +90,7 @@ def test_a_human_no_comes_back_as_the_same_no() -> None:
 def test_what_calls_cost_is_nobody_elses_business() -> None:
     assert {cause for cause in Cause if cause.discreet} == {Cause.EXHAUSTED, Cause.FROZEN, Cause.UNBOOKED}
     assert Cause.UNBOOKED.blame is Blame.GATEWAY
+    assert Cause.EXHAUSTED.worded("abroad") == "the budget for such calls is used up (abroad)"
+    assert Cause.UNBOOKED.worded("") == Cause.UNBOOKED.text
+    assert Cause.BUSY.worded("486 Busy Here") == "486 Busy Here"
     assert Cause.EXHAUSTED.blame is Cause.FROZEN.blame is Blame.CALLER

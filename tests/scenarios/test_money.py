@@ -20,6 +20,7 @@ from tests.scenarios.clock import jumping, passes
 from tests.scenarios.scene import DOMAIN, JULIET, NUMBER, Scene
 from tests.support import phone_session
 
+USED_UP = "the budget for such calls is used up (abroad)"
 ABROAD = f"+442079460123@{DOMAIN}"
 AT_HOME = f"{NUMBER}@{DOMAIN}"
 HELP = f"911@{DOMAIN}"
@@ -126,7 +127,7 @@ async def test_a_call_that_outlives_its_budget_is_warned_and_ended_and_the_far_s
     bye = await town.scene.phone.hears("BYE")
     assert bye.headers["Reason"] == 'Q.850;cause=31;text="ended by the gateway"'
     record = await town.scene.over()
-    assert (record.cause, record.blame, record.text, round(record.duration)) == ("exhausted", "caller", "abroad", 89)
+    assert (record.cause, record.blame, record.text, round(record.duration)) == ("exhausted", "caller", USED_UP, 89)
     assert (record.price, record.currency) == (1_000_000, "EUR")
     await passes(1)
     assert not juliet.busy
@@ -141,7 +142,9 @@ async def test_whoever_calls_in_a_hurry_is_frozen_and_reads_why_until_he_is_thaw
         juliet.hang_up()
         await town.scene.over()
     assert await refused(town, juliet, AT_HOME) == "frozen"
-    assert juliet.reads[0].startswith("Ab jetzt gilt: kostenpflichtige Anrufe sind vorerst gesperrt (hurry: ")
+    assert juliet.reads[0].startswith(
+        "Ihr Konto wurde gesperrt: kostenpflichtige Anrufe sind vorerst gesperrt (hurry: "
+    )
     assert juliet.reads[1].startswith("Der Anruf kam nicht zustande: kostenpflichtige Anrufe sind vorerst gesperrt")
     await passes(600)
     assert await refused(town, juliet, ABROAD) == "frozen"
