@@ -84,6 +84,8 @@ def as_row(outcome: plan.Route | plan.InboundRoute | plan.Refusal) -> dict[str, 
         row["booking"] = _booking(outcome.booking)
     if not isinstance(outcome, plan.Refusal) and outcome.record != "no":
         row["record"] = outcome.record
+    if isinstance(outcome, plan.Route | plan.Refusal) and outcome.ask:
+        row["ask"] = outcome.ask  # ENUM was not asked for it
     return row
 
 

@@ -85,13 +85,16 @@ def _counts(plan: Plan, rule: BudgetRule | BurstRule, facts: Facts, caller: str)
 def in_words(booked: Booking) -> Iterator[str]:
     """What an explanation says of it."""
     for claim in booked.claims:
-        each = "an hour" if claim.period is Period.HOUR else f"a {claim.period}"
         frozen = "; who uses it up is frozen" if claim.freeze else ""
-        yield f"books {claim.budget}: {amount(claim)} {each}{frozen}"
+        yield f"books {claim.budget}: {amount(claim)} {each(claim.period)}{frozen}"
     for burst in booked.bursts:
         yield f"books {burst.name}: more than {burst.calls} calls within {burst.within} s freeze {booked.account}"
     if booked.empty:
         yield f"nothing is booked, unless {booked.account} is frozen: then it is refused"
+
+
+def each(period: Period) -> str:
+    return "an hour" if period is Period.HOUR else f"a {period}"
 
 
 def amount(claim: Claim) -> str:

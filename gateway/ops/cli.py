@@ -9,7 +9,6 @@ once.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import os
 import re
@@ -21,10 +20,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
 
     from gateway.config import Config
-    from gateway.dialplan.plan import Refusal, Route
+    from gateway.dialplan.plan import Inbound, InboundRoute, Refusal, Request, Route
 
 app = typer.Typer(
     help="A gateway that lets XMPP users call, and be called from, telephones and SIP addresses.",
@@ -60,19 +59,38 @@ def check(config: ConfigFile = Path("gateway.toml")) -> None:
 def route(
     *,
     address: Annotated[str, typer.Argument(help="Whom to call, as '+12025550123@sip.example.com'.")],
-    caller: Annotated[str, typer.Option("--from", help="The user who calls, as juliet@shakespeare.lit.")],
+    caller: Annotated[str | None, typer.Option("--from", help="The user who calls, as juliet@shakespeare.lit.")] = None,
+    trunk: Annotated[
+        str | None, typer.Option(help="In place of --from: the trunk that a call from SIP comes by.")
+    ] = None,
+    stranger: Annotated[
+        bool, typer.Option("--stranger", help="In place of --from: a call from SIP comes by no trunk.")
+    ] = False,
+    calling: Annotated[
+        str | None, typer.Option("--caller", help="Who calls from SIP: a number, user@host or anonymous.")
+    ] = None,
     config: ConfigFile = Path("gateway.toml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome for programs.")] = False,
     region: Annotated[str | None, typer.Option(help="Read numbers as dialled in this region, as GB.")] = None,
     at: Annotated[datetime | None, typer.Option(help="Decide as at this time; without it, as now.")] = None,
+    dns: Annotated[bool, typer.Option("--dns", help="Ask DNS too: where names lead, and ENUM.")] = False,
 ) -> None:
     """Tell what would become of a call, step by step, and why. Nobody is called."""
     from gateway.dialplan import examples, numbers, plan
 
+    if [caller is not None, trunk is not None, stranger].count(True) != 1:
+        _wrong("a call has one of --from, --trunk and --stranger")
+    if calling is not None and caller is not None:
+        _wrong("--caller: for calls from SIP, with --trunk or --stranger")
     settings = _configuration(config, fault=2)
     _check_region(region, numbers.REGIONS)
-    request = plan.Request(_bare(caller), _local(address, settings.xmpp_domain), region, at or datetime.now(UTC))
-    outcome = _reachable(plan.route(settings.plan, request, explain=True), settings.media_allow)
+    when = at or datetime.now(UTC)
+    outcome: Route | InboundRoute | Refusal
+    if caller is not None:
+        request = plan.Request(_bare(caller), _local(address, settings.xmpp_domain), region, when)
+        outcome = _outgoing(settings, request, dns=dns)
+    else:
+        outcome = plan.inbound(settings.plan, _incoming(settings, address, trunk, calling, region, when), explain=True)
     if as_json:
         typer.echo(json.dumps(examples.as_row(outcome)))
     else:
@@ -276,25 +294,37 @@ def _check_region(region: str | None, known: Collection[str]) -> None:
     _wrong(f"--region: {region!r} is no region" + (f", {region.upper()} is" if region.upper() in known else ""))
 
 
-def _reachable(outcome: Route | Refusal, allow: Sequence[str]) -> Route | Refusal:
-    """The dialplan's word, after the policy that a call meets when it is placed: no direct call to an address that is
-    not public (safety rule 3). What a name resolves to is not looked up here.
-    """
-    from gateway.addresses import SipUri
-    from gateway.dialplan.plan import Refusal
-    from gateway.reach import Reach
+def _outgoing(settings: Config, request: Request, *, dns: bool) -> Route | Refusal:
+    from gateway.ops import route as routing
 
-    if isinstance(outcome, Refusal) or outcome.via != ("direct",):
-        return outcome
-    host = SipUri.parse(outcome.target or "").host
+    if not dns:
+        return routing.reachable(routing.outgoing(settings.plan, request), settings.media_allow)
+    import asyncio
+
+    from gateway.ops.serve import look_up
+    from gateway.sip.resolver import enum
+
+    found = asyncio.run(routing.outgoing_by_dns(settings.plan, request, look_up, enum))
+    return routing.reachable(found, settings.media_allow)
+
+
+def _incoming(
+    settings: Config, address: str, trunk: str | None, calling: str | None, region: str | None, at: datetime
+) -> Inbound:
+    from gateway.dialplan import plan
+    from gateway.dialplan.tables import near
+    from gateway.errors import AddressError
+    from gateway.ops import route as routing
+
+    trunks = settings.plan.trunks
+    if trunk is not None and trunk not in trunks:
+        _wrong(f"--trunk: {trunk!r} is no trunk{near(trunk, trunks)}")
+    by = trunks[trunk] if trunk is not None else None
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return outcome
-    if Reach(allow).permits(host):
-        return outcome
-    reason = f"{host} is no public address, and [media] allow does not name it"
-    return Refusal(outcome.kind, outcome.number, outcome.rule, reason, (*outcome.steps, f"refused: {reason}"))
+        local = routing.calling(settings.plan, calling, by) if calling is not None else None
+        return plan.Inbound(routing.called(address, settings.sip_domain), trunk, region, local, at)
+    except AddressError as error:
+        _wrong(str(error))
 
 
 def _bare(jid: str, option: str = "--from") -> str:
@@ -329,22 +359,12 @@ def _local(address: str, domain: str) -> str:
     return local
 
 
-def _explain(outcome: Route | Refusal) -> None:
+def _explain(outcome: Route | InboundRoute | Refusal) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from gateway.dialplan.plan import Refusal
+    from gateway.ops.route import lines
 
     console = Console(soft_wrap=True, highlight=False)
-    for number, step in enumerate(outcome.steps, 1):
-        console.print(Text(f"{number:>3}. {step}"))
-    if isinstance(outcome, Refusal):
-        console.print(Text(f"refused: {outcome.reason}", "bold red"))
-        return
-    for via, target, who in zip(outcome.via, outcome.targets, outcome.identities, strict=True):
-        shown = "without name and number" if who.anonymous else f"as {who.from_user}" if who.from_user else ""
-        trusted = f", P-Asserted-Identity {who.asserted}" if who.asserted else ""
-        console.print(Text(f"via {via}: {target or 'the test line'} {shown}{trusted}".rstrip(), "bold green"))
-    for limit in outcome.limits:
-        parts = ((limit.concurrent, "at a time"), (limit.per_minute, "a minute"), (limit.longest, "seconds long"))
-        console.print(Text(f"limit of {limit.key}: {', '.join(f'{n:g} {what}' for n, what in parts if n is not None)}"))
+    for line, style in lines(outcome):
+        console.print(Text(line, style))

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +14,10 @@ from types import ModuleType
 import pytest
 
 from gateway import config
+from gateway.addresses import SipUri
 from gateway.media import worker
 from gateway.ops import cli
+from gateway.sip import resolver
 from gateway.storage.records import Records
 from tests.storage.test_records import CALL
 
@@ -150,6 +153,59 @@ def test_route_tells_people_who_is_said_to_call_and_what_is_limited(
     ]
 
 
+INBOUND = """
+[[inbound]]
+name = "office"
+match = { number = "+12025550100", caller = ["+1*", "anonymous"] }
+to = "juliet@shakespeare.lit"
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "row"),
+    [
+        (["--trunk", "carrier", "--caller", "2025550177"], 0, {"to": ["juliet@shakespeare.lit"]}),
+        (["--trunk", "carrier", "--caller", "anonymous"], 0, {"rule": "office", "ring": "parallel"}),
+        (["--trunk", "carrier", "--caller", "+442079460018"], 1, {"outcome": "refuse"}),
+        (["--stranger", "--caller", "romeo@montague.example"], 1, {"outcome": "refuse"}),
+    ],
+)
+def test_route_tells_what_becomes_of_a_call_from_sip(
+    arguments: list[str],
+    code: int,
+    row: dict[str, object],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "dialplan" / "b.toml").write_text(INBOUND)
+    assert gateway(monkeypatch, "route", *arguments, "sip:+12025550100@sip.example.com", "--json") == code
+    printed = json.loads(capsys.readouterr().out)
+    assert {key: printed[key] for key in row} == row
+    assert gateway(monkeypatch, "route", *arguments, "+12025550100") == code
+    assert "user +12025550100, number +12025550100" in capsys.readouterr().out
+
+
+def test_route_asks_dns_when_it_is_told_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def enum(number: str, suffixes: Sequence[str]) -> tuple[SipUri, ...] | str:
+        return (SipUri.parse("sip:a@9.9.9.9"),)
+
+    monkeypatch.setattr(resolver, "enum", enum)
+    rules = '[[route]]\nname = "listed"\nmatch = { kind = "number" }\nvia = "enum"\n'
+    (folder / "dialplan" / "a.toml").write_text(
+        RULES.replace('[[route]]\nname = "premium"', rules + '[[route]]\nname = "premium"')
+    )
+    assert gateway(monkeypatch, "route", *JULIET, "+12025550123", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["rule"], printed["ask"]) == ("all numbers", "+12025550123")
+    assert gateway(monkeypatch, "route", *JULIET, "+12025550123", "--json", "--dns") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["rule"], printed["target"]) == ("listed", "sip:a@9.9.9.9")
+    assert "ask" not in printed
+
+
 def test_route_tells_people_why_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert gateway(monkeypatch, "route", "--from", "eve@elsewhere.example/x", "echo") == 1
     assert capsys.readouterr().out.endswith("refused: no rule allows this call\n")
@@ -166,6 +222,11 @@ def test_route_tells_people_why_not(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         ([*JULIET, "echo", "--at", "noon"], "Usage"),
         ([*JULIET, "echo", "--config", "missing.toml"], "missing.toml: cannot be read"),
         (["echo"], "--from"),
+        ([*JULIET, "--trunk", "carrier", "echo"], "one of --from, --trunk and --stranger"),
+        ([*JULIET, "--caller", "anonymous", "echo"], "--caller: for calls from SIP"),
+        (["--trunk", "carier", "echo"], "'carier' is no trunk, did you mean 'carrier'?"),
+        (["--stranger", "--caller", "+12025550177", "echo"], "is no caller"),
+        (["--stranger", "sip:"], "not a host name"),
     ],
 )
 def test_route_exits_with_2_on_a_fault(
