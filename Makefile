@@ -3,7 +3,7 @@
 #   make test            everything, the tests with real peers included
 #   make unit            the pure tests alone, in seconds
 #   make lint            style and types
-#   make bench-dialplan    what a decision costs among ten thousand rules
+#   make bench-dialplan    what a decision costs among ten thousand rules, and with limits in a database
 #   make bench-sip         what SIP costs, beside Sippy
 #   make soak              50,000 calls: does memory grow, and what is left over
 #   make soak-media        10,000 calls through a media worker: memory, descriptors, ports
@@ -36,8 +36,8 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/mypy --strict --explicit-package-bases tests/interop deploy
 
-bench-dialplan: venv
-	$(BIN)/python tests/dialplan/bench.py
+bench-dialplan: test-packages venv
+	$(BIN)/python -m tests.dialplan.bench
 
 bench-sip: test-packages venv
 	$(BIN)/python -m tests.sip.speed

@@ -173,6 +173,8 @@ class Book:
         """A call begins. One that is known already asks as `extend` does: the word on an earlier reserve was lost."""
         if short_id(ask.account) in self.frozen:
             return self.frozen[short_id(ask.account)]
+        if not ask.claims and not ask.bursts:
+            return Granted(ask.seconds)
         entry = self.entries.get(ask.call)
         begins = entry is None or _given_back(entry)
         if begins:
@@ -237,6 +239,8 @@ class Book:
         self, ask: Ask, seconds: int, tariff: Tariff | None, lease: float, entry: Entry | None, answered: bool = False
     ) -> Answer:
         """As much of `seconds` as all budgets pay for, in all, together with what the call has."""
+        if not ask.claims:
+            return Granted(seconds)
         had: dict[str, int] = {}
         paid = 0
         if entry is not None and not _given_back(entry):

@@ -3,18 +3,25 @@
 Ten thousand rules, shuffled: 40 % with lists of prefixes, 20 % regular expressions, 20 % user globs, 10 % hours, 10 %
 types. Calls are spread over all of them, one in ten matches no rule. Files are written, read, checked and asked as
 `gateway check` and a call do it; a decision includes reading what was dialled, and nobody calls a number twice.
+
+Then the same with limits: what a call books in a database before anybody is asked, one call at a time and many at once,
+in SQLite and in a PostgreSQL server that is started for it, each as it is in service, with every answer on the disk.
+Beside it stands what a sync takes on this disk by itself, and how late the event loop was at worst meanwhile.
 """
 
 # ruff: noqa: T201 -- a bench prints
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import gc
+import os
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,10 +29,37 @@ import phonenumbers
 from phonenumbers import PhoneNumberType
 
 from gateway.dialplan import examples, load, numbers
-from gateway.dialplan.plan import Plan, Refusal, Request, route
+from gateway.dialplan.booking import Tariff
+from gateway.dialplan.plan import Plan, Refusal, Request, Route, route
+from gateway.storage.bookings import Ask, Bookings, Granted
+from tests.storage.postgres import Server
 
 RULES = 10_000
 TARGET_DECISION, TARGET_LOAD = 150.0, 3.0  # µs, s
+TARGET_BOOKED = {"SQLite": 1.0, "PostgreSQL": 3.0}  # ms
+USERS = 500
+LIMITS = """
+prices = "carrier"
+[[budget]]
+name = "all calls"
+user = "*"
+calls_per_hour = 100
+minutes_per_day = 600
+[[budget]]
+name = "spending"
+user = "*"
+spend_per_day = "20 EUR"
+[[burst]]
+name = "hammering"
+user = "*"
+calls = 50
+within = 60
+[[prices]]
+name = "carrier"
+file = "prices.csv"
+currency = "EUR"
+"""
+PRICES = "prefix,connect,per_minute\n" + "".join(f"{prefix},0.01,0.0{prefix}\n" for prefix in range(1, 10))
 MONDAY_NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HEAD = """
 [numbers]
@@ -104,14 +138,14 @@ def rules_of(chance: random.Random, prefixes: int) -> tuple[list[str], list[Dial
     return matches, dials
 
 
-def write(path: Path, prefixes: int, seed: int) -> list[tuple[str, str]]:
+def write(path: Path, prefixes: int, seed: int, head: str = HEAD) -> list[tuple[str, str]]:
     """Writes a dialplan; the calls to ask it for, misses included."""
     chance = random.Random(seed)
     matches, dials = rules_of(chance, prefixes)
     order = list(range(len(matches)))
     chance.shuffle(order)
     with path.open("w") as file:
-        file.write(HEAD)
+        file.write(head)
         for position in order:
             via = "direct" if "uri" in matches[position] else "carrier"
             file.write(f'\n[[route]]\nname = "rule {position}"\nmatch = {{ {matches[position]} }}\nvia = "{via}"\n')
@@ -146,11 +180,132 @@ def asked(plan: Plan, calls: list[tuple[str, str]]) -> tuple[list[float], int, i
     return taken, len(rules), misses
 
 
+# With limits
+
+
+class Stalls:
+    """How late the event loop was, at worst, for who wanted its attention every half millisecond."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.0005)
+            self.longest = max(self.longest, time.perf_counter() - began - 0.0005)
+
+
+def synced(folder: Path, times: int = 100) -> float:
+    """Milliseconds that the disk takes to write a page for good, in the median."""
+    taken = []
+    with (folder / "page").open("wb") as file:
+        for _ in range(times):
+            began = time.perf_counter()
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+            taken.append((time.perf_counter() - began) * 1e3)
+    return statistics.median(taken)
+
+
+async def booked(plan: Plan, calls: Sequence[tuple[str, str]], bookings: Bookings | None, together: int) -> list[float]:
+    """Milliseconds of each decision that was booked, with so many under way at a time: where there are many, calls end
+    meanwhile. Without bookings only what there was to book is decided.
+    """
+    taken: list[float] = []
+    over: list[tuple[str, int, int, bool]] = []
+    names = iter(range(10**9))
+    waiting = iter(calls)
+    run = random.Random(together).getrandbits(64)
+
+    async def caller() -> None:
+        for user, local in waiting:
+            number = next(names)
+            who = user.replace("juliet", f"juliet{number % USERS}")
+            began = time.perf_counter()
+            found = route(plan, Request(who, local, at=MONDAY_NOON))
+            if not isinstance(found, Route) or found.booking is None:
+                continue
+            tariff = found.booking.tariffs[0] or Tariff("EUR")
+            ask = Ask(f"{run}-{number}", who, found.booking.claims, found.booking.bursts, tariff)
+            answer = await bookings.reserve(ask) if bookings else await asyncio.sleep(0, Granted(0))
+            taken.append((time.perf_counter() - began) * 1e3)
+            if not isinstance(answer, Granted):
+                raise SystemExit(f"a limit of the bench was met: {answer}")
+            over.append((ask.call, 30, tariff.cost(30), number % 2 == 0))
+            if bookings and together > 1:
+                bookings.settle(*over.pop())
+
+    await asyncio.gather(*(caller() for _ in range(together)))
+    for end in over if bookings else ():
+        bookings.settle(*end)
+    return taken
+
+
+@contextlib.contextmanager
+def databases(folder: Path) -> Iterator[dict[str, str]]:
+    with Server(durable=True) as server:
+        yield {"no database": "", "SQLite": f"sqlite:///{folder / 'bench.db'}", "PostgreSQL": server.database()}
+
+
+async def with_limits(plan: Plan, calls: Sequence[tuple[str, str]], name: str, url: str, folder: Path) -> float:
+    """Prints what it costs; the median of one call at a time, in milliseconds. Without a url nothing is booked."""
+    bookings = Bookings(url, limit=60.0) if url else None
+    if bookings:
+        await bookings.start()
+    medians = []
+    await booked(plan, calls[:100], bookings, 1)
+    for together in (1, 50):
+        disk = synced(folder)
+        stalls = Stalls()
+        watching = asyncio.create_task(stalls.watch())
+        began = time.process_time()
+        taken = await booked(plan, calls[100:1000] if together == 1 else calls[1000:], bookings, together)
+        worked = (time.process_time() - began) * 1e3 / len(taken)
+        watching.cancel()
+        medians.append(statistics.median(taken))
+        high = statistics.quantiles(taken, n=20)[-1]
+        print(
+            f"{name:>12} {together:>10} {medians[-1]:>6.2f} ms {high:>7.2f} ms {worked:>7.2f} ms"
+            f" {stalls.longest * 1e3:>10.2f} ms {(disk + synced(folder)) / 2:>6.2f} ms"
+        )
+        if bookings:
+            await bookings.sweep()  # all that was settled is written
+    if bookings:
+        await bookings.stop()
+    return medians[0]
+
+
+def limited() -> None:
+    print("\n with limits  at a time   median      95 %  CPU of us  longest stall  a sync")
+    with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
+        folder = Path(name)
+        (folder / "prices.csv").write_text(PRICES)
+        path = folder / "bench.toml"
+        calls = write(path, 4_000, seed=1, head=HEAD + LIMITS)
+        plan, _, _ = loaded(path)
+        gc.collect()
+        gc.freeze()  # as in service
+        medians = {kind: asyncio.run(with_limits(plan, calls, kind, url, folder)) for kind, url in urls.items()}
+    for kind, target in TARGET_BOOKED.items():
+        word = "missed" if medians[kind] > target else "met"
+        print(f"target, a booked decision of {target:.0f} ms with {kind}: {word} with {medians[kind]:.2f} ms")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prefixes", type=int, nargs="*", default=[4_000, 20_000, 200_000])
+    parser.add_argument("--limits", action="store_true", help="only those with limits")
+    options = parser.parse_args()
+    if not options.limits:
+        unlimited(options.prefixes)
+    limited()
+
+
+def unlimited(several: Sequence[int]) -> None:
     print("  rules  prefixes     load  (of CPU)   median     mean     95 %  missed  rules hit")
-    for prefixes in parser.parse_args().prefixes:
+    for prefixes in several:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bench.toml"
             calls = write(path, prefixes, seed=prefixes)
