@@ -62,7 +62,7 @@ class Agent:
         self._alarm = Alarm()
         self._layer = Layer(self.timers, self.limits, self._alarm)
         self._usages: dict[Key, Usage] = {}
-        self._keys: dict[int, set[Key]] = {}  # id(usage) -> its keys
+        self._keys: dict[int, tuple[Key, ...]] = {}  # id(usage) -> its keys: mostly one
         self._exchanges: dict[int, Exchange] = {}  # id(transaction) -> exchange
         self._invited: dict[int, ServerSession] = {}  # id(transaction) -> an INVITE that is not answered
         self._early: Counter[str] = Counter()  # how many of those there are, by source
@@ -367,7 +367,9 @@ class Agent:
 
     def know(self, key: Key, usage: Usage) -> None:
         self._usages[key] = usage
-        self._keys.setdefault(id(usage), set()).add(key)
+        keys = self._keys.get(id(usage), ())
+        if key not in keys:
+            self._keys[id(usage)] = (*keys, key)
 
     def forget(self, usage: Usage) -> None:
         for key in self._keys.pop(id(usage), ()):

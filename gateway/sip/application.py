@@ -387,7 +387,8 @@ class Application(MutableMapping[str, Any]):
     # Requests for the program
 
     async def _handle(self, request: IncomingRequest) -> None:
-        message, flow = request.message, request.flow
+        dialog, message, flow = request.dialog, request.message, request.flow
+        method = message.method
         try:
             handler = await self.dialplan.resolve(
                 method=message.method,
@@ -398,16 +399,18 @@ class Application(MutableMapping[str, Any]):
             )
             if handler is None:
                 known = message.method in METHODS
-                request.dialog.respond(message, 405 if known else 501, headers={"Allow": ALLOW} if known else None)
+                dialog.respond(message, 405 if known else 501, headers={"Allow": ALLOW} if known else None)
             else:
-                await handler(request, message)
+                handled = handler(request, message)
+                del request, message  # a call may last for hours, and what began it need not
+                await handled
         except asyncio.CancelledError:
             raise
         except Exception:  # the handler's bug; its peer gets an answer all the same
-            log.exception("sip handler failed", method=message.method, call_id=request.dialog.call_id)
-            request.dialog.respond(message, 500)
-        if not request.dialog.ended:
-            request.dialog.hang_up()  # a handler that returns has done with it
+            log.exception("sip handler failed", method=method, call_id=dialog.call_id)
+            dialog.hang_up(500)
+        if not dialog.ended:
+            dialog.hang_up()  # a handler that returns has done with it
 
 
 __all__ = [

@@ -20,7 +20,7 @@ class CallerLeg(SipLeg):
     def __init__(self, room: Room, dialog: Dialog, invite: Request) -> None:
         super().__init__(room)
         self.dialog: Dialog = dialog
-        self._invite = invite
+        self._invite: Request | None = invite  # until it is answered
         self._alerted = False
         self._asked = False  # the 200 had our offer
 
@@ -34,6 +34,7 @@ class CallerLeg(SipLeg):
                 self._hung_up(Cause.TIMEOUT, message.reason)
             elif isinstance(message, Response):
                 self._refreshed(message)
+            del message  # the next one may be hours away
         self._hung_up(Cause.SHUTDOWN)
 
     def _answered_offer(self, dialog: Dialog, session: Session | None, problem: str) -> None:
@@ -51,34 +52,35 @@ class CallerLeg(SipLeg):
     # LegControl
 
     def alert(self) -> None:
-        if not self._alerted and not self.up and not self._over:
+        if not self._alerted and self._invite is not None and not self._over:
             self._alerted = True
             self.dialog.respond(self._invite, 180)
 
     def progress(self) -> None:
-        if not (self._alerted or self.up or self._over):
+        if not (self._alerted or self._invite is None or self._over):
             self.dialog.respond(self._invite, 183)
 
     def ask(self, offer: Session | None = None) -> None:
         """His session came with the INVITE, or comes with the ACK to a 200 that has our offer."""
-        if offer is not None and not self._invite.body and not self.up and not self._over:
-            self._asked, self._awaited = True, self._invite.cseq.number
-            self._accept(offer)
+        invite = self._invite
+        if offer is not None and invite is not None and not invite.body and not self._over:
+            self._asked, self._awaited = True, invite.cseq.number
+            self._accept(invite, offer)
 
     def answer(self, session: Session) -> None:
-        if not self.up and not self._over:  # who was asked has his 200 already
-            self._accept(session)
+        if self._invite is not None and not self._over:  # who was asked has his 200 already
+            self._accept(self._invite, session)
 
-    def _accept(self, session: Session) -> None:
-        self.up = True
-        self.dialog.respond(self._invite, 200, payload=self._description.write(session))
+    def _accept(self, invite: Request, session: Session) -> None:
+        self.up, self._invite = True, None
+        self.dialog.respond(invite, 200, payload=self._description.write(session))
 
     def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None:
         if self._over:
             return
         self._over = True
         headers = reason_headers(cause, text, q850)
-        if self.up:
+        if self._invite is None:
             self._bye(self.dialog, headers)
         else:
             # A cause that is no failure cannot refuse a call: 480 says that nobody took it.

@@ -42,7 +42,7 @@ class Dialog:
         self.usage = usage
         self.status_code: int | None = None
         self.last: Response | None = None  # the final response to our latest request of a sequence
-        self.first: Request | None = None  # the request that began it, when it came in
+        self.event = ""  # what they subscribed to
         self._queue: list[Message] = []  # short: an empty deque is larger than all the rest of a dialog
         self._waiting: list[asyncio.Future[None]] = []
         self._ended = False
@@ -111,8 +111,11 @@ class Dialog:
 
     async def notify(self, *, payload: str | bytes = b"", headers: Mapping[str, object] | None = None) -> Response:
         """A NOTIFY of the subscription that this dialog is."""
-        event = self.first.headers.get("Event") if self.first is not None else None
-        fields: dict[str, object] = {"Event": event or "presence", "Subscription-State": "active", **(headers or {})}
+        fields: dict[str, object] = {
+            "Event": self.event or "presence",
+            "Subscription-State": "active",
+            **(headers or {}),
+        }
         return await self.request("NOTIFY", headers=fields, payload=payload)
 
     async def close(self, status_code: int = 480, *, headers: Mapping[str, object] | None = None) -> None:
@@ -204,7 +207,7 @@ class IncomingRequest:
         self.message = message
         self.flow = flow
         self.dialog = Dialog(app, usage)
-        self.dialog.first = message
+        self.dialog.event = message.headers.get("Event") or ""
 
     async def prepare(
         self,

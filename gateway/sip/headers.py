@@ -176,7 +176,7 @@ def _name_addr(text: str) -> NameAddr:
 
 
 # One call reads its From and To some thirty times.
-_remembered = lru_cache(maxsize=2048)(_name_addr)
+_remembered = lru_cache(maxsize=512)(_name_addr)
 
 
 def _outside_quotes(text: str, wanted: str) -> int:

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import secrets
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -73,7 +72,7 @@ class SipLeg(LegControl):
         self._reoffered_session: Session | None = None
         self._awaited: int | None = None  # CSeq of the ACK that has their answer to our offer in a 200
         self._offers: list[Session] = []  # ours, that wait for their turn
-        self._digits: deque[tuple[str, int]] = deque()  # and ms, that wait for their turn
+        self._digits: list[tuple[str, int]] = []  # and ms, that wait for their turn: few, and mostly none
         self._theirs = 0  # hash of the session that the far side last described
         self._party: tuple[str, str] | None = None  # user part and name at the far end, as last known
         self._transfer: Transfer | None = None
@@ -327,7 +326,7 @@ class SipLeg(LegControl):
                     log.info("sip digit refused", call=self.call, attempt=self.attempt, answer=response.label)
             except SipError as fault:
                 log.info("sip digit not sent", call=self.call, attempt=self.attempt, error=str(fault))
-            self._digits.popleft()
+            self._digits.pop(0)
 
     def transferred(self, cause: Cause | None) -> None:
         self._notify(cause)

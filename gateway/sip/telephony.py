@@ -168,11 +168,13 @@ class Telephony(BaseDialplan):
         leg = CallerLeg(self, request.dialog, message)
         leg.knows(known_party(incoming.asserted or incoming.from_uri, incoming.from_name), incoming.session)
         admitted = self._on_call(incoming, leg)
-        self.claim(message.call_id, admitted.call, leg)
+        key = message.call_id
+        self.claim(key, admitted.call, leg)
+        del request, message, incoming  # the call may last for hours, and what began it need not
         try:
             await leg.run(admitted.sink)
         finally:
-            self.release(message.call_id)
+            self.release(key)
 
     def _incoming(self, message: Request, flow: Flow) -> IncomingCall:
         """Raises SipError or AddressError, with nobody having been asked anything."""
