@@ -45,6 +45,7 @@ __all__ = ["CODECS", "RESERVED", "in_order", "load", "near", "read_secret"]
 CODECS = ("PCMA", "PCMU", "G722", "opus")
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 _RINGING = ("weights", "failover", "ring_seconds", "longest", "order", "prices", "record")
+_SUFFIXES = 5  # each may take its time before the next one is asked
 RESERVED = frozenset({"direct", "echo", "enum", "xmpp"})  # what a via can be beside a trunk
 
 
@@ -69,6 +70,8 @@ class _Loader:
             self.region = self._region(table, ("region",), section.region)
             zone = zone_named(self.tables, table, ("zone",), section.zone)
             suffixes = tuple(self._hosts(table, "enum_suffix", section.enum_suffix))
+            if not 0 < len(section.enum_suffix) <= _SUFFIXES:
+                self.tables.fault(table, ("enum_suffix",), f"enum_suffix: one to {_SUFFIXES} domains")
         conditions = Conditions(self.tables, self.users, zone)
         policies = [self._policy(table, section) for table, section in self.tables.sections("policy", PolicySection)]
         trunks = {

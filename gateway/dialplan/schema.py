@@ -28,7 +28,7 @@ class NumbersSection(Section):
     """The time zone of `hours`, as `"Europe/London"`, for rules that name none."""
     anonymous_prefix: Text | None = None
     """What is dialled before a number to call without name and number, as `"*67"`."""
-    enum_suffix: Annotated[Words, Field(min_length=1, max_length=5)] = ("e164.arpa",)
+    enum_suffix: Words = ("e164.arpa",)
     """Domains of DNS that are asked for numbers where a rule has `"enum"` for a via, one after the other (RFC 6116)."""
 
 

@@ -74,6 +74,93 @@ expect = { outcome = "route", ring = "parallel", kind = "uri" }
     ]
 
 
+MONEY = """
+[emergency]
+action = "refuse"
+[[trunk]]
+name = "carrier"
+proxy = "sip:192.0.2.1"
+prices = "a"
+[[prices]]
+name = "a"
+file = "a.csv"
+currency = "EUR"
+[[budget]]
+name = "all"
+user = "*"
+spend_per_day = "1 EUR"
+[[burst]]
+name = "many"
+user = "*"
+calls = 5
+within = 60
+[[route]]
+name = "numbers"
+match = { kind = "number" }
+via = ["enum", "carrier"]
+record = "yes"
+"""
+
+
+def test_an_example_may_say_what_a_call_costs_and_what_enum_has(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prefix,connect,per_minute\n1,0.05,0.1\n")
+    examples = """
+[[example]]
+to = "+12025550123"
+expect = { outcome = "route", via = "carrier", tariff = "0.05 EUR and 0.10 EUR a minute", budgets = "all" }
+[[example]]
+to = "+12025550123"
+enum = ["sip:a@montague.example"]
+expect = { outcome = "route", via = ["direct", "carrier"], tariff = "nothing" }
+[[example]]
+to = "+12025550123"
+enum = []
+expect = { outcome = "route", via = "carrier", tariff = "free", budgets = [], record = "no" }
+"""
+    assert [str(fault).partition(": ")[2] for fault in prove(plan_of(tmp_path, MONEY + examples))] == [
+        "the example's tariff is 0.05 EUR and 0.10 EUR a minute, expected free",
+        "the example's budgets is ['all'], expected []",
+        "the example's record is yes, expected no",
+    ]
+
+
+def test_a_row_says_what_would_be_booked(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prefix,connect,per_minute\n1,0.05,0.1\n")
+    row = json.loads(
+        json.dumps(as_row(route(plan_of(tmp_path, MONEY), Request("juliet@shakespeare.lit", "+12025550123"))))
+    )
+    assert list(row) == [
+        *("outcome", "kind", "number", "target", "via", "rule", "reason", "steps"), *("booking", "record", "ask"),
+    ]  # fmt: skip
+    assert row["booking"] == {
+        "account": "juliet@shakespeare.lit",
+        "budgets": [
+            {
+                "budget": "all",
+                "key": "all user juliet@shakespeare.lit EUR",
+                "unit": "money",
+                "period": "day",
+                "most": 1_000_000,
+                "currency": "EUR",
+                "freeze": False,
+            }
+        ],
+        "bursts": [{"burst": "many", "key": "many user juliet@shakespeare.lit", "calls": 5, "within": 60}],
+        "tariffs": [
+            {
+                "prices": "a",
+                "prefix": "1",
+                "currency": "EUR",
+                "connect": 50_000,
+                "per_minute": 100_000,
+                "first": 1,
+                "step": 1,
+            }
+        ],
+    }
+    assert (row["record"], row["ask"]) == ("yes", "+12025550123")
+
+
 def test_an_outcome_is_a_row_of_the_contract(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     row = as_row(route(plan, Request("juliet@shakespeare.lit", "echo")))
@@ -111,6 +198,7 @@ def test_the_rows_of_the_contract_come_out_as_they_are_written(tmp_path: Path) -
 @pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.toml")), ids=lambda file: file.stem)
 def test_the_files_that_are_shipped_are_valid_and_prove_their_examples(file: Path, tmp_path: Path) -> None:
     shutil.copy(file, tmp_path)
+    shutil.copytree(SHIPPED / "prices", tmp_path / "prices")
     (tmp_path / "carrier.password").touch(mode=0o600)
     (tmp_path / "carrier.password").write_text("s3cret\n")
     plan, warnings = load.load([tmp_path / file.name], users=["shakespeare.lit"], own=["sip.example.com"])

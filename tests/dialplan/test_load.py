@@ -346,6 +346,13 @@ def test_a_rule_that_may_lead_on_hides_no_later_one(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("suffixes", ["[]", '["a", "b", "c", "d", "e", "f"]'])
+def test_enum_is_asked_below_a_few_names(tmp_path: Path, suffixes: str) -> None:
+    assert faults_of(tmp_path, a=f"[numbers]\nenum_suffix = {suffixes}\n") == [
+        "a.toml:2: enum_suffix: one to 5 domains"
+    ]
+
+
 def test_what_enum_cannot_do_is_a_fault(tmp_path: Path) -> None:
     text = """
 [numbers]
