@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 PREFIX = "GATEWAY_"
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 
+_OF_WORKERS = ("address", "advertise", "ports", "workers", "bandwidth", "recordings", "record_format", "record_notice")
+
 AnySection = TypeVar("AnySection", bound=Section)
 
 
@@ -464,6 +466,11 @@ class _Reader:
                 rtpengine_pool.address(text)
             except MediaError as error:
                 self.fault(("media", "rtpengine", number), str(error))
+        said = self.document.values.get("media", {})
+        for key in _OF_WORKERS:
+            if isinstance(said, dict) and key in said:
+                message = f"{key}: without effect, for rtpengine has settings of its own"
+                self.fault(("media", key), message, warning=True)
         if section.rtpengine_events is not None:
             return self._endpoint(("media", "rtpengine_events"), section.rtpengine_events)
         message = "without rtpengine_events, where dtmf-log-dest of rtpengine sends to, no digits are traced"
@@ -494,7 +501,7 @@ class _Reader:
                 message = f"trunk {trunk.name}: {section.engine} relays no video: its calls have their audio alone"
                 self.fault(place, message, warning=True)
             if trunk.dtmf == "inband" and not able.tones:
-                self.fault(place, f"trunk {trunk.name}: {section.engine} cannot send or hear digits as tones")
+                self.fault(place, f"trunk {trunk.name}: {section.engine} cannot hear digits as tones")
             if trunk.dtmf == "info" and not able.push and section.rtpengine_events is None:
                 self.fault(place, f'trunk {trunk.name}: dtmf = "info" needs rtpengine_events')
 

@@ -462,7 +462,7 @@ def test_an_engine_that_cannot_do_what_the_dialplan_says_is_warned_of(tmp_path: 
     ("dtmf", "told"),
     [
         ("rfc4733", []),
-        ("inband", ["gateway.toml:6: trunk carrier: rtpengine cannot send or hear digits as tones"]),
+        ("inband", ["gateway.toml:6: trunk carrier: rtpengine cannot hear digits as tones"]),
         ("info", ['gateway.toml:6: trunk carrier: dtmf = "info" needs rtpengine_events']),
     ],
 )
@@ -482,6 +482,15 @@ def test_recordings_go_to_a_folder_beside_the_file(tmp_path: Path) -> None:
     text = MINIMAL + '[media]\nrecordings = "calls"\nrecord_format = "opus"\n'
     media = read(written(tmp_path, text)).media
     assert (media.recordings, media.record_format, media.record_notice) == (str(tmp_path / "calls"), "opus", "")
+
+
+def test_what_has_no_effect_with_rtpengine_is_said(tmp_path: Path) -> None:
+    media = '[media]\nengine = "rtpengine"\nrtpengine = ["udp:192.0.2.1:2223"]\nrtpengine_events = "192.0.2.9:2224"\n'
+    found = read(written(tmp_path, MINIMAL + media + "ports = [30000, 30999]\nworkers = 2\nsilence = 30\n"))
+    assert [str(warning) for warning in found.warnings if "without effect" in str(warning)] == [
+        "gateway.toml:9: warning: ports: without effect, for rtpengine has settings of its own",
+        "gateway.toml:10: warning: workers: without effect, for rtpengine has settings of its own",
+    ]
 
 
 RECORDING = """

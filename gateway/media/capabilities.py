@@ -6,6 +6,11 @@ push             at once               asked for by polling; digits by the daemo
 late calls       yes                   yes: every leg is offered before it is known who it talks with
 test lines       yes                   no: a leg cannot hear itself
 security cause   says so               a wrong fingerprint looks like media that never came
+digits as tones  said and heard        said, and not heard
+RTCP apart       for ends with two       no: clients that wait for two (Kaidan) find one
+loss             counted, and reported what ends report, and not what never came here
+[media]          all of it             its ports, addresses and limits are the daemon's own
+strangers        counted as dropped    counted as received, and not heard either
 recording        yes                   no: its own is written by another daemon
 ICE restart      yes                   yes, once both ends are connected
 video            yes                   not yet: calls have their audio alone
@@ -23,7 +28,9 @@ class Capabilities:
     push: bool
     late_calls: bool
     test_lines: bool
-    tones: bool  # trunks with dtmf = "inband"
+    tones: bool  # digits out of sound: trunks with dtmf = "inband"
+    rtcp_component: bool  # for XMPP clients that mux nothing
+    loss: bool  # packets of an end that never came are counted
     security_cause: bool
     recording: bool
     ice_restart: bool
@@ -37,6 +44,8 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         late_calls=True,
         test_lines=True,
         tones=True,
+        rtcp_component=True,
+        loss=True,
         security_cause=True,
         recording=True,
         ice_restart=True,
@@ -48,6 +57,8 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         late_calls=True,
         test_lines=False,
         tones=False,
+        rtcp_component=False,
+        loss=False,
         security_cause=False,
         recording=False,
         ice_restart=True,

@@ -47,6 +47,17 @@ class Counted:
     errors: int
     heard: float  # when the last packet came, unix time in whole seconds
     verified: bool  # DTLS is done, and the certificate is the one that was announced
+    reported: Reported | None = None  # what this end says about what it was sent
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What one end says in RTCP about the voice of the other, averaged over the call but for the packets lost."""
+
+    lost: int
+    jitter: float  # ms
+    round_trip: float  # ms, between the daemon and the end that reports
+    mos: float
 
 
 def profile(kind: LegKind, *, keyed: bool) -> Profile:
@@ -166,7 +177,7 @@ def _padded(crypto: Crypto) -> Crypto:
 def counters(answer: Mapping[str, Any]) -> dict[str, Counted]:
     """The legs in an answer to `query` or `delete`; what is not as expected is left out."""
     found = {}
-    tags = answer.get("tags")
+    tags, sources = answer.get("tags"), answer.get("SSRC")
     for name, tag in tags.items() if isinstance(tags, dict) else ():
         try:
             stream = tag["medias"][0]["streams"][0]
@@ -177,14 +188,31 @@ def counters(answer: Mapping[str, Any]) -> dict[str, Counted]:
                 int(stats["errors"]),
                 float(stream["last packet"]),
                 "DTLS fingerprint verified" in flags,
+                _reported(sources, stream.get("SSRC")),
             )
         except (KeyError, IndexError, TypeError, ValueError):
             continue
     return found
 
 
+def _reported(sources: Any, ssrc: Any) -> Reported | None:
+    """What the end whose voice has this SSRC said; None while it said nothing, and for what is not as expected."""
+    try:
+        told = sources[str(ssrc)]
+        mean = told["average MOS"]
+        return Reported(
+            int(told["cumulative loss"]),
+            float(mean["jitter"]),
+            float(mean["round-trip time leg"]) / 1000,
+            float(mean["MOS"]) / 10,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def statistics(mine: Counted, peers: Counted | None, stream: Stream | None, *, connected: bool) -> LegStatistics:
-    """rtpengine counts what comes in: what went out is what came in from the peer."""
+    """rtpengine counts what comes in: what went out is what came in from the peer. What never came it does not know."""
+    told = mine.reported
     return LegStatistics(
         received_packets=mine.packets,
         received_octets=mine.octets,
@@ -193,6 +221,10 @@ def statistics(mine: Counted, peers: Counted | None, stream: Stream | None, *, c
         dropped=(("error", mine.errors),) if mine.errors else (),
         codec=stream.send.name if stream else "",
         connected=connected,
+        far_lost=told.lost if told else 0,
+        far_jitter=told.jitter if told else 0.0,
+        round_trip=told.round_trip if told else None,
+        far_mos=told.mos if told else None,
     )
 
 

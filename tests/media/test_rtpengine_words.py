@@ -189,3 +189,33 @@ def test_a_leg_may_have_to_have_a_version_of_ip() -> None:
     assert words.towards(LegKind.RTP, keyed=False, ip=6)["address-family"] == "IP6"
     assert "address-family" not in words.towards(LegKind.RTP, keyed=False)
     assert "address-family" not in words.towards(LegKind.WEBRTC, keyed=False, ip=6), "ICE names both"
+
+
+SAID = {
+    "cumulative loss": 3,
+    "average MOS": {"MOS": 40, "round-trip time": 24_603, "round-trip time leg": 12_042, "jitter": 5, "samples": 1},
+}
+
+
+def reported(sources: object) -> dict[str, words.Counted]:
+    """Both legs of a call, in the shape of the daemon's answer."""
+    tags = {}
+    for number, name in enumerate(("caller", "callee1")):
+        stats = {"packets": 60, "bytes": 10_320, "errors": 0}
+        stream = {"stats": stats, "flags": [], "last packet": 1_795_378_448, "SSRC": 7 + number}
+        tags[name] = {"medias": [{"streams": [stream]}]}
+    return words.counters({"tags": tags, "SSRC": sources})
+
+
+def test_what_an_end_reports_is_kept_with_its_leg() -> None:
+    known = reported({"7": SAID})
+    caller = words.statistics(known["caller"], known["callee1"], stream(PCMA), connected=True)
+    assert (caller.far_lost, caller.far_jitter, caller.round_trip, caller.far_mos) == (3, 5.0, 12.042, 4.0)
+    callee = words.statistics(known["callee1"], known["caller"], stream(PCMA), connected=True)
+    assert (callee.far_lost, callee.far_jitter, callee.round_trip, callee.far_mos) == (0, 0.0, None, None)
+
+
+@pytest.mark.parametrize("sources", [None, [], {}, {"7": {}}, {"7": SAID | {"average MOS": None}}, {"7": "x"}])
+def test_reports_that_are_not_as_expected_are_none(sources: object) -> None:
+    assert reported(sources)["caller"].reported is None
+    assert reported(sources)["caller"].packets == 60

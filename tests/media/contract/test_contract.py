@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import secrets
 from collections.abc import AsyncIterator
@@ -16,12 +17,15 @@ import pytest
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
+from gateway.media import tones
+from gateway.media.ears import key_of
 from gateway.media.engine import Connected, Digit, LegKind, Lost, Recorded
+from gateway.media.rtcp import Block, Report, Sent, write
 from gateway.media.rtp import DigitReader, Packet, steps
 from gateway.media.sdes import SUITES, master
 from gateway.media.sdes import ours as keys
 from gateway.media.srtp import Keys, Srtp
-from gateway.session.model import Codec, Direction, Setup, Stream
+from gateway.session.model import Codec, Direction, Dtmf, Setup, Stream
 from tests.media.ends import (
     EVENT_8,
     EVENT_48,
@@ -347,6 +351,35 @@ async def test_the_counters_of_both_legs_are_given_back_with_the_call(
     assert await backend.engine.statistics("call") == {}
 
 
+async def test_what_an_end_reports_of_what_it_hears_is_in_its_counters(
+    make_backend: MakeBackend, browser: Browser, phone: Phone
+) -> None:
+    backend = await make_backend()
+    await bridged(backend, browser, phone, stream(PCMA), stream(PCMA))
+    assert phone.far is not None
+    beside = (phone.far[0], phone.far[1] + 1)  # its port for RTCP
+    for _ in range(20):
+        phone.say(PCMA, b"\x55" * 160, 160)
+        browser.say(PCMA, b"\x55" * 160, 160)
+        to_browser, to_phone = await browser.hear(), await phone.hear()
+
+    def report(end: End, ntp: int, heard: bytes, said: int, lost: int) -> bytes:
+        about = Block(int.from_bytes(heard[8:12]), lost / 20, lost, end.seq, 40, said >> 16 & 0xFFFFFFFF, 0.05)
+        return write(Report(end.ssrc, Sent(ntp, end.timestamp, 20, 3_200), (about,)), "end")
+
+    async with asyncio.timeout(SAFETY):
+        for number in itertools.count():
+            then, now = (1 << 62) + (number << 32), (1 << 62) + (number + 1 << 32)
+            phone.sock.sendto(report(phone, now, to_phone, then, 0), beside)
+            browser.send(report(browser, now, to_browser, then, 3))
+            await asyncio.sleep(0.05)
+            told = (await backend.engine.statistics("call"))["caller"]
+            if told.far_mos is not None:
+                break
+    assert (told.far_lost, told.far_jitter) == (3, 5.0)
+    assert 2.0 < told.far_mos < 4.5
+
+
 async def test_a_stranger_is_not_heard_and_hears_nothing(
     make_backend: MakeBackend, browser: Browser, phone: Phone, stranger: Phone
 ) -> None:
@@ -519,6 +552,39 @@ async def _recording(backend: Backend, browser: Browser, phone: Phone) -> object
     return await backend.engine.recorded("call")
 
 
+async def _two_components(backend: Backend, browser: Browser, phone: Phone) -> object:
+    """Whether an end that muxes nothing gets a component for RTCP."""
+    ours = await backend.engine.allocate("call", "caller", LegKind.WEBRTC, rtcp_mux=False)
+    return not ours.rtcp_mux
+
+
+async def test_a_telephone_that_takes_no_events_hears_keys_as_tones(
+    make_backend: MakeBackend, browser: Browser, phone: Phone
+) -> None:
+    backend = await make_backend()
+    inband = replace(stream(PCMA), dtmf=Dtmf.INBAND)
+    await bridged(backend, browser, phone, stream(PCMA, EVENT_8), inband)
+    async with talking(browser, PCMA, 500), talking(phone, PCMA, 700):
+        await hears(phone, PCMA, 500)
+        await backend.engine.dtmf("call", "callee1", "5", 200)
+        keys_heard = [key_of(Decoding(PCMA)((await phone.hear())[12:]).tobytes()) for _ in range(40)]
+        assert set(keys_heard) == {"", "5"}
+
+
+async def _tones_of_keys(backend: Backend, browser: Browser, phone: Phone) -> object:
+    """What is told when a telephone says a key as tones."""
+    await bridged(backend, browser, phone, stream(PCMA, EVENT_8), replace(stream(PCMA), dtmf=Dtmf.INBAND))
+    said = said_as_tones("5")
+    for at in range(0, len(said), 160):
+        phone.say(PCMA, said[at : at + 160], 160)
+        await asyncio.sleep(0.02)
+    return [one.digit for one in backend.events.all if isinstance(one, Digit)]
+
+
+def said_as_tones(key: str) -> bytes:
+    return alaw(np.frombuffer(tones.digits(key, 200) + bytes(6_400), np.int16))
+
+
 @dataclass(frozen=True)
 class Difference:
     embedded: object
@@ -531,6 +597,8 @@ DIFFERENCES = {
     _codec_less_digits: Difference(None, "caller has no peer in whose place digits could be sent"),
     _strangers: Difference(1, 10),  # it counts before it looks at the source
     _quality: Difference(2, 0),
+    _two_components: Difference(True, False),
+    _tones_of_keys: Difference(["5"], []),
     _recording: Difference(
         Recorded("20260102T030405Z-call.wav"), "rtpengine records by a daemon of its own, which is not asked"
     ),
