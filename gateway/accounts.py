@@ -139,6 +139,7 @@ class Accounts:
         for fare in line.fares:
             if fare.meter.settled is None:
                 self._do(line, fare, self._found(line, fare))
+                self._sound(line, fare)
                 self._arm(line, fare)
 
     def over(self, line: Line) -> None:
@@ -163,6 +164,13 @@ class Accounts:
         if line.machine.state is State.TALKING and not line.machine.moving and not fare.meter.answered:
             yield from fare.meter.end(_now())
 
+    def _sound(self, line: Line, fare: Fare) -> None:
+        """The tone, once there is somebody who could hear it."""
+        if fare.unheard and line.machine.state is State.TALKING:
+            fare.unheard = False
+            for number in _payers(line):
+                self._warn(line, number)
+
     def _do(self, line: Line, fare: Fare, orders: Iterable[meter.Order]) -> None:
         for order in orders:
             match order:
@@ -170,8 +178,8 @@ class Accounts:
                     self._spawn(self._extend(line, fare, order))
                 case meter.Warn(cause, text, seconds):
                     log.info("the call will end", call=line.id, cause=cause.label, text=text, seconds=round(seconds))
-                    for number in _payers(line):
-                        self._warn(line, number)
+                    fare.unheard = True
+                    self._sound(line, fare)
                     self._write(self._notices.of_the_ending(line, cause, text, round(seconds)))
                 case meter.Stop(cause, text):
                     self._tell(line.id, ev.Stopped(cause, text))

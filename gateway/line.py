@@ -50,6 +50,7 @@ class Fare:
     ways: Mapping[tuple[str, str], Tariff | None]
     attempt: int = 0  # that was answered
     timer: asyncio.TimerHandle | None = None
+    unheard: bool = False  # the call will end, and its ends could not hear that yet
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from gateway.addresses import SipUri
 from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination
+from gateway.call.journal import MOST_ATTEMPTS
 from gateway.call.limits import Book
 from gateway.call.machine import Call, Patience, State
 from gateway.dialplan import plan as dialplan
@@ -359,6 +360,8 @@ class Routing:
         """Book what one attempt needs, or say why it may not be. A trunk that has no line left leads to the next one, a
         user who may have no more calls is busy.
         """
+        if attempt > MOST_ATTEMPTS and line.emergency is None:  # further ones would be in no record, and free
+            return ev.OfferFailed(attempt, Cause.CONGESTION, f"more than {MOST_ATTEMPTS} attempts in one call")
         key = f"{line.id}/{attempt}"
         if to.via == "xmpp":
             refused = self.book.take(key, self._limits_of(line.plan, to.target), self._now())

@@ -127,6 +127,20 @@ async def test_a_call_that_outlives_its_budget_is_warned_and_ended_on_both_sides
     assert scene.till.used(Unit.MONEY)[0] <= 190_000
 
 
+async def test_a_call_that_is_short_from_the_first_is_warned_when_somebody_can_hear_it(scene: Scene) -> None:
+    books(scene.board.routing, money(100_000 + 15_000))
+    _, admitted = scene.from_xmpp(NUMBER)
+    callee = await scene.dialled()
+    callee.sink(ev.Answered(1, phone_session()))
+    await scene.settled()
+    assert [line[2].partition(":")[0] for line in scene.lines] == ["This call ends in 14 seconds"]
+    assert ("play", "caller", "warning") not in scene.engine.asked
+    admitted.sink(ev.CallerJoined(webrtc_session()))
+    await scene.until(lambda: ("play", "caller", "warning") in scene.engine.asked)
+    await passes(14)
+    assert (await scene.ended()).cause == "exhausted"
+
+
 async def test_whoever_uses_a_freezing_budget_up_is_told_and_makes_no_call_that_costs(scene: Scene) -> None:
     frozen: list[bool] = []
     scene.accounts._on_frozen = lambda: frozen.append(True)

@@ -16,6 +16,7 @@ from gateway.call import effects as do
 from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Destination, Leg
+from gateway.call.journal import MOST_ATTEMPTS
 from gateway.call.machine import Call, State
 from gateway.dialplan.fields import Failure
 from gateway.dialplan.numbers import Kind
@@ -491,3 +492,12 @@ async def test_a_destination_has_a_version_of_ip_where_it_has_not_both(found: se
     scene.names["phone.example"] = frozenset(found)
     assert await scene.routing.ip_of(line, Destination("direct", "sip:romeo@phone.example")) == version
     assert await scene.routing.ip_of(line, Destination("xmpp", "juliet@shakespeare.lit")) is None
+
+
+async def test_an_attempt_that_no_record_would_have_is_not_made_but_for_help() -> None:
+    scene = Scene()
+    line, _ = await scene.routed("+12025550123")
+    to = Destination("carrier", "sip:+12025550123@192.0.2.5")
+    assert scene.routing.attempt_refused(line, MOST_ATTEMPTS, to) is None
+    refused = scene.routing.attempt_refused(line, MOST_ATTEMPTS + 1, to)
+    assert refused == ev.OfferFailed(MOST_ATTEMPTS + 1, Cause.CONGESTION, "more than 200 attempts in one call")

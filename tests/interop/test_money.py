@@ -74,6 +74,7 @@ async def test_a_budget_is_spent_by_the_second_and_ends_the_call_and_the_record_
         assert await juliet.reads(contact) == (
             "This call ends in 11 seconds: the budget for such calls is used up (pocket money)"
         )
+        await call.voice.hears(1_000.0, seconds=0.4)  # three pips
         await asyncio.gather(call.voice.hears(phone.tone, seconds=3.0), phone.hears(juliet.tone))
         assert await call.ended() == "expired"
         (first,) = await records(gateway, 1)
