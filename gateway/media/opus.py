@@ -7,11 +7,12 @@ libopus codes and decodes at these rates itself, whatever rate the far end works
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
 
 from gateway.errors import MediaError
+from gateway.media.effort import COMPLEXITY
 
 RATE = 8_000
 MAX_MS = 120  # RFC 6716 §2.1.4: at most that in a packet
@@ -53,9 +54,14 @@ def available() -> bool:
 
 
 class Encoder:
-    """PCM at `rate` in, one Opus packet out. Raises MediaError."""
+    """PCM at `rate` in, one Opus packet out. Raises MediaError.
 
-    def __init__(self, rate: int = RATE, *, complexity: int = 5, bitrate: int = 24_000) -> None:
+    Without a `complexity` of its own it works at that of all encoders of the process, which changes with the load.
+    """
+
+    common: ClassVar[int] = COMPLEXITY
+
+    def __init__(self, rate: int = RATE, *, complexity: int | None = None, bitrate: int = 24_000) -> None:
         library, error = _library(), _ffi.new("int *")
         state = library.opus_encoder_create(rate, 1, _VOIP, error)
         if error[0]:
@@ -63,20 +69,27 @@ class Encoder:
         self._state = _ffi.gc(state, library.opus_encoder_destroy)
         self._out = _ffi.new("unsigned char[]", MAX_PACKET)
         self._encode = library.opus_encode
+        self._own, self._complexity = complexity is not None, self.common if complexity is None else complexity
         for request, value in (
             (_SET_BITRATE, bitrate),
-            (_SET_COMPLEXITY, complexity),
+            (_SET_COMPLEXITY, self._complexity),
             (_SET_INBAND_FEC, 1),
             (_SET_PACKET_LOSS, 5),
         ):
-            library.opus_encoder_ctl(self._state, request, _ffi.cast("int", value))
+            self._control(request, value)
 
     def encode(self, pcm: bytes) -> bytes:
         """`pcm` is one frame of FRAMES."""
+        if self._complexity != self.common and not self._own:
+            self._complexity = self.common
+            self._control(_SET_COMPLEXITY, self._complexity)
         length = self._encode(self._state, _ffi.from_buffer("int16_t[]", pcm), len(pcm) // 2, self._out, MAX_PACKET)
         if length < 0:
             raise MediaError(f"Opus encoder: error {length}")
         return bytes(_ffi.buffer(self._out, length))
+
+    def _control(self, request: int, value: int) -> None:
+        _library().opus_encoder_ctl(self._state, request, _ffi.cast("int", value))
 
 
 class Decoder:

@@ -26,7 +26,9 @@ from typing import Any, TypeVar
 import structlog
 
 from gateway.errors import MediaError, NgError
+from gateway.media import opus
 from gateway.media.dtls import Certificate
+from gateway.media.effort import Effort
 from gateway.media.engine import VIDEO, LegKind, LegStatistics, Lost, MediaEvent, Recorded
 from gateway.media.leg import BANDWIDTH, Leg, Patience
 from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
@@ -93,6 +95,7 @@ class Worker:
         self._recorder = Recorder(settings.recordings, settings.record_format)
         self._certificate = Certificate()
         self._calls: dict[str, Call] = {}
+        self._effort = Effort(TICK)
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
         self._commands: dict[str, Callable[[Message], Awaitable[Mapping[str, Any]]]] = {
             "ping": self._ping,
@@ -273,10 +276,18 @@ class Worker:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._ports.tick(now)
+        self._try()
         for call in list(self._calls.values()):
             for leg in call.legs.values():
                 leg.tick(now)
         self._ticker = loop.call_later(TICK, self._tick)
+
+    def _try(self) -> None:
+        """As hard as there is time for."""
+        complexity = self._effort.observe(time.monotonic(), time.thread_time())
+        if complexity != opus.Encoder.common:
+            opus.Encoder.common = complexity
+            log.info("Opus complexity", complexity=complexity, busy=f"{self._effort.share:.0%}")
 
     # the same as commands
 

@@ -44,3 +44,23 @@ def test_what_is_no_opus_is_an_error() -> None:
         opus.Decoder().decode(b"\xff\xff\xff")
     with pytest.raises(MediaError):
         opus.Encoder().encode(bytes(34))
+
+
+def noisy() -> list[bytes]:
+    """Frames of something that is worth an effort."""
+    noise = np.random.default_rng(1).normal(0, 6_000, 8_000).cumsum()
+    pcm = (noise - noise.mean()).clip(-30_000, 30_000).astype(np.int16)
+    return [pcm[at : at + 160].tobytes() for at in range(0, 8_000, 160)]
+
+
+def test_encoders_try_as_hard_as_the_process_has_time_for_from_one_frame_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frames = noisy()
+    early, told = opus.Encoder(), opus.Encoder(complexity=opus.Encoder.common)
+    before = [early.encode(frame) for frame in frames[:25]], [told.encode(frame) for frame in frames[:25]]
+    assert before[0] == before[1]
+    monkeypatch.setattr(opus.Encoder, "common", 0)
+    assert [early.encode(frame) for frame in frames[25:]] != [told.encode(frame) for frame in frames[25:]]
+    late, least = opus.Encoder(), opus.Encoder(complexity=0)
+    assert [late.encode(frame) for frame in frames] == [least.encode(frame) for frame in frames]

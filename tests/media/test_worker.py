@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import MediaError, NgError
-from gateway.media import ng
+from gateway.media import ng, opus
 from gateway.media.engine import LegKind
 from gateway.media.prompts import Prompts, Sound
 from gateway.media.wire import pack
@@ -272,3 +272,17 @@ def test_a_worker_writes_its_lines_as_its_parent_does(capfd: pytest.CaptureFixtu
     assert subprocess.run(command, check=False).returncode == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert json.loads(line)["event"] == "media worker cannot start"
+
+
+async def test_a_worker_that_is_busy_has_its_encoders_try_less(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(opus.Encoder, "common", opus.Encoder.common)
+    steps = iter([3, 3, 4])
+    monkeypatch.setattr(worker._effort, "observe", lambda now, spent: next(steps))
+    tried = []
+    for _ in range(3):
+        worker._try()
+        tried.append(opus.Encoder.common)
+    assert tried == [3, 3, 4]
+    assert capsys.readouterr().out.count("Opus complexity") == 2
