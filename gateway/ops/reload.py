@@ -3,6 +3,7 @@
     changed ──> everything is read and proved anew ──┬─ a fault ──> it is told, and the plan stays as it is
                                                      └─ none ─────> the new plan, for calls that begin from now on
 
+Files are read in a thread, so that calls go on meanwhile; the plan is exchanged between two events of theirs, at once.
 Only the dialplan is exchanged. What else differs in gateway.toml needs a restart, and is named.
 """
 
@@ -33,11 +34,28 @@ class Reloader:
         self.config = config
         self._adopt = adopt
         self._told = told
+        self._asked = asyncio.Event()
+        self._reading = asyncio.Lock()
 
-    def reload(self) -> bool:
+    def ask(self) -> None:
+        """For signals: reload() as soon as answer() gets to it."""
+        self._asked.set()
+
+    async def answer(self) -> None:
+        """Reload whenever it is asked for, until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self.reload()
+
+    async def reload(self) -> bool:
         """All or nothing. False when there were faults, which the log names by file and line."""
+        async with self._reading:
+            return await self._reload()
+
+    async def _reload(self) -> bool:
         try:
-            found = read(self.config.path)
+            found = await asyncio.to_thread(read, self.config.path)
         except ConfigurationError as error:
             for fault in error.faults:
                 log.error("dialplan not reloaded", fault=str(fault))
@@ -60,7 +78,7 @@ class Reloader:
             await asyncio.sleep(LOOK_EVERY)
             now = stamp(self.config)
             if now != known and now == seen:  # whoever writes it has finished
-                self.reload()
+                await self.reload()
                 known = stamp(self.config)
             seen = now
 

@@ -176,7 +176,7 @@ class Gateway:
                 self._retention.start()
             stops.append(self._pings.stop)
             self._follow(self._config.plan)
-            loop.add_signal_handler(signal.SIGHUP, self._reloader.reload)
+            loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
             spare_collections()
             log.info("listening", sip=list(self._config.sip_listen), http=self._config.http_listen)
             stops.append(self._unlink)
@@ -231,6 +231,7 @@ class Gateway:
             asyncio.create_task(self._stopping.wait()),
             asyncio.create_task(self._board.watch_trunks()),
             asyncio.create_task(self._observe()),
+            asyncio.create_task(self._reloader.answer()),
         ]
         if self._config.dialplan_watch:
             beside.append(asyncio.create_task(self._reloader.watch()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ class Running:
 async def test_a_plan_without_faults_takes_the_place_of_the_old_one(folder: Path) -> None:
     running = Running(folder)
     (folder / "dialplan" / "a.toml").write_text(PLAN.format(name="second"))
-    assert running.reloader.reload()
+    assert await running.reloader.reload()
     assert (running.rules, running.told) == (["second"], [True])
 
 
@@ -57,18 +58,94 @@ async def test_a_fault_is_named_by_file_and_line_and_nothing_is_exchanged(folder
     (folder / "dialplan" / "a.toml").write_text(PLAN.format(name="second"))
     (folder / "dialplan" / "b.toml").write_text('[[route]]\nname = "broken"\nvia = "nowhere"\n')
     with capture_logs() as said:
-        assert not running.reloader.reload()
+        assert not await running.reloader.reload()
     assert any("b.toml:3" in line.get("fault", "") for line in said)
     assert (running.adopted, running.told) == ([], [False])
     (folder / "dialplan" / "b.toml").unlink()
-    assert running.reloader.reload()
+    assert await running.reloader.reload()
+
+
+PRICED = """
+[emergency]
+action = "refuse"
+[[trunk]]
+name = "carrier"
+proxy = "sip:192.0.2.1"
+prices = "a"
+[[prices]]
+name = "a"
+file = "../prices/a.csv"
+currency = "EUR"
+[[route]]
+name = "numbers"
+match = { kind = "number" }
+via = "carrier"
+"""
+
+
+def price(folder: Path, price: str) -> None:
+    (folder / "prices").mkdir(exist_ok=True)
+    (folder / "prices" / "a.csv").write_text(f"prefix,connect,per_minute\n1,0,{price}\n")
+
+
+async def test_a_price_that_changes_is_a_change_of_the_dialplan(folder: Path) -> None:
+    (folder / "dialplan" / "a.toml").write_text(PRICED)
+    price(folder, "0.01")
+    running = Running(folder)
+    before = stamp(running.reloader.config)
+    price(folder, "0.0250")
+    assert stamp(running.reloader.config) != before
+    assert await running.reloader.reload()
+    tariff = running.adopted[-1].plan.prices["a"].tariff("+12025550123")
+    assert tariff
+    assert tariff.per_minute == 25_000
+
+
+async def test_a_broken_price_is_named_and_the_old_prices_and_rules_stay(folder: Path) -> None:
+    (folder / "dialplan" / "a.toml").write_text(PRICED)
+    price(folder, "0.01")
+    running = Running(folder)
+    (folder / "dialplan" / "b.toml").write_text(OTHER)
+    price(folder, "0,02")
+    with capture_logs() as said:
+        assert not await running.reloader.reload()
+    assert [line["fault"].partition(": ")[0] for line in said] == ["dialplan/../prices/a.csv:2"]
+    assert (running.adopted, running.told) == ([], [False])
+
+
+async def test_calls_go_on_while_files_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(folder)
+    loop, reading, meanwhile = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def slow(path: Path) -> Config:
+        loop.call_soon_threadsafe(reading.set)
+        assert meanwhile.wait(10)
+        return config.read(path, {})
+
+    monkeypatch.setattr(reload, "read", slow)
+    answering = asyncio.create_task(running.reloader.answer())
+    try:
+        async with asyncio.timeout(10):
+            running.reloader.ask()
+            await reading.wait()
+            assert running.adopted == []  # and here we are, between two events of the loop
+            running.reloader.ask()  # while one is read
+            meanwhile.set()
+            await running.changed.wait()
+            running.changed.clear()
+            await running.changed.wait()
+    finally:
+        answering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await answering
+    assert running.told == [True, True]
 
 
 async def test_what_needs_a_restart_is_named(folder: Path) -> None:
     running = Running(folder)
     (folder / "gateway.toml").write_text(GOOD + '[log]\nlevel = "debug"\n')
     with capture_logs() as said:
-        assert running.reloader.reload()
+        assert await running.reloader.reload()
     assert [line["settings"] for line in said if "settings" in line] == [["log_level"]]
 
 
