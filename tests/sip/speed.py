@@ -322,9 +322,9 @@ def memory(folder: Path, calls: int) -> float:
     assert child.stdout is not None
     found = []
     try:
-        for number in (50, calls):  # the first ones make the caches
-            caller = sipp(folder, "-sn", "uac", f"{US}:{OURS}", "-m", number, "-l", number, "-r", 200, "-d", 10**7)
-            time.sleep(number / 200 + 2)
+        for number in (200, calls):  # the first ones make the caches
+            caller = sipp(folder, "-sn", "uac", f"{US}:{OURS}", "-m", number, "-l", number, "-r", 50, "-d", 10**7)
+            time.sleep(number / 50 + 2)
             child.send_signal(signal.SIGUSR1)
             found.append(json.loads(child.stdout.readline()))
             caller.kill()
