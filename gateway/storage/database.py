@@ -192,7 +192,11 @@ def engine_for(url: str, connect: Mapping[str, Any] | None = None) -> Engine:
             parts = parts.set(drivername="postgresql+psycopg")
         if backend == "sqlite" and parts.database in (None, "", ":memory:"):  # each thread would have its own
             raise GatewayError("[storage] url: name a file, sqlite:///gateway.db; one in memory cannot be shared")
-        arguments = {"connect_timeout": 5, **(connect or {})} if backend == "postgresql" else {}  # s, of libpq
+        arguments: dict[str, Any] = {}
+        if backend == "postgresql":
+            arguments = {"connect_timeout": 5, **(connect or {})}  # s
+            if "options" in arguments and "options" in parts.query:
+                arguments["options"] += f" {parts.query['options']}"  # the operator has the last word
         engine = create_engine(parts, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
     except (ArgumentError, NoSuchModuleError) as error:
         raise GatewayError(f"[storage] url: {short(error)}") from error

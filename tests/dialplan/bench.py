@@ -246,7 +246,14 @@ async def booked(plan: Plan, calls: Sequence[tuple[str, str]], bookings: Booking
 @contextlib.contextmanager
 def databases(folder: Path) -> Iterator[dict[str, str]]:
     with Server(durable=True) as server:
-        yield {"no database": "", "SQLite": f"sqlite:///{folder / 'bench.db'}", "PostgreSQL": server.database()}
+        memory = Path("/dev/shm")
+        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+            yield {
+                "no database": "",
+                "SQLite (RAM)": f"sqlite:///{name}/bench.db",
+                "SQLite": f"sqlite:///{folder / 'bench.db'}",
+                "PostgreSQL": server.database(),
+            }
 
 
 async def with_limits(plan: Plan, calls: Sequence[tuple[str, str]], name: str, url: str, folder: Path) -> float:

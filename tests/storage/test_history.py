@@ -13,7 +13,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.storage.history import History, Question
 from gateway.storage.records import CallRecord, Records
-from tests.storage.test_records import CALL, NOON
+from tests.storage.test_records import CALL, NOON, locked
 
 DAY = timedelta(days=1)
 CALLS = (
@@ -37,9 +37,9 @@ CALLS = (
 
 
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Records]:
+async def running(url: str) -> AsyncIterator[Records]:
     """A gateway that has these calls behind it and goes on."""
-    records = Records(f"sqlite:///{tmp_path / 'gateway.db'}")
+    records = Records(url)
     await records.start()
     for call in CALLS:
         records.put(call)
@@ -50,8 +50,9 @@ async def running(tmp_path: Path) -> AsyncIterator[Records]:
 
 
 @pytest.fixture
-def url(running: Records, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'gateway.db'}"
+def full(running: Records, url: str) -> str:
+    """The database with the calls."""
+    return url
 
 
 def found(url: str, **conditions: Any) -> list[str]:
@@ -65,10 +66,10 @@ def found(url: str, **conditions: Any) -> list[str]:
         history.close()
 
 
-async def test_the_newest_come_last_and_no_more_than_asked_for(url: str) -> None:
-    assert found(url) == ["yesterday", "busy", "broken", "from-outside"]
-    assert found(url, limit=2) == ["broken", "from-outside"]
-    assert found(url, limit=0) == []
+async def test_the_newest_come_last_and_no_more_than_asked_for(full: str) -> None:
+    assert found(full) == ["yesterday", "busy", "broken", "from-outside"]
+    assert found(full, limit=2) == ["broken", "from-outside"]
+    assert found(full, limit=0) == []
 
 
 @pytest.mark.parametrize(
@@ -89,48 +90,42 @@ async def test_the_newest_come_last_and_no_more_than_asked_for(url: str) -> None
         ({"trunk": "nobody's"}, []),
     ],
 )
-async def test_calls_are_found_by(url: str, conditions: dict[str, Any], calls: list[str]) -> None:
-    assert found(url, **conditions) == calls
+async def test_calls_are_found_by(full: str, conditions: dict[str, Any], calls: list[str]) -> None:
+    assert found(full, **conditions) == calls
 
 
 @pytest.mark.parametrize(("name", "call"), [("busy", "busy"), ("k-1", "yesterday"), ("k-2", "broken")])
-async def test_one_call_is_found_by_its_id_and_its_sid_with_all_that_is_known(url: str, name: str, call: str) -> None:
-    history = History(url)
+async def test_one_call_is_found_by_its_id_and_its_sid_with_all_that_is_known(full: str, name: str, call: str) -> None:
+    history = History(full)
     record = history.call(name)
     history.close()
     assert record == next(known for known in CALLS if known.id == call)
 
 
-async def test_a_call_that_is_not_there_is_none(url: str) -> None:
-    history = History(url)
+async def test_a_call_that_is_not_there_is_none(full: str) -> None:
+    history = History(full)
     assert history.call("nobody's") is None
     history.close()
 
 
-async def test_it_is_read_while_the_gateway_writes_and_nothing_is_written_by_reading(
-    url: str, running: Records, tmp_path: Path
-) -> None:
-    writer = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
-    writer.execute("BEGIN IMMEDIATE")
-    history = History(url)
-    try:
+async def test_it_is_read_while_the_gateway_writes_and_nothing_is_written_by_reading(full: str) -> None:
+    history = History(full)
+    with locked(full):
         assert len(list(history.calls(Question()))) == len(CALLS)
-        with pytest.raises(Exception, match="readonly"), history._engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM calls")
-    finally:
-        history.close()
-        writer.execute("ROLLBACK")
-        writer.close()
+    with pytest.raises(Exception, match=r"read-?only"), history._engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM calls")
+    history.close()
 
 
-async def test_a_database_beside_which_nothing_may_be_written_is_read_all_the_same(url: str, running: Records) -> None:
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_a_database_beside_which_nothing_may_be_written_is_read_all_the_same(full: str, running: Records) -> None:
     await running.stop()
-    history = History(url)
+    history = History(full)
     folder = Path(str(history._engine.url.database).removeprefix("file:")).parent
     history.close()
     os.chmod(folder, 0o500)
     try:
-        assert found(url) == [call.id for call in CALLS]
+        assert found(full) == [call.id for call in CALLS]
     finally:
         os.chmod(folder, 0o700)
 
@@ -153,8 +148,8 @@ def test_a_database_without_calls_has_none(tmp_path: Path) -> None:
     history.close()
 
 
-async def test_many_calls_come_in_their_order(tmp_path: Path) -> None:
-    records = Records(f"sqlite:///{tmp_path / 'many.db'}")
+async def test_many_calls_come_in_their_order(url: str) -> None:
+    records = Records(url)
     await records.start()
     many: list[CallRecord] = [
         replace(CALL, id=f"{n:04}", offered=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=n), ladder=())
@@ -163,4 +158,4 @@ async def test_many_calls_come_in_their_order(tmp_path: Path) -> None:
     for call in many:
         records.put(call)
     await records.stop()
-    assert found(f"sqlite:///{tmp_path / 'many.db'}", limit=1100) == [f"{n:04}" for n in range(100, 1200)]
+    assert found(url, limit=1100) == [f"{n:04}" for n in range(100, 1200)]

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 from structlog.testing import capture_logs
 
+from gateway.storage.database import engine_for
 from gateway.storage.history import History, Question
 from gateway.storage.records import AttemptRecord, CallRecord, Quality, Records
 
@@ -81,33 +80,30 @@ CALL = CallRecord(
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "gateway.db"
-
-
-@pytest.fixture
-async def store(file: Path) -> AsyncIterator[Records]:
-    opened = Records(f"sqlite:///{file}", retry=0.01)
+async def store(url: str) -> AsyncIterator[Records]:
+    opened = Records(url, retry=0.01)
     await opened.start()
     yield opened
     await opened.stop()
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Somebody else writes to the database and takes his time."""
-    connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+def locked(url: str) -> Iterator[None]:
+    """Somebody else writes calls to the database and takes his time."""
+    engine = engine_for(url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("LOCK TABLE calls IN EXCLUSIVE MODE")
         yield
-    finally:
-        connection.execute("ROLLBACK")
-        connection.close()
+        connection.rollback()
+    engine.dispose()
 
 
-def stored(file: Path) -> list[CallRecord]:
+def stored(url: str) -> list[CallRecord]:
     """What an operator finds, the oldest first."""
-    history = History(f"sqlite:///{file}")
+    history = History(url)
     try:
         found = [history.call(record.id) for record in history.calls(Question(limit=1000))]
         return [record for record in found if record is not None]
@@ -115,23 +111,23 @@ def stored(file: Path) -> list[CallRecord]:
         history.close()
 
 
-async def test_a_record_comes_back_as_it_was_put(store: Records, file: Path) -> None:
+async def test_a_record_comes_back_as_it_was_put(store: Records, url: str) -> None:
     store.put(CALL)
     await store.stop()
-    assert stored(file) == [CALL]
+    assert stored(url) == [CALL]
 
 
-async def test_a_call_that_was_never_answered_has_no_time_of_answer(store: Records, file: Path) -> None:
+async def test_a_call_that_was_never_answered_has_no_time_of_answer(store: Records, url: str) -> None:
     refused = replace(CALL, rang=None, answered=None, duration=0.0, cause="busy", media={})
     store.put(refused)
     await store.stop()
-    assert stored(file) == [refused]
+    assert stored(url) == [refused]
 
 
-async def test_times_are_utc_whatever_they_came_in(store: Records, file: Path) -> None:
+async def test_times_are_utc_whatever_they_came_in(store: Records, url: str) -> None:
     store.put(replace(CALL, ended=CALL.ended.astimezone(timezone(timedelta(hours=5)))))
     await store.stop()
-    (found,) = stored(file)
+    (found,) = stored(url)
     assert found.ended == CALL.ended
     assert found.ended.tzinfo is UTC
 
@@ -145,9 +141,9 @@ async def test_no_sql_runs_on_the_event_loop(store: Records) -> None:
     assert threading.get_ident() not in threads
 
 
-async def test_a_full_queue_drops_counts_and_logs_the_record_and_never_waits(file: Path) -> None:
+async def test_a_full_queue_drops_counts_and_logs_the_record_and_never_waits(url: str) -> None:
     dropped: list[CallRecord] = []
-    idle = Records(f"sqlite:///{file}", capacity=2, on_drop=dropped.append)  # not started: nobody empties it
+    idle = Records(url, capacity=2, on_drop=dropped.append)  # not started: nobody empties it
     with capture_logs() as log:
         for n in range(4):
             idle.put(replace(CALL, id=f"c{n}"))
@@ -157,37 +153,37 @@ async def test_a_full_queue_drops_counts_and_logs_the_record_and_never_waits(fil
     await idle.stop()
 
 
-async def test_a_row_that_the_database_refuses_takes_no_other_with_it(store: Records, file: Path) -> None:
+async def test_a_row_that_the_database_refuses_takes_no_other_with_it(store: Records, url: str) -> None:
     bad: Any = object()
     with capture_logs() as log:
-        with locked(file):  # so that the three make one batch
+        with locked(url):  # so that the three make one batch
             for record in (CALL, replace(CALL, id="bad", q850=bad), replace(CALL, id="c2")):
                 store.put(record)
         await store.stop()
-    assert [r.id for r in stored(file)] == ["c1", "c2"]
+    assert [r.id for r in stored(url)] == ["c1", "c2"]
     assert [line["call"] for line in log if line["log_level"] == "error"] == ["bad"]
     assert store.dropped == 1
 
 
-async def test_what_a_peer_sent_is_clipped_and_made_storable(store: Records, file: Path) -> None:
+async def test_what_a_peer_sent_is_clipped_and_made_storable(store: Records, url: str) -> None:
     store.put(replace(CALL, text="a\0b\ud800" + "x" * 5000, media={"caller": {"c\0": ["\ud800", 1, None]}}))
     await store.stop()
-    (found,) = stored(file)
+    (found,) = stored(url)
     assert len(found.text) == 1024
     assert found.text.startswith("a\ufffdb?xxx")
     assert found.media == {"caller": {"c\ufffd": ["?", 1, None]}}
 
 
-async def test_records_survive_a_restart_and_the_table_is_made_once(store: Records, file: Path) -> None:
+async def test_records_survive_a_restart_and_the_table_is_made_once(store: Records, url: str) -> None:
     store.put(CALL)
     await store.stop()
     await store.start()
     store.put(replace(CALL, id="c2"))
     await store.stop()
-    assert [r.id for r in stored(file)] == ["c1", "c2"]
+    assert [r.id for r in stored(url)] == ["c1", "c2"]
 
 
-async def test_a_record_that_is_put_twice_is_stored_once(store: Records, file: Path) -> None:
+async def test_a_record_that_is_put_twice_is_stored_once(store: Records, url: str) -> None:
     store.put(CALL)
     store.put(CALL)
     await store.stop()
@@ -195,20 +191,22 @@ async def test_a_record_that_is_put_twice_is_stored_once(store: Records, file: P
     store.put(CALL)  # as after a commit whose word was lost
     store.put(replace(CALL, id="c2"))
     await store.stop()
-    assert [r.id for r in stored(file)] == ["c1", "c2"]
+    assert [r.id for r in stored(url)] == ["c1", "c2"]
     assert store.dropped == 0
 
 
-async def test_nothing_that_was_put_before_the_stop_is_lost(store: Records, file: Path) -> None:
+async def test_nothing_that_was_put_before_the_stop_is_lost(store: Records, url: str) -> None:
     for n in range(1000):
         store.put(replace(CALL, id=f"c{n:04}"))
     await store.stop()
-    assert [r.id for r in stored(file)] == [f"c{n:04}" for n in range(1000)]
+    history = History(url)
+    assert [r.id for r in history.calls(Question(limit=1001))] == [f"c{n:04}" for n in range(1000)]
+    history.close()
     assert store.dropped == 0
 
 
-async def test_a_record_that_is_not_stored_is_logged_without_its_ladder(file: Path) -> None:
-    idle = Records(f"sqlite:///{file}", capacity=1)
+async def test_a_record_that_is_not_stored_is_logged_without_its_ladder(url: str) -> None:
+    idle = Records(url, capacity=1)
     with capture_logs() as log:
         idle.put(CALL)
         idle.put(CALL)
@@ -217,11 +215,11 @@ async def test_a_record_that_is_not_stored_is_logged_without_its_ladder(file: Pa
     await idle.stop()
 
 
-async def test_a_call_whose_attempts_the_database_refuses_leaves_no_half_of_itself(store: Records, file: Path) -> None:
+async def test_a_call_whose_attempts_the_database_refuses_leaves_no_half_of_itself(store: Records, url: str) -> None:
     bad: Any = object()
     broken = replace(CALL, id="bad", attempts=(replace(CALL.attempts[0], q850=bad),))
     with capture_logs():
         store.put(broken)
         await store.stop()
-    assert stored(file) == []
+    assert stored(url) == []
     assert store.dropped == 1

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import event, select
 from structlog.testing import capture_logs
 
 from gateway.storage import retention
+from gateway.storage.database import engine_for
 from gateway.storage.history import History, Question
 from gateway.storage.records import Records, attempts, ladders
 from gateway.storage.retention import BATCH, Retention
@@ -48,7 +49,7 @@ async def test_calls_that_are_kept_long_enough_go_and_others_stay_whole(kept: Re
     history = History(url)
     assert history.call("day 4") == replace(CALL, id="day 4", offered=NOON + 4 * DAY)
     history.close()
-    engine = create_engine(url)
+    engine = engine_for(url)
     with engine.connect() as connection:
         for table in (attempts, ladders):
             assert "day 3" not in connection.execute(select(table.c.call)).scalars().all()
