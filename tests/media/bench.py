@@ -8,17 +8,23 @@ alike: read the ratios.
 
     µs/packet      CPU of the engine by packets that came out of it
     calls/core     computed from that: 100 packets per second and call
-    delay          one way, from the client's send to the telephone's receive and back, load generator included
+    delay          one way, from the client's send to the telephone's receive and back, load generator included; of
+                   transcoded calls between the begin of a tone that one end sends and the other hears, in two of the
+                   calls while all talk: the encoders' look-ahead is part of it
+    idle MB        the engine's process before the first call
+    growth         of µs/packet, from the smallest number of calls to the largest
 """
 
 # ruff: noqa: T201 -- a bench prints
 from __future__ import annotations
 
 import argparse
+import array
 import asyncio
 import contextlib
 import gc
 import json
+import math
 import os
 import random
 import shutil
@@ -28,7 +34,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +56,9 @@ PCMA = Codec(8, "PCMA", 8_000)
 WARM = 1.5  # s before the meter runs
 BATCH = 8  # calls that are set up at a time
 _STAMP = struct.Struct("!d")
+RATE = 8_000
+_SECOND = 50  # packets
+_LOUD = 2_500  # of 32,768: a tone began
 _LOW = 31_000  # ports of the load generator; the engines' are above
 
 
@@ -61,7 +70,28 @@ class Figures:
     memory: float  # KB per call
     setup: float  # ms of CPU per call
     delay: float  # ms, median
+    idle: float  # MB
     arrived: float  # share of what was sent
+
+
+class Pulse:
+    """A tone of one frame each second in silence, and how long it is on its way."""
+
+    def __init__(self, decode: Callable[[bytes], bytes]) -> None:
+        self.delays: list[float] = []
+        self._decode = decode
+        self._sent: float | None = None
+
+    def said(self, number: int) -> None:
+        if number % _SECOND == 0:
+            self._sent = time.perf_counter()
+
+    def heard(self, payload: bytes) -> None:
+        now, pcm = time.perf_counter(), array.array("h", self._decode(payload))
+        onset = next((place for place, sample in enumerate(pcm) if abs(sample) > _LOUD), None)
+        if onset is not None and self._sent is not None:
+            self.delays.append(now + onset / RATE - self._sent)
+            self._sent = None
 
 
 class Client(WebRtcLeg):
@@ -69,10 +99,13 @@ class Client(WebRtcLeg):
 
     count = 0
     delays: list[float] | None = None
+    pulse: Pulse | None = None  # what is heard here
 
     def heard(self, now: float) -> None:
         self.count += 1
-        if self.delays is not None:
+        if self.pulse is not None:
+            self.pulse.heard(bytes(self.packet)[12:])
+        elif self.delays is not None:
             sent = _STAMP.unpack_from(self.packet.data, self.packet.length - _STAMP.size)[0]
             self.delays.append(time.perf_counter() - sent)
 
@@ -87,12 +120,15 @@ class Call:
     count: int = 0
     numbers: list[int] = field(default_factory=lambda: [random.getrandbits(15), random.getrandbits(15)])
     delays: list[float] | None = None
+    pulse: Pulse | None = None
 
     def readable(self) -> None:
         with contextlib.suppress(OSError):
             data = self.phone.recv(2_048)
             self.count += 1
-            if self.delays is not None:
+            if self.pulse is not None:
+                self.pulse.heard(data[12:])
+            elif self.delays is not None:
                 self.delays.append(time.perf_counter() - _STAMP.unpack_from(data, len(data) - _STAMP.size)[0])
 
 
@@ -108,7 +144,7 @@ class Generator:
         sock.connect((LOOPBACK, port))
         self.ng = NgClient(sock)
         self.stamped = mode == "relay"
-        self._voice = _speech()
+        self._voice, self._tone = _speech(), _tone()
 
     async def up(self, count: int) -> None:
         for begin in range(0, count, BATCH):
@@ -174,8 +210,11 @@ class Generator:
         call.numbers[0] += 1
         call.numbers[1] += 1
         for number, codec, pieces in ((0, call.near, self._voice[0]), (1, call.far, self._voice[1])):
-            at = call.numbers[number]
-            body = pieces[at % len(pieces)] if not self.stamped else bytes(152) + _STAMP.pack(time.perf_counter())
+            at, pulse = call.numbers[number], (call.pulse, call.client.pulse)[number]
+            if pulse is not None:
+                pulse.said(at)
+            voice = pieces if pulse is None else self._tone[number]
+            body = voice[at % len(voice)] if not self.stamped else bytes(152) + _STAMP.pack(time.perf_counter())
             step = codec.clock_rate // 50
             self.packet.write(codec.pt, at & 0xFFFF, at * step & 0xFFFFFFFF, 7 + number, body)
             if number == 0:
@@ -183,6 +222,22 @@ class Generator:
             else:
                 with contextlib.suppress(OSError):
                     call.phone.send(self.packet.view[: self.packet.length])
+
+    def listen(self) -> None:
+        """From now on delays are measured."""
+        if self.stamped:
+            for call in self.calls:
+                call.delays = call.client.delays = []
+        else:
+            for call in self.calls[:2]:
+                call.pulse, call.client.pulse = Pulse(g711.decode_alaw), Pulse(opus.Decoder().decode)
+
+    @property
+    def delays(self) -> list[float]:
+        found = [delay for call in self.calls for delay in call.delays or ()]
+        return found + [
+            delay for call in self.calls for pulse in (call.pulse, call.client.pulse) if pulse for delay in pulse.delays
+        ]
 
     async def quiet(self) -> None:
         """Until nothing arrives any more: an engine that fell behind has to do its work all the same.
@@ -207,6 +262,14 @@ class Generator:
             await call.client.close()
         self.ng.close()
         self.pool.close()
+
+
+def _tone() -> tuple[list[bytes], list[bytes]]:
+    """A second of silence that begins with 20 ms of 1 kHz, in Opus and in A-law."""
+    tone = struct.pack("160h", *(int(12_000 * math.sin(place * math.pi / 4)) for place in range(160)))
+    frames = [tone, *(bytes(320) for _ in range(_SECOND - 1))]
+    encoder = opus.Encoder(complexity=9, bitrate=32_000)
+    return [encoder.encode(frame) for frame in frames * 2][_SECOND:], [g711.encode_alaw(frame) for frame in frames]
 
 
 def _speech() -> tuple[list[bytes], list[bytes]]:
@@ -275,17 +338,16 @@ async def measure(engine: str, mode: str, calls: int, seconds: float, low: int) 
         await generator.up(calls)
         setup = (cpu(pid) - begun) / calls * 1e3
         await generator.talk(WARM)
-        for call in generator.calls:
-            call.delays = call.client.delays = [] if generator.stamped else None
+        generator.listen()
         before, spent = generator.heard, cpu(pid)
         sent = await generator.talk(seconds)
         await generator.quiet()
         spent, heard = cpu(pid) - spent, generator.heard - before
-        delays = [delay for call in generator.calls for delay in call.delays or ()]
+        delays = generator.delays
         memory = (resident(pid) - idle) / calls
         await generator.down()
     middle = statistics.median(delays) * 1e3 if delays else float("nan")
-    return Figures(spent / max(heard, 1) * 1e6, memory, setup, middle, heard / sent)
+    return Figures(spent / max(heard, 1) * 1e6, memory, setup, middle, idle / 1024, heard / sent)
 
 
 def main() -> None:
@@ -293,14 +355,23 @@ def main() -> None:
     parser.add_argument("--engines", default="embedded,rtpengine,aiortc")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--relay", type=int, nargs="*", default=[200], help="numbers of calls")
+    parser.add_argument("--relay", type=int, nargs="*", default=[10, 200], help="numbers of calls")
     parser.add_argument("--transcode", type=int, nargs="*", default=[20], help="numbers of calls")
     chosen = parser.parse_args()
     engines = chosen.engines.split(",")
     cases = [("relay", calls) for calls in chosen.relay] + [("transcode", calls) for calls in chosen.transcode]
-    titles = ("µs/packet", 10), ("calls/core", 11), ("KB/call", 9), ("set-up ms", 10), ("delay ms", 9), ("arrived", 9)
+    titles = (
+        ("µs/packet", 10),
+        ("calls/core", 11),
+        ("KB/call", 9),
+        ("set-up ms", 10),
+        ("delay ms", 9),
+        ("idle MB", 9),
+        ("arrived", 9),
+    )
     print(f"{'case':<16}{'engine':<12}" + "".join(f"{title:>{width}}" for title, width in titles))
     low = 34_000
+    costs: dict[tuple[str, str], list[float]] = {}
     for mode, calls in cases:
         rounds: dict[str, list[Figures]] = {engine: [] for engine in engines}
         able = [engine for engine in engines if engine != "aiortc" or mode == "transcode"]  # aiortc relays nothing
@@ -311,12 +382,19 @@ def main() -> None:
                 low = 34_000 + (low - 30_000) % 20_000
         for engine in able:
             got = rounds[engine]
+            costs.setdefault((mode, engine), []).append(statistics.median(one.cost for one in got))
             middle = {name: statistics.median(getattr(one, name) for one in got) for name in Figures.__slots__}
             print(
                 f"{f'{mode} {calls}':<16}{engine:<12}{middle['cost']:>10.1f}{1e6 / middle['cost'] / 100:>11.0f}"
-                f"{middle['memory']:>9.0f}{middle['setup']:>10.2f}{middle['delay']:>9.2f}{middle['arrived']:>9.1%}",
+                f"{middle['memory']:>9.0f}{middle['setup']:>10.2f}{middle['delay']:>9.2f}{middle['idle']:>9.0f}{middle['arrived']:>9.1%}",
                 flush=True,
             )
+    for mode, numbers in (("relay", chosen.relay), ("transcode", chosen.transcode)):
+        if len(numbers) > 1:
+            grown = ", ".join(
+                f"{engine} x{spent[-1] / spent[0]:.2f}" for (kind, engine), spent in costs.items() if kind == mode
+            )
+            print(f"growth, {mode} {numbers[0]} to {numbers[-1]}: {grown}")
 
 
 if __name__ == "__main__":
