@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from abc import abstractmethod
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -67,7 +66,7 @@ class SipLeg(LegControl):
         self.believed = True  # what its network says of who is there is told
         self._sink: Sink | None = None
         self._over = False
-        self._description = Description(str(secrets.randbits(62)))
+        self._description = Description(str(int(room.app.agent.token(), 16) >> 2))  # 62 bits
         self._reoffer: Request | None = None  # theirs, that waits for our answer
         self._reoffered_session: Session | None = None
         self._awaited: int | None = None  # CSeq of the ACK that has their answer to our offer in a 200

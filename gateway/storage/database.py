@@ -167,6 +167,8 @@ class Database(Generic[Row]):
 
 def storable(text: str) -> str:
     """The text without what a database refuses: NUL, lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 

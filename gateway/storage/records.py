@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import structlog
@@ -225,16 +226,25 @@ def _row(table: Table, known: Mapping[str, Any]) -> dict[str, Any]:
     quality = known.get("quality")
     row = {**known, **(asdict(quality) if quality is not None else {})}
     found: dict[str, Any] = {}
-    for column in table.columns:
-        if column.name not in row:
+    for name, length, is_tree in _shape(table):
+        if name not in row:
             continue
-        value = row[column.name]
-        if isinstance(column.type, String) and column.type.length:
-            value = storable(value)[: column.type.length]
-        elif isinstance(column.type, JSON):
+        value = row[name]
+        if length:
+            value = storable(value)[:length]
+        elif is_tree:
             value = _storable_tree(value)
-        found[column.name] = value
+        found[name] = value
     return found
+
+
+@cache
+def _shape(table: Table) -> tuple[tuple[str, int, bool], ...]:
+    """Of each column its name, the length of its text, and whether it is a tree of values."""
+    return tuple(
+        (c.name, (c.type.length or 0) if isinstance(c.type, String) else 0, isinstance(c.type, JSON))
+        for c in table.columns
+    )
 
 
 def _shallow(record: CallRecord | AttemptRecord) -> dict[str, Any]:
@@ -244,6 +254,8 @@ def _shallow(record: CallRecord | AttemptRecord) -> dict[str, Any]:
 def _storable_tree(value: Any) -> Any:
     if isinstance(value, str):
         return storable(value)
+    if isinstance(value, (int, float)) or value is None:
+        return value
     if isinstance(value, Mapping):
         return {storable(str(k)): _storable_tree(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
