@@ -6,10 +6,10 @@ a file or chance, so that every worker plays the same.
 
 from __future__ import annotations
 
+import array
 import functools
 import math
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 RATE = 8_000
@@ -133,24 +133,28 @@ def music() -> bytes:
     """Sixteen seconds of quiet broken chords; the last notes ring on into the first ones."""
     beat = round(_BEAT * RATE)
     melody = [note for bar in _BARS for note in bar]
-    mixed = [0.0] * (beat * len(melody))
+    mixed = array.array("d", bytes(8 * beat * len(melody)))
+    notes = {semitones: _note(440 * 2 ** (semitones / 12)) for semitones in set(melody)}
     for number, semitones in enumerate(melody):
-        note = _note(440 * 2 ** (semitones / 12))
+        note = notes[semitones]
         start = number * beat
         room = min(len(note), len(mixed) - start)
-        mixed[start : start + room] = map(float.__add__, mixed[start : start + room], note[:room])
-        mixed[: len(note) - room] = map(float.__add__, mixed[: len(note) - room], note[room:])
-    return _pcm([round(sample) for sample in mixed])
+        mixed[start : start + room] = _sum(mixed[start : start + room], note[:room])
+        mixed[: len(note) - room] = _sum(mixed[: len(note) - room], note[room:])
+    return _pcm(map(round, mixed))
 
 
-@functools.lru_cache(maxsize=32)
-def _note(frequency: float) -> list[float]:
+def _sum(one: array.array[float], other: array.array[float]) -> array.array[float]:
+    return array.array("d", map(float.__add__, one, other))
+
+
+def _note(frequency: float) -> array.array[float]:
     """A string that is plucked: a sine that fades, computed as a damped resonator computes it."""
     damping = math.exp(-1 / (_FADING * RATE))
     turn = 2 * math.pi * frequency / RATE
     first, second = 2 * damping * math.cos(turn), damping * damping
     before, now = 0.0, _QUIET * damping * math.sin(turn)
-    samples = [0.0]
+    samples = array.array("d", [0.0])
     for _ in range(round(_LASTING * RATE) - 1):
         samples.append(now)
         before, now = now, first * now - second * before
@@ -167,5 +171,5 @@ def noise() -> bytes:
     return _pcm(samples)
 
 
-def _pcm(samples: Sequence[int]) -> bytes:
-    return struct.pack(f"{len(samples)}h", *samples)
+def _pcm(samples: Iterable[int]) -> bytes:
+    return array.array("h", samples).tobytes()
