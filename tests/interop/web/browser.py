@@ -50,13 +50,21 @@ FLAGS = (
 _LAUNCH = "import os,sys; os.dup2(int(sys.argv[1]),3); os.dup2(int(sys.argv[2]),4); os.execv(sys.argv[3],sys.argv[3:])"
 
 
-def bundle() -> Path:
-    """Installs stanza.js from the npm registry and bundles the page, once; the folder to serve."""
-    script, lock = BUNDLE / "page.js", HERE / "package-lock.json"
-    installed = HERE / "node_modules" / ".package-lock.json"
+def installed() -> str:
+    """Installs what package-lock.json names from the npm registry, once; npm itself."""
+    lock, there = HERE / "package-lock.json", HERE / "node_modules" / ".package-lock.json"
     npm = program("npm", package="npm")
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        _run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    with open(HERE / "package.json") as file:  # tests side by side install once
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not there.exists() or there.stat().st_mtime < lock.stat().st_mtime:
+            _run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            there.touch()
+    return npm
+
+
+def bundle() -> Path:
+    """Bundles stanza.js and the page, once; the folder to serve."""
+    npm, script = installed(), BUNDLE / "page.js"
     if not script.exists() or script.stat().st_mtime < (HERE / "page.js").stat().st_mtime:
         _run(npm, "run", "--silent", "build")
     (BUNDLE / "index.html").write_bytes((HERE / "index.html").read_bytes())

@@ -54,8 +54,8 @@ def make_backend(request: pytest.FixtureRequest) -> MakeBackend:
 async def make_embedded(ports: tuple[int, int], tmp_path: Path) -> AsyncIterator[MakeBackend]:
     made: list[Backend] = []
 
-    async def make(**patience: float) -> Backend:
-        settings = MediaSettings("127.0.0.1", None, ports, 1, LOOPBACK, patience=Patience(**patience))
+    async def make(*, allow: tuple[str, ...] = LOOPBACK, **patience: float) -> Backend:
+        settings = MediaSettings("127.0.0.1", None, ports, 1, allow, patience=Patience(**patience))
         engine = EmbeddedEngine(replace(settings, recordings=str(tmp_path)))
         backend = Backend("embedded", engine, Events())
         made.append(backend)
@@ -72,12 +72,12 @@ async def make_embedded(ports: tuple[int, int], tmp_path: Path) -> AsyncIterator
 async def make_rtpengine() -> AsyncIterator[MakeBackend]:
     made: list[Backend] = []
 
-    async def make(**patience: float) -> Backend:
+    async def make(*, allow: tuple[str, ...] = LOOPBACK, **patience: float) -> Backend:
         process = await daemon.start()
         settings = RtpengineSettings(
             (Address(daemon.HOST, process.port),),
             (daemon.HOST, process.events),
-            LOOPBACK,
+            allow,
             Patience(**patience),
             Pace(ping=0.1, answer=0.5, missed=2),
         )
