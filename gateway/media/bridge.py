@@ -116,8 +116,12 @@ class Transcoded:
         except MediaError:
             return "undecodable"
         for at, coded in frames:
-            self._write(packet, self._sink.pt, at * self._sink.clock_rate // RATE, coded, now, marker=self._fresh)
-            self._fresh = False
+            at = at * self._sink.clock_rate // RATE
+            if coded:
+                self._write(packet, self._sink.pt, at, coded, now, marker=self._fresh)
+            else:  # time goes on, so that nobody fills a gap that is wanted
+                self._out.used(self._out.seq, (self._start + at) & 0xFFFFFFFF, now)
+            self._fresh = not coded
         return None
 
     def _follow(self, seq: int, timestamp: int, ssrc: int, now: float) -> int:

@@ -20,7 +20,8 @@ MAX_PACKET = 1_275
 FRAMES = (60, 40, 20, 10)  # ms, what an encoder may be given (5 and 2.5 are left out)
 
 _VOIP = 2048
-_SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS = 4002, 4010, 4012, 4014
+_SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS, _SET_DTX = 4002, 4010, 4012, 4014, 4016
+_NOTHING = 2  # octets, and fewer: a frame that need not be sent (opus_encode(3))
 
 _ffi = FFI()
 _ffi.cdef("""
@@ -56,12 +57,15 @@ def available() -> bool:
 class Encoder:
     """PCM at `rate` in, one Opus packet out. Raises MediaError.
 
-    Without a `complexity` of its own it works at that of all encoders of the process, which changes with the load.
+    Without a `complexity` of its own it works at that of all encoders of the process, which changes with the load. With
+    `dtx` a packet of silence is empty, but for one now and then, and is not to be sent.
     """
 
     common: ClassVar[int] = COMPLEXITY
 
-    def __init__(self, rate: int = RATE, *, complexity: int | None = None, bitrate: int = 24_000) -> None:
+    def __init__(
+        self, rate: int = RATE, *, complexity: int | None = None, bitrate: int = 24_000, dtx: bool = False
+    ) -> None:
         library, error = _library(), _ffi.new("int *")
         state = library.opus_encoder_create(rate, 1, _VOIP, error)
         if error[0]:
@@ -69,12 +73,14 @@ class Encoder:
         self._state = _ffi.gc(state, library.opus_encoder_destroy)
         self._out = _ffi.new("unsigned char[]", MAX_PACKET)
         self._encode = library.opus_encode
+        self._dtx = dtx
         self._own, self._complexity = complexity is not None, self.common if complexity is None else complexity
         for request, value in (
             (_SET_BITRATE, bitrate),
             (_SET_COMPLEXITY, self._complexity),
             (_SET_INBAND_FEC, 1),
             (_SET_PACKET_LOSS, 5),
+            (_SET_DTX, dtx),
         ):
             self._control(request, value)
 
@@ -86,7 +92,7 @@ class Encoder:
         length = self._encode(self._state, _ffi.from_buffer("int16_t[]", pcm), len(pcm) // 2, self._out, MAX_PACKET)
         if length < 0:
             raise MediaError(f"Opus encoder: error {length}")
-        return bytes(_ffi.buffer(self._out, length))
+        return b"" if self._dtx and length <= _NOTHING else bytes(_ffi.buffer(self._out, length))
 
     def _control(self, request: int, value: int) -> None:
         _library().opus_encoder_ctl(self._state, request, _ffi.cast("int", value))

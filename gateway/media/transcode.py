@@ -4,7 +4,8 @@
 
 PCM has 16 kHz between two codecs that hear that far, 8 kHz where one of them is a telephone's. Time is counted in ticks
 of 8 kHz whatever the PCM has; the callers convert to the clocks of RTP. Short losses are concealed here, so that
-the far end's frames stay in step; long ones, and pauses of the talker (DTX), are left as a gap in time.
+the far end's frames stay in step; long ones, and pauses of the talker (DTX), are left as a gap in time. An end that
+would rather have pauses itself than packets of silence (RFC 7587 §6.1: usedtx) is sent none of those.
 """
 
 from __future__ import annotations
@@ -47,16 +48,16 @@ class _G711Decoder:
 class _Encoding:
     frames: tuple[int, ...]  # ms, allowed sizes from long to short
     decoder: Callable[[int], Decoder]  # for PCM of that many Hz
-    encoder: Callable[[int], Callable[[bytes], bytes]]
+    encoder: Callable[[int, bool], Callable[[bytes], bytes]]  # the same; whether silence may be left out
     wide: bool = False
 
 
 _FRAMES = (60, 50, 40, 30, 20, 10)
 _ENCODINGS = {
-    "pcma": _Encoding(_FRAMES, lambda rate: _G711Decoder(g711.decode_alaw), lambda rate: g711.encode_alaw),
-    "pcmu": _Encoding(_FRAMES, lambda rate: _G711Decoder(g711.decode_ulaw), lambda rate: g711.encode_ulaw),
-    "g722": _Encoding(_FRAMES, g722.Decoder, lambda rate: g722.Encoder(rate).encode, wide=True),
-    "opus": _Encoding(opus.FRAMES, opus.Decoder, lambda rate: opus.Encoder(rate).encode, wide=True),
+    "pcma": _Encoding(_FRAMES, lambda rate: _G711Decoder(g711.decode_alaw), lambda rate, dtx: g711.encode_alaw),
+    "pcmu": _Encoding(_FRAMES, lambda rate: _G711Decoder(g711.decode_ulaw), lambda rate, dtx: g711.encode_ulaw),
+    "g722": _Encoding(_FRAMES, g722.Decoder, lambda rate, dtx: g722.Encoder(rate).encode, wide=True),
+    "opus": _Encoding(opus.FRAMES, opus.Decoder, lambda rate, dtx: opus.Encoder(rate, dtx=dtx).encode, wide=True),
 }
 
 
@@ -82,14 +83,17 @@ def rate_between(one: Codec, other: Codec) -> int:
 
 
 class Framed:
-    """PCM of `rate` Hz in pieces of any size, encoded frames of `ptime` (or the next shorter allowed size) out."""
+    """PCM of `rate` Hz in pieces of any size, encoded frames of `ptime` (or the next shorter allowed size) out.
 
-    def __init__(self, codec: Codec, ptime: int, rate: int = RATE) -> None:
+    With `dtx` a frame of silence may be empty.
+    """
+
+    def __init__(self, codec: Codec, ptime: int, rate: int = RATE, *, dtx: bool = False) -> None:
         encoding = _ENCODINGS[codec.name.lower()]
         self.frame_ms = next((size for size in encoding.frames if size <= ptime), encoding.frames[-1])
         self.ticks = self.frame_ms * RATE // 1000
         self._tick = 2 * rate // RATE  # bytes
-        self._encode = encoding.encoder(rate)
+        self._encode = encoding.encoder(rate, dtx)
         self._rest = b""
 
     def feed(self, pcm: bytes) -> list[bytes]:
@@ -116,7 +120,7 @@ class Transcoder:
     def __init__(self, source: Codec, sink: Codec, ptime: int) -> None:
         rate = rate_between(source, sink)
         self._decoder = _ENCODINGS[source.name.lower()].decoder(rate)
-        self._framed = Framed(sink, ptime, rate)
+        self._framed = Framed(sink, ptime, rate, dtx=("usedtx", "1") in sink.parameters)
         self._samples = rate // RATE  # in a tick
         self._expected: int | None = None  # the timestamp that comes next if nothing is missing
 
@@ -130,7 +134,7 @@ class Transcoder:
         self._framed.reset()
 
     def feed(self, timestamp: int, data: bytes, lost: int) -> Iterator[tuple[int, bytes]]:
-        """Timestamp and payload of each frame that is whole now.
+        """Timestamp and payload of each frame that is whole now; an empty one is not to be sent.
 
         `lost` packets are missing before this one. Raises MediaError.
         """

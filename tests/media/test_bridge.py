@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.media.bridge import Path
-from gateway.media.g711 import decode_alaw, encode_ulaw
+from gateway.media.g711 import decode_alaw, encode_alaw, encode_ulaw
 from gateway.media.opus import Encoder as OpusEncoder
 from gateway.media.rtp import HEADER, Outgoing, Packet
 from gateway.session.model import Codec, Stream
@@ -186,3 +186,28 @@ def test_what_opus_lost_is_taken_from_the_packet_after_it() -> None:
             far.give(111, number, 960 * number, one)
     assert [timestamp for _, _, timestamp, _ in far.sent] == [timestamp for _, _, timestamp, _ in whole.sent]
     assert {len(body) for *_, body in far.sent} == {160}
+
+
+def test_an_end_that_likes_pauses_is_sent_no_silence() -> None:
+    likes = replace(OPUS, parameters=(("useinbandfec", "1"), ("usedtx", "1")))
+    far, plain = Far(stream(PCMA), stream(likes)), Far(stream(PCMA), stream(OPUS))
+    voice, pause = alaw(sine(500, 8_000)), encode_alaw(bytes(320))
+    said = [voice[at : at + 160] for at in range(0, 4_000, 160)] + [pause] * 100 + [voice[:160], voice[160:320]]
+    for number, body in enumerate(said):
+        for each in (far, plain):
+            assert each.give(8, number, 160 * number, body, now=number * 0.02) is None
+    assert len(plain.sent) == len(said)
+    assert 25 + 2 < len(far.sent) < 25 + 2 + 40
+    assert [seq for _, seq, _, _ in far.sent] == [1_001 + number for number in range(len(far.sent))]
+    begins = [timestamp for second, _, timestamp, _ in far.sent if second & 0x80]
+    assert begins[0] == 50_000
+    assert begins[-1] == 50_000 + 960 * 125, "the time of the pause has passed, and a talkspurt begins"
+    assert far.out.at == (len(said) - 1) * 0.02
+
+
+def test_a_pause_that_is_wanted_is_no_gap() -> None:
+    far = Far(stream(PCMA), stream(replace(OPUS, parameters=(("usedtx", "1"),))))
+    for number in range(60):
+        far.give(8, number, 160 * number, encode_alaw(bytes(320)), now=number * 0.02)
+    assert far.sent[-1][2] < far.out.timestamp == 50_000 + 960 * 59
+    assert far.out.at == 59 * 0.02

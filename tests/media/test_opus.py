@@ -64,3 +64,11 @@ def test_encoders_try_as_hard_as_the_process_has_time_for_from_one_frame_to_the_
     assert [early.encode(frame) for frame in frames[25:]] != [told.encode(frame) for frame in frames[25:]]
     late, least = opus.Encoder(), opus.Encoder(complexity=0)
     assert [late.encode(frame) for frame in frames] == [least.encode(frame) for frame in frames]
+
+
+def test_silence_is_left_out_where_that_is_wanted_but_for_one_packet_now_and_then() -> None:
+    quiet, plain = opus.Encoder(dtx=True), opus.Encoder()
+    packets = [quiet.encode(bytes(320)) for _ in range(200)]
+    assert packets[0]
+    assert 0.85 < packets.count(b"") / len(packets) < 1 - 1 / 40
+    assert all(plain.encode(bytes(320)) for _ in range(200))
