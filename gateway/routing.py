@@ -161,6 +161,13 @@ class Routing:
         outcome = dialplan.route(self.plan, self._request(user, local))
         return isinstance(outcome, dialplan.Route) or outcome.ask is not None
 
+    def has_video(self, user: str, local: str) -> bool:
+        """Whether a call of this user to this contact may have video, as far as that is known without asking DNS."""
+        trunks = self.plan.trunks
+        able = {name for name, trunk in trunks.items() if trunk.video} | ({"direct"} if self._direct.video else set())
+        outcome = dialplan.route(self.plan, self._request(user, local)) if able else None
+        return isinstance(outcome, dialplan.Route) and bool(able & set(outcome.via))
+
     def may_dial(self, user: str) -> bool:
         """Whether any rule lets this user call a number or an address at all."""
         return any(rule.via and rule.via != ("echo",) and self.plan.may(rule.match, user) for rule in self.plan.routes)

@@ -32,8 +32,8 @@ from gateway.dialplan.plan import (
     Trunk,
 )
 from gateway.line import NOBODY, Facts, Line
-from gateway.routing import MOST_HOPS, RING_ON, TRUNK_FAILURES, Limits, NotSent, Routing
-from gateway.session.negotiate import Towards, Transcode
+from gateway.routing import DIRECT, MOST_HOPS, RING_ON, TRUNK_FAILURES, Limits, NotSent, Routing
+from gateway.session.negotiate import Policy, Towards, Transcode
 from gateway.sip.overload import Source, Standing
 from tests.support import FakeEngine, FakeLeg
 from tests.till import Till, books, one_call
@@ -63,7 +63,7 @@ PLAN = Plan(
 class Scene:
     """A routing room whose clocks stand still, and calls for it."""
 
-    def __init__(self, plan: Plan = PLAN) -> None:
+    def __init__(self, plan: Plan = PLAN, direct: Policy = DIRECT) -> None:
         self.names: dict[str, frozenset[str]] = {}
         self.draw = 0.0
         self.till = Till()
@@ -72,6 +72,7 @@ class Scene:
             plan,
             sip_domain="sip.example.com",
             limits=Limits(),
+            direct=direct,
             look_up=self.look_up,
             accounts=self.accounts,
             now=lambda: 5.0,
@@ -207,6 +208,26 @@ async def test_a_stranger_does_not_learn_that_a_user_talks() -> None:
     refused = scene.routing.attempt_refused(second, 1, Destination("xmpp", NURSE))
     assert refused is not None
     assert (refused.cause, refused.text) == (Cause.CONGESTION, "")
+
+
+def test_who_may_have_video_is_known_without_a_call() -> None:
+    routing = Scene().routing
+    assert not routing.has_video(JULIET, "+12025550123")
+    able = replace(PLAN, trunks=PLAN.trunks | {"carrier": replace(PLAN.trunks["carrier"], video=True)})
+    routing = Scene(able).routing
+    assert routing.has_video(JULIET, "+12025550123")
+    assert not routing.has_video(JULIET, "+19005550123")  # refused
+    assert not routing.has_video(JULIET, "romeo%friend.example")  # no trunk's
+    assert not routing.has_video("tybalt@elsewhere.example", "+12025550123")
+
+
+def test_a_trunk_with_video_has_it_in_its_policy_and_addresses_have_it_by_the_configuration() -> None:
+    able = replace(PLAN, trunks=PLAN.trunks | {"carrier": replace(PLAN.trunks["carrier"], video=True)})
+    scene = Scene(able, direct=replace(DIRECT, video=True))
+    line = scene.line(JULIET, "", "c1")
+    found = {via: scene.routing.policy(line, Destination(via, "")).video for via in ("carrier", "closed", "direct")}
+    assert found == {"carrier": True, "closed": False, "direct": True}
+    assert scene.routing.has_video(JULIET, "romeo%friend.example")
 
 
 def test_who_may_call_what_is_known_without_a_call() -> None:

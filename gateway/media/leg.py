@@ -33,7 +33,7 @@ from gateway.media.recorder import Recording
 from gateway.media.rtp import HEADER, MINIMUM, DigitReader, Outgoing, Packet, Pressed, payload
 from gateway.media.speech import Digits, Speaker
 from gateway.media.transcode import can, carries_tones
-from gateway.session.model import Direction, Dtmf, Stream
+from gateway.session.model import Direction, Dtmf, Source, Stream
 
 SENDS = (Direction.SENDRECV, Direction.SENDONLY)
 HEARS = (Direction.SENDRECV, Direction.RECVONLY)
@@ -96,6 +96,11 @@ class Leg:
         self.sends = self.hears = False
         self.take: Callable[[float], None] = self.heard  # what transports call
         self._lane: Lane | None = None  # from here to the peer
+
+    @property
+    def source(self) -> Source:
+        """What this leg's end gets, for its signalling."""
+        return Source(self.out.ssrc, (("cname", self.control.cname),))
 
     def limit(self, bandwidth: int) -> None:
         """What this leg's end may send, in bit/s; more is dropped, but for bursts of some seconds."""

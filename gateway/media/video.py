@@ -146,7 +146,7 @@ class _OnVoice(Leg):
 
     @property
     def transport(self) -> Transport:
-        return self.voice.transport
+        return replace(self.voice.transport, source=self.source)
 
     def connect(self, stream: Stream) -> None:
         """From now on packets of these payload types are this leg's, and not the voice's."""

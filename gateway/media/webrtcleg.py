@@ -99,6 +99,7 @@ class WebRtcLeg(Leg):
             rtcp_mux=rtcp_mux,
             ice=self._credentials(),
             fingerprint=Fingerprint("sha-256", certificate.fingerprint, setup),
+            source=self.source,
         )
 
     @property

@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -386,6 +386,8 @@ def _in_time(leg: T, voice: Leg | None) -> T:
     """Who receives both plays them in time, if both have one name (RFC 3550 §6.5.1: CNAME)."""
     if voice is not None:
         leg.control.cname = voice.control.cname
+        if isinstance(leg, WebRtcLeg):
+            leg.transport = replace(leg.transport, source=leg.source)
     return leg
 
 

@@ -140,6 +140,7 @@ class Gateway:
             self._board.on_xmpp_call,
             trace,
             may_call=self._board.routing.may_call,
+            has_video=lambda user, local: self._engine.video and self._board.routing.has_video(user, local),
             may_dial=self._board.routing.may_dial,
             on_ignored=self._metrics.stanza_ignored,
             on_subscription=self._subscriptions.put,

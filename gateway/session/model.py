@@ -136,6 +136,14 @@ class Ice:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """One announced SSRC with its attributes (RFC 5576, XEP-0339); names and values in their order."""
+
+    ssrc: int
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Transport:
     """Where and how one end takes and sends RTP: what a media engine gives (allocate) and gets (connect).
 
@@ -149,6 +157,7 @@ class Transport:
     ice: Ice | None = None
     fingerprint: Fingerprint | None = None
     crypto: tuple[Crypto, ...] = ()
+    source: Source | None = None  # what it sends as, where the engine knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +167,6 @@ class HeaderExtension:
     id: int
     uri: str
     direction: Direction = Direction.SENDRECV
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One announced SSRC with its attributes (RFC 5576, XEP-0339); names and values in their order."""
-
-    ssrc: int
-    parameters: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

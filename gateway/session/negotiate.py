@@ -509,12 +509,24 @@ def _answer(
         transport = protection.answered(offered, transport, policy.srtp)
     audio = _section(offered.name, tuple(voices), transport, towards, direction)
     audio = replace(audio, creator=offered.creator)
+    if towards is Towards.XMPP and any(m.kind == "video" for m in offer.media):
+        audio = announced(audio)
     if towards is Towards.SIP:
         audio = replace(audio, profile=offered.profile, ptime=ptime)  # RFC 3264 §6: the answer's profile is the offer's
     bundled = offer.bundle if towards is Towards.XMPP and offered.name in offer.bundle else ()
     sections = tuple(audio if m is offered else _beside(m, audio, bundled) for m in offer.media)
     kept = {m.name for m in sections if not m.rejected}
     return Session(sections, tuple(name for name in bundled if name in kept))
+
+
+def announced(media: Media) -> Media:
+    """The section with the SSRC that it sends as.
+
+    COMPAT: Chromium 156 gives the audio of a bundle to nobody if its SSRC is not announced and the video is refused or
+    goes one way: it then tells packets apart by SSRC alone. Beside no video, and beside one both ways, it does not.
+    """
+    source = media.transport.source
+    return media if source is None else replace(media, sources=(source,))
 
 
 def _beside(media: Media, audio: Media, bundled: tuple[str, ...]) -> Media:

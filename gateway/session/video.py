@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from gateway.errors import NegotiationError
 from gateway.session import protection
 from gateway.session.model import Codec, Direction, Media, Profile, Session, Setup, Stream, Transport
-from gateway.session.negotiate import Towards, both, our_setup
+from gateway.session.negotiate import Towards, announced, both, our_setup
 from gateway.session.protection import Srtp
 
 NAME = "video"
@@ -50,7 +50,7 @@ def usable(session: Session, towards: Towards, srtp: Srtp = Srtp.OFF) -> Media |
     for media in session.media:
         if media.kind != "video" or media.rejected or media.foreign or media.direction is Direction.INACTIVE:
             continue
-        codecs = tuple(codec for codec in media.codecs if _is_known(codec))[:MOST_CODECS]
+        codecs = _distinct(codec for codec in media.codecs if _is_known(codec))
         try:
             if towards is Towards.XMPP:
                 protection.demand_dtls(media)
@@ -77,7 +77,7 @@ def offer(
         transport = replace(transport, rtcp_mux=True)
         if transport.fingerprint is not None:
             transport = replace(transport, fingerprint=replace(transport.fingerprint, setup=Setup.ACTPASS))
-        return Media(name, "video", codecs, transport, Profile.DTLS)
+        return announced(Media(name, "video", codecs, transport, Profile.DTLS))
     # COMPAT: phones know rtcp-fb beside RTP/AVP, and many refuse RTP/AVPF: the profile is the audio's.
     profile, transport = protection.offered(transport, srtp)
     direction = Direction.SENDRECV if theirs is None else theirs.direction
@@ -86,8 +86,9 @@ def offer(
 
 def beside(session: Session, media: Media) -> Session:
     """Our offer with this section at its end, in the audio's group if there is one."""
-    bundle = (*session.bundle, media.name) if session.bundle else ()
-    return replace(session, media=(*session.media, media), bundle=bundle)
+    if not session.bundle:
+        return replace(session, media=(*session.media, media))
+    return replace(session, media=(*map(announced, session.media), media), bundle=(*session.bundle, media.name))
 
 
 def answered(ours: Media, answer: Session) -> Media | None:
@@ -142,7 +143,8 @@ def answer(
         profile = Profile.DTLS
     else:
         transport = protection.answered(offered, transport, srtp)
-    return Media(offered.name, "video", (codec,), transport, profile, direction, creator=offered.creator)
+    section = Media(offered.name, "video", (codec,), transport, profile, direction, creator=offered.creator)
+    return announced(section) if towards is Towards.XMPP else section
 
 
 def placed(answer: Session, media: Media, offer: Session) -> Session:
@@ -203,6 +205,15 @@ def shares(session: Session, media: Media) -> bool:
 
 def _is_known(codec: Codec) -> bool:
     return codec.name.lower() in _KNOWN and codec.clock_rate == CLOCK
+
+
+def _distinct(codecs: Iterable[Codec]) -> tuple[Codec, ...]:
+    """Each once: Chromium offers H264 six times, and of some only the level is another."""
+    found: list[Codec] = []
+    for codec in codecs:
+        if len(found) < MOST_CODECS and not any(same(codec, other) for other in found):
+            found.append(codec)
+    return tuple(found)
 
 
 def _numbered(codecs: Iterable[Codec]) -> tuple[Codec, ...]:

@@ -23,6 +23,7 @@ CAPS2 = "urn:xmpp:caps"
 HASHES = "urn:xmpp:hashes:2"
 
 RTP_AUDIO = "urn:xmpp:jingle:apps:rtp:audio"
+RTP_VIDEO = "urn:xmpp:jingle:apps:rtp:video"
 DTLS = "urn:xmpp:jingle:apps:dtls:0"
 ICE = "urn:xmpp:jingle:transports:ice-udp:1"
 

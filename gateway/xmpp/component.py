@@ -152,8 +152,9 @@ class Component:
     """The XMPP room: `mappable` says which local parts are contacts, `on_call` takes calls, `trace` their messages.
 
     `may_call` (user's bare JID, local part) and `may_dial` (user's bare JID) say what the dialplan lets a user call:
-    this contact, any number. They are asked for each presence, so they have to be quick. `on_ignored` counts what was
-    dropped, `on_subscription` keeps user, contact and their ties for `restore`.
+    this contact, any number; `has_video`, as may_call, whether with video. They are asked for each presence, so they
+    have to be quick. `on_ignored` counts what was dropped, `on_subscription` keeps user, contact and their ties for
+    `restore`.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class Component:
         *,
         may_call: Callable[[str, str], bool] = lambda user, local: True,
         may_dial: Callable[[str], bool] = lambda user: True,
+        has_video: Callable[[str, str], bool] = lambda user, local: False,
         on_ignored: Callable[[str], None] = lambda reason: None,
         on_subscription: Changed = lambda user, contact, ties: None,
     ) -> None:
@@ -193,6 +195,7 @@ class Component:
             version=_version(),
             may_call=may_call,
             may_dial=may_dial,
+            has_video=has_video,
             on_ignored=on_ignored,
             on_subscription=on_subscription,
             unix_now=time.time,

@@ -3,6 +3,7 @@
 who               for whom                                  set
 a contact         a user who may call it, and whoever asks  contact: a telephone with everything a call needs
                   by XEP-0276
+a contact         a user whose call to it may have video    camera: the same, and clients show a camera beside it
 a contact         a user whose call would be refused        mute: it is there, and nothing shows a call button
 the domain        a user who may call any number            gateway: Cheogram and borogove dial through gateway/pstn
 the domain        any other user                            plain
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from gateway import addresses
 from gateway.addresses import Name, SipUri
 from gateway.errors import AddressError
-from gateway.xmpp.caps import CAPS2, DTLS, ICE, RTP_AUDIO, Entity, Identity
+from gateway.xmpp.caps import CAPS2, DTLS, ICE, RTP_AUDIO, RTP_VIDEO, Entity, Identity
 from gateway.xmpp.profile import VCARD4, VCARD_TEMP
 from gateway.xmpp.stanzas import (
     CAPS,
@@ -61,16 +62,17 @@ _PHONE = Identity("client", "phone", name="SIP")
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """The four sets of the table above."""
+    """The sets of the table above."""
 
     contact: Entity
+    camera: Entity
     mute: Entity
     gateway: Entity
     plain: Entity
 
     def asked(self, node: str, *, of_contact: bool) -> Entity | None:
         """The set that a node stands for."""
-        known = (self.contact, self.mute) if of_contact else (self.gateway, self.plain)
+        known = (self.contact, self.camera, self.mute) if of_contact else (self.gateway, self.plain)
         return next((entity for entity in known if node in entity.nodes), None)
 
 
@@ -79,6 +81,7 @@ def sets(*, inline_candidates: bool = False) -> Sets:
     calls = _CALLS | {INLINE_CANDIDATES} if inline_candidates else _CALLS
     return Sets(
         contact=Entity((_PHONE,), _EVERYBODY | calls),
+        camera=Entity((_PHONE,), _EVERYBODY | calls | {RTP_VIDEO}),
         mute=Entity((_PHONE,), _EVERYBODY),
         gateway=Entity((_PSTN, _SIMPLE), _EVERYBODY | _SERVICE),
         plain=Entity((_SIMPLE,), _EVERYBODY | _SERVICE),

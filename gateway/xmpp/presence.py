@@ -68,7 +68,8 @@ class _Book:
 class Presences:
     """All of the above. Methods take stanzas in and return the stanzas to send; `domain` is ours.
 
-    `may_call` is asked for each presence with a user's bare JID and a local part, `may_dial` with the user's alone.
+    `may_call`, and `has_video` for calls that may have it, are asked for each presence with a user's bare JID and a
+    local part, `may_dial` with the user's alone.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class Presences:
         sets: Sets = disco.SETS,
         may_call: Callable[[str, str], bool] = lambda user, local: True,
         may_dial: Callable[[str], bool] = lambda user: True,
+        has_video: Callable[[str, str], bool] = lambda user, local: False,
         on_ignored: Callable[[str], None] = lambda reason: None,
         on_subscription: Changed = lambda user, contact, ties: None,
     ) -> None:
         self.sets = sets
         self.may_call = may_call
         self.may_dial = may_dial
+        self.has_video = has_video
         self._domain = domain
         self._users = frozenset(users)
         self._mappable = mappable
@@ -362,27 +365,30 @@ class Presences:
         """The set that a device was shown last of this JID, or would be shown."""
         shared = self._book(user).shares.of(user, asked)
         if local(asked) and (self._in_call((user, asked)) or any(pair[0] in (user, bare(user)) for pair in shared)):
-            return self.sets.contact
+            return self._callable(user, asked)
         return self._entity(user, asked)
 
     # --- small things
 
     def _entity(self, user: str, asked: str) -> Entity:
         if local(asked):
-            return self.sets.contact if self.may_call(bare(user), local(asked)) else self.sets.mute
+            return self._callable(user, asked) if self.may_call(bare(user), local(asked)) else self.sets.mute
         return self.sets.gateway if self.may_dial(bare(user)) else self.sets.plain
+
+    def _callable(self, user: str, asked: str) -> Entity:
+        return self.sets.camera if self.has_video(bare(user), local(asked)) else self.sets.contact
 
     def _asked_for(self, user: str, from_: str) -> ET.Element:
         """Bare presence: capabilities, no show, status, priority or avatar (XEP-0276 §6)."""
         shown = stanzas.presence(user, from_)
-        shown.extend((self.sets.contact if local(from_) else self._entity(user, from_)).caps())
+        shown.extend((self._callable(user, from_) if local(from_) else self._entity(user, from_)).caps())
         return shown
 
     def _shown(self, user: str, asked: str) -> ET.Element:
         """Presence of our own accord, with what this user may do and the picture; it is noted."""
         entity = self._entity(user, asked)
         if user != bare(user):
-            self._book(user).shown[(user, bare(asked))] = entity is self.sets.contact
+            self._book(user).shown[(user, bare(asked))] = entity in (self.sets.contact, self.sets.camera)
         pair = (bare(user), bare(asked))
         if entity in (self.sets.mute, self.sets.plain) and pair in self._ours.ties:
             self._less.add(pair)

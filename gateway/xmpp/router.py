@@ -75,6 +75,7 @@ class Router:
         version: str = "",
         may_call: Callable[[str, str], bool] = lambda user, local: True,
         may_dial: Callable[[str], bool] = lambda user: True,
+        has_video: Callable[[str, str], bool] = lambda user, local: False,
         on_ignored: Callable[[str], None] = lambda reason: None,
         on_subscription: Changed = lambda user, contact, ties: None,
         unix_now: Callable[[], float] = lambda: 0.0,
@@ -89,6 +90,7 @@ class Router:
             sets=sets,
             may_call=may_call,
             may_dial=may_dial,
+            has_video=has_video,
             on_ignored=on_ignored,
             on_subscription=on_subscription,
         )

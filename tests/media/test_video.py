@@ -134,7 +134,12 @@ async def connected(
     pictures = await engine.allocate_video("call", "callee1.video", LegKind.RTP, controlling=True)
     remote = await browser.open(Setup.ACTIVE)
     ours = await engine.allocate("call", "caller", LegKind.WEBRTC, setup=Setup.PASSIVE)
-    assert await engine.allocate_video("call", "caller.video", LegKind.WEBRTC, bundled=True) == ours
+    shared = await engine.allocate_video("call", "caller.video", LegKind.WEBRTC, bundled=True)
+    assert shared == replace(ours, source=shared.source)
+    assert shared.source is not None
+    assert ours.source is not None
+    assert shared.source.ssrc != ours.source.ssrc
+    assert shared.source.parameters == ours.source.parameters
     phone.far = (str(theirs.address), theirs.port)
     camera.far = (str(pictures.address), pictures.port)
     await engine.connect("call", "callee1", phone.transport, stream(PCMU), peer="caller")

@@ -20,6 +20,7 @@ from gateway.session.model import (
     Profile,
     Session,
     Setup,
+    Source,
     Stream,
     Transport,
 )
@@ -675,3 +676,14 @@ def test_a_trunk_whose_digits_go_in_another_way_never_hears_of_events(dtmf: Dtmf
     answer, stream = negotiate.answer_alone(policy, SIP, phone(PCMA, SIP_EVENT), RTP)
     assert (audio(answer).dtmf, stream.send_dtmf) == ((), None)
     assert audio(negotiate.offer_callee(policy, XMPP, phone(PCMA), WEB)).dtmf
+
+
+def test_beside_video_a_browser_is_told_what_the_voice_is_sent_as() -> None:
+    """Chromium finds it by nothing else where the video of the bundle is refused, or goes one way."""
+    source = Source(0xABCD, (("cname", "gateway"),))
+    voice = client(OPUS, PCMA)
+    camera = Media("1", "video", (Codec(96, "VP8", 90_000),), voice.media[0].transport, Profile.DTLS)
+    both = Session((*voice.media, camera), (voice.media[0].name, "1"))
+    ours = replace(WEB, source=source)
+    said = [negotiate.answer_alone(FALLBACK, XMPP, offer, ours)[0].media[0].sources for offer in (voice, both)]
+    assert said == [(), (source,)]

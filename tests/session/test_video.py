@@ -114,10 +114,17 @@ def test_what_protects_the_voice_of_a_side_protects_its_picture(section: Media, 
 
 
 def test_a_hundred_codecs_are_not_offered_on() -> None:
-    many = tuple(replace(VP8, pt=number) for number in range(100))
+    many = tuple(h264(number, f"{number:02x}0000") for number in range(100))
     taken = video.usable(of(browser(*many)), Towards.XMPP)
     assert taken is not None
     assert len(taken.codecs) == video.MOST_CODECS
+
+
+def test_a_codec_that_is_offered_twice_is_taken_once() -> None:
+    """As Chromium does, with levels that say nothing about what it decodes."""
+    taken = video.usable(of(browser(h264(102, "42001f"), h264(104, "42001f", "0"), h264(108), VP8)), Towards.XMPP)
+    assert taken is not None
+    assert [codec.pt for codec in taken.codecs] == [102, 104, 96]
 
 
 # what a callee is offered

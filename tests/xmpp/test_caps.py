@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_form_that_does_not_say_what_it_is_does_not_count(first: str) -> None:
     assert named.forms == (Form("k", (("os", ("Mac",)),)),)
 
 
-@pytest.mark.parametrize("entity", [disco.SETS.contact, disco.SETS.mute, disco.SETS.gateway, disco.SETS.plain])
+@pytest.mark.parametrize("entity", [getattr(disco.SETS, each.name) for each in dataclasses.fields(disco.SETS)])
 def test_what_we_announce_is_proven_by_what_we_answer(entity: Entity) -> None:
     classic, modern = entity.caps()
     node = f"{classic.get('node')}#{classic.get('ver')}"

@@ -39,6 +39,11 @@ def test_a_contact_can_be_called_by_every_client() -> None:
     assert "http://jabber.org/protocol/chatstates" not in disco.CONTACT.features, "there is no text yet"
 
 
+def test_a_contact_with_video_says_so_and_nothing_else_is_new() -> None:
+    assert disco.SETS.camera.features - disco.CONTACT.features == {"urn:xmpp:jingle:apps:rtp:video"}
+    assert disco.SETS.camera.identities == disco.CONTACT.identities
+
+
 def test_a_contact_that_may_not_be_called_has_no_call_feature() -> None:
     mute = disco.SETS.mute
     assert kinds(mute) == ["client/phone"]
@@ -54,11 +59,11 @@ def test_the_domain_is_a_telephone_gateway_and_for_some_users_none() -> None:
     assert {"jabber:iq:gateway", "jabber:iq:register"} <= disco.DOMAIN.features
 
 
-def test_the_four_sets_have_four_hashes() -> None:
+def test_the_sets_have_hashes_of_their_own() -> None:
     sets = disco.SETS
-    every = (sets.contact, sets.mute, sets.gateway, sets.plain)
-    assert len({entity.ver for entity in every}) == 4
-    for of_contact, entity in ((True, sets.contact), (True, sets.mute), (False, sets.gateway), (False, sets.plain)):
+    of_contacts, of_domain = (sets.contact, sets.camera, sets.mute), (sets.gateway, sets.plain)
+    assert len({entity.ver for entity in (*of_contacts, *of_domain)}) == 5
+    for of_contact, entity in (*((True, each) for each in of_contacts), *((False, each) for each in of_domain)):
         for node in entity.nodes:
             assert sets.asked(node, of_contact=of_contact) is entity
             assert sets.asked(node, of_contact=not of_contact) is None

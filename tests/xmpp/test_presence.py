@@ -22,7 +22,13 @@ TEMPPRES = "<temppres xmlns='urn:xmpp:temppres:0' reason='media'/>"
 
 
 # What presence says of a contact or of the domain, in a word.
-KINDS = {"caps": disco.SETS.contact, "mute": disco.SETS.mute, "pstn": disco.SETS.gateway, "plain": disco.SETS.plain}
+KINDS = {
+    "caps": disco.SETS.contact,
+    "camera": disco.SETS.camera,
+    "mute": disco.SETS.mute,
+    "pstn": disco.SETS.gateway,
+    "plain": disco.SETS.plain,
+}
 
 
 def parse(text: str) -> ET.Element:
@@ -36,6 +42,7 @@ class Scene:
         self.no_voice: set[str] = set()  # users without any voice route
         self.ignored: list[str] = []
         self.kept: list[tuple[str, str, str]] = []
+        self.cameras: set[str] = set()
         self.sent: list[ET.Element] = []
         self.presences = self.begin()
         self.seen: list[Device] = []
@@ -48,6 +55,7 @@ class Scene:
             lambda local: local not in ("a%%b", "who"),
             may_call=lambda user, local: local not in self.refused,
             may_dial=lambda user: user not in self.no_voice,
+            has_video=lambda user, local: local in self.cameras,
             on_ignored=self.ignored.append,
             on_subscription=lambda *change: self.kept.append(change),
         )
@@ -108,6 +116,14 @@ def test_a_request_is_answered_from_the_jid_asked_to_the_full_jid(
     for name in ("temppres", "decloak"):
         assert scene.says(inner=f"<{name} xmlns='{namespace}'{reason}/>", to=to) == [f"{kind} {to} -> {JULIET}"]
         assert [child.tag for child in scene.sent[-1]] == [f"{{{stanzas.CAPS}}}c", "{urn:xmpp:caps}c"], "and no more"
+
+
+def test_clients_light_the_camera_of_a_contact_whose_calls_may_have_video(scene: Scene) -> None:
+    scene.cameras.add("romeo%shakespeare.lit")
+    assert scene.says(inner=TEMPPRES) == [f"camera {ROMEO} -> {JULIET}"]
+    assert scene.presences.known_as(JULIET, ROMEO) is disco.SETS.camera
+    scene.refused.add("romeo%shakespeare.lit")
+    assert scene.presences.known_as("nurse@shakespeare.lit/x", ROMEO) is disco.SETS.mute
 
 
 def test_a_stranger_is_answered_like_anybody(scene: Scene) -> None:

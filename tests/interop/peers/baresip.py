@@ -38,8 +38,9 @@ class Baresip:
 
     answer: "auto" takes every call at once, "manual" rings until told otherwise. codecs are baresip's names, in order
     of preference. encryption by keys in the SDP: "srtp" offers them beside RTP/AVP, "srtp-mand" with RTP/SAVP and
-    takes no call without. TLS needs `credentials`. With an `account`, a SIP URI, it registers there by way of `proxy`,
-    with this password.
+    takes no call without. `video` is a module with a codec, "vp8" or "vp9": then it has a camera, which shows colours,
+    and a screen that nobody sees. TLS needs `credentials`. With an `account`, a SIP URI, it registers there by way of
+    `proxy`, with this password.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class Baresip:
         credentials: Credentials | None = None,
         account: str | None = None,
         password: str = "",
+        video: str = "",
     ) -> None:
         self.user = user
+        self._video = video
         self.tone = tone
         self._listening = free_port(4)  # it listens for TLS on the next one
         self.port = self._listening + (transport == "tls")
@@ -163,6 +166,22 @@ class Baresip:
                 f"{self.user} was to hear {frequency:.0f} Hz: {heard}\n{self.child.tail(60)}"
             ) from None
 
+    async def sees(self, pictures: int = 10, timeout: float = PATIENCE) -> None:
+        """Waits until it has decoded and shown so many pictures of the newest call."""
+        last: Event = {}
+        try:
+            async with asyncio.timeout(timeout):
+                while self._pictures(last) < pictures:
+                    last = await self.command("video_debug")
+                    await asyncio.sleep(0.2)  # it is asked, and tells nothing
+        except TimeoutError:
+            raise AssertionError(f"{self.user} was to see something: {last}\n{self.child.tail(60)}") from None
+
+    @staticmethod
+    def _pictures(debug: Event) -> int:
+        found = re.search(r"vidisp: .* frames=(\d+)", str(debug.get("data", "")))
+        return int(found[1]) if found else 0
+
     def recording(self) -> tuple[tones.Samples, int]:
         """What it heard in the newest call: samples and rate."""
         files = sorted(self.directory.glob("dump-*-dec.wav"), key=lambda file: file.stat().st_mtime_ns)
@@ -194,8 +213,12 @@ class Baresip:
             proof = self.directory / "proof.pem"  # baresip wants the key and the certificate in one file
             proof.write_bytes(self._credentials.certificate.read_bytes() + self._credentials.key.read_bytes())
             ours |= {"sip_certificate": proof, "sip_cafile": self._credentials.ca}
+        modules = ""
+        if self._video:
+            ours |= {"video_source": "fakevideo,nil", "video_display": "fakevideo,nil", "video_size": "320x240"}
+            modules = f"\nmodule {self._video}.so\nmodule fakevideo.so\n"
         front = "".join(f"{key}\t{value}\n" for key, value in ours.items())
-        (self.directory / "config").write_text(front + shipped)
+        (self.directory / "config").write_text(front + shipped + modules)
         (self.directory / "accounts").write_text(self._account + "\n")
         (self.directory / "contacts").write_text("")
 

@@ -44,6 +44,8 @@ FLAGS = (
     "--allow-loopback-in-peer-connection",
     # Nobody clicks here.
     "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 )
 
 # Chromium reads commands from descriptor 3 and writes to descriptor 4.
@@ -145,6 +147,18 @@ class Browser:
         state = await self.do("connected", timeout=timeout)
         assert state == "connected", f"the browser's media is {state}"
         await self._listens(f"{frequency:.0f} Hz", partial(tones.has_tone, frequency), seconds, timeout)
+
+    async def sees(self, pictures: int = 10, timeout: float = PATIENCE) -> dict[str, Any]:
+        """Waits until the page has decoded so many pictures; what is known of them."""
+        found: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(timeout):
+                while found.get("framesDecoded", 0) < pictures:
+                    found = await self.do("pictures")
+                    await asyncio.sleep(0.2)  # statistics have no event
+        except TimeoutError:
+            raise AssertionError(f"the browser was to see {pictures} pictures: {found}") from None
+        return found
 
     async def hears_key(self, key: str, timeout: float = PATIENCE) -> None:
         """Waits until the page has heard this key as its two tones, of which it can be sure in a third of a second."""

@@ -2,7 +2,7 @@
 // RTCPeerConnection. The test calls the functions of `phone`; everything that is said goes through stanza's Jingle.
 import { createClient } from "stanza";
 
-let client, context, microphone;
+let client, context, microphone, camera;
 const sessions = []; // in the order in which they came up
 const presences = new Map(); // full JID -> available
 const waiting = new Set(); // checks to look at again when something happened
@@ -31,14 +31,20 @@ function watch(session, incoming) {
   };
   sessions.push(call);
   // An incoming session is told of when its offer has been taken: its track event is over by then.
-  for (const { track } of session.pc.getReceivers()) listen(call, new MediaStream([track]));
-  session.pc.addEventListener("track", (event) => listen(call, event.streams[0] ?? new MediaStream([event.track])));
+  for (const { track } of session.pc.getReceivers()) take(call, track);
+  session.pc.addEventListener("track", (event) => take(call, event.track, event.streams[0]));
   session.pc.addEventListener("connectionstatechange", changed);
   changed();
   return call;
 }
 
 const callOf = (session) => sessions.find((call) => call.session === session);
+
+function take(call, track, stream) {
+  if (track.kind === "audio") return listen(call, stream ?? new MediaStream([track]));
+  call.screen = Object.assign(document.createElement("video"), { srcObject: new MediaStream([track]), muted: true });
+  call.screen.play();
+}
 
 function listen(call, stream) {
   // Chromium gives Web Audio no sound of a remote stream that no media element plays.
@@ -51,6 +57,7 @@ function listen(call, stream) {
 
 function addMicrophone(session) {
   for (const track of microphone.getTracks()) session.addTrack(track, microphone);
+  for (const track of camera?.getTracks() ?? []) session.addTrack(track, camera);
 }
 
 window.phone = {
@@ -102,6 +109,21 @@ window.phone = {
   /** Every call from now on has this bundlePolicy; "max-bundle" is what some web clients (Movim) demand. */
   async bundles(policy) {
     client.jingle.config.peerConnectionConfig.bundlePolicy = policy;
+  },
+
+  /** Every call from now on has video: Chromium's own test picture. */
+  async film() {
+    camera = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 240, frameRate: 15 } });
+  },
+
+  /** Pictures that were decoded of this call, and where the sender's are encoded. */
+  async pictures() {
+    const stats = [...(await sessions.at(-1).session.pc.getStats()).values()];
+    const of = (type) => stats.find((each) => each.type === type && each.kind === "video") ?? {};
+    const { framesDecoded = 0, keyFramesDecoded = 0, packetsReceived = 0, nackCount = 0, pliCount = 0 } = of("inbound-rtp");
+    const { framesEncoded = 0, pliCount: asked = 0, retransmittedPacketsSent = 0 } = of("outbound-rtp");
+    return { framesDecoded, keyFramesDecoded, packetsReceived, nackCount, pliCount, framesEncoded, asked,
+      retransmittedPacketsSent };
   },
 
   /** Puts a contact on the roster and waits until he is online; his full JID. */
