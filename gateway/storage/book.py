@@ -14,7 +14,8 @@ Rules:
    it counts as used. A gateway that was only slow finds its call lapsed and takes it up again, or settles it, exactly:
    what was given back while the call rang counts again once it talks, whether or not the budget still has it.
 4. What is settled twice counts once.
-5. A call that its budgets refuse leaves nothing behind but, where a claim says `freeze`, a frozen account.
+5. A call that its budgets refuse leaves nothing behind but, where a claim says `freeze` and is used up by calls that
+   are over, a frozen account.
 """
 
 from __future__ import annotations
@@ -261,9 +262,10 @@ class Book:
             talk = _most(seconds, lambda talk: lacking(talk) is None)
             if talk <= paid and (short := lacking(talk + 1)) is not None:
                 claim, left = short
-                if claim.freeze:
+                frozen = claim.freeze and self._is_used_up(claim, tariff)
+                if frozen:
                     self._freeze(ask.account, f"{claim.budget}: used up")
-                return Exhausted(claim, max(0, left), talk, frozen=claim.freeze)
+                return Exhausted(claim, max(0, left), talk, frozen=frozen)
         entry = self._opened(ask, entry)
         entry.until = self.now + min(lease, LEASE)
         entry.seconds = max(talk, paid)
@@ -272,6 +274,10 @@ class Book:
             self._hold(entry, claim, _amount(claim, talk, tariff) - had.get(budget, 0))
         self._change(entry)
         return Granted(talk)
+
+    def _is_used_up(self, claim: Claim, tariff: Tariff | None) -> bool:
+        """Whether what calls have used leaves no second of talk; what is only reserved may yet be given back."""
+        return self._counter(claim).used + _amount(claim, 1, tariff) > claim.most
 
     def _opened(self, ask: Ask, entry: Entry | None) -> Entry:
         """The call's entry, open: a new one, the one there is, or one that had lapsed."""

@@ -92,13 +92,16 @@ async def test_a_budget_is_spent_by_the_second_and_ends_the_call_and_the_record_
 
         again = await juliet.call(contact)
         assert await again.ended() == "reject"
-        assert "calls that cost money are blocked for now" in await juliet.reads(contact)
-        assert (await records(gateway, 2))[1]["cause"] == "frozen"
+        assert (await records(gateway, 2))[1]["cause"] == "exhausted"
+        assert any("Your account was blocked" in text for _, text in juliet.texts)
+        third = await juliet.call(contact)
+        assert await third.ended() == "reject"
+        assert (await records(gateway, 3))[2]["cause"] == "frozen"
         found = json.loads(await asked(gateway, "accounts", "--json"))
         assert [each["account"] for each in found["frozen"]] == [jid]
         await gateway.counted('gateway_bookings_total{outcome="frozen"} 1.0')
 
         await asked(gateway, "thaw", jid)  # and the gateway that runs heeds it
-        third = await juliet.call(contact)
-        assert await third.ended() == "reject"
-        assert (await records(gateway, 3))[2]["cause"] == "exhausted"
+        fourth = await juliet.call(contact)
+        assert await fourth.ended() == "reject"
+        assert (await records(gateway, 4))[3]["cause"] == "exhausted"

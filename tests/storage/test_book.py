@@ -237,8 +237,19 @@ def test_a_call_that_nobody_answered_counts_in_a_burst(day: Day) -> None:
 def test_who_uses_up_a_budget_that_freezes_is_frozen(day: Day) -> None:
     strict = replace(CALLS, most=1, freeze=True)
     day.reserve(ask("a", strict))
+    assert day.reserve(ask("b", strict)) == Exhausted(strict, left=0)  # the first may come back unanswered
+    day.settle("a", 10)
     assert day.reserve(ask("b", strict)) == Exhausted(strict, left=0, frozen=True)
     assert isinstance(day.reserve(ask("c")), Frozen)
+
+
+def test_whoever_has_reserved_all_he_may_spend_and_hangs_up_early_is_not_frozen(day: Day) -> None:
+    strict = replace(SPEND, freeze=True)
+    call = ask("a", strict, seconds=100_000)
+    assert day.reserve(call) == Granted(95)
+    assert day.extend(call, 155) == Exhausted(strict, left=0, seconds=95)
+    day.settle("a", 1, TARIFF.cost(1))
+    assert isinstance(day.reserve(ask("b", strict)), Granted)
 
 
 def test_a_frozen_account_is_granted_nothing_more_for_calls_that_it_has(day: Day) -> None:
