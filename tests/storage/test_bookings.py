@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -407,6 +409,26 @@ async def test_a_server_that_restarts_between_two_calls_is_not_noticed(restarted
         restarted.stop()
         restarted.start()
         assert await bookings.reserve(ask("b", TALK)) == Granted(60)
+        assert await drawn(bookings) == {"abroad": (0, 120)}
+
+
+@pytest.mark.slow
+async def test_a_server_that_hangs_keeps_nobody_waiting_and_is_taken_up_again(restarted: Server) -> None:
+    async with gateway(restarted.database()) as bookings:
+        await bookings.reserve(ask("a", TALK))
+        connection: Any = bookings._connection
+        served_by = connection.connection.dbapi_connection.info.backend_pid
+        os.kill(served_by, signal.SIGSTOP)
+        try:
+            bookings._limit = 0.1
+            for call in "bc":
+                with pytest.raises(BookingsAway, match=r"no answer from the database in 0\.1 s"):
+                    await bookings.reserve(ask(call, TALK))
+                bookings.settle(call)
+        finally:
+            os.kill(served_by, signal.SIGCONT)
+        bookings._limit = 20.0
+        assert await bookings.reserve(ask("d", TALK)) == Granted(60)
         assert await drawn(bookings) == {"abroad": (0, 120)}
 
 
