@@ -25,8 +25,8 @@ takes it from the other end; xmpp/callee.py asks all of his devices.
 
 A room may import only what stands to the right of it:
 ops → config → switchboard, bridge → xmpp | sip | media | storage → call → dialplan | session
-→ addresses, reach → errors. (routing.py, accounts.py, notices.py, line.py, ledger.py and trunks.py belong to the
-switchboard, settings.py to config.)
+→ addresses, reach → errors. (routing.py, accounts.py, notices.py, junction.py, line.py, ledger.py and trunks.py belong
+to the switchboard, settings.py to config.)
 Siblings never meet. The pure rooms (addresses, reach, session, dialplan, call, the cores of xmpp and sip) know no clock
 and no wire. tests/test_house.py holds all this.
 """

@@ -119,10 +119,12 @@ class Bridge:
         beside: int | None = None,
         video: bool = False,
         ip: int | None = None,
+        near: bool = False,
     ) -> Session:
         """Allocate this attempt's leg; what we offer its callee, who is to talk with the caller or the end `beside`.
 
         `video`: a caller whose session comes later wants it. `ip` is the version that the callee has, if he has one.
+        A callee that is `near` is another call of ours.
         """
         if caller is not None:
             # Nobody's phone rings for a caller whom we would have to refuse when it is answered.
@@ -139,6 +141,7 @@ class Bridge:
             # rtcp-mux are what Dino offers everybody (0167_jingle_rtp/content_type.vala); libwebrtc passes them over.
             rtcp_mux=towards is Towards.SIP,
             ip=ip,
+            near=near,
         )
         kept = None if beside is None else self._agreed(beside).stream
         ours = negotiate.offer_callee(policy, towards, caller, transport, kept)
@@ -212,7 +215,9 @@ class Bridge:
         await self._connect(side, callee)
         await self._tell_recorded(side.name)
 
-    async def adopt(self, attempt: int, towards: Towards, policy: Policy, offer: Session, beside: int) -> Session:
+    async def adopt(
+        self, attempt: int, towards: Towards, policy: Policy, offer: Session, beside: int, near: bool = False
+    ) -> Session:
         """Somebody calls in place of another end; what we answer him. He talks with the end `beside` from now on."""
         kept = self._agreed(beside)
         if kept.stream is None:
@@ -228,6 +233,7 @@ class Bridge:
             sdes=_keyed(towards, policy),
             rtcp_mux=_muxes(offer, towards),
             ip=_ip_of(offer),
+            near=near,
         )
         side = _Side(name, towards, policy, transport, setup=setup)
         self._sides[name] = side

@@ -29,7 +29,7 @@ from gateway.accounts import Accounts
 from gateway.addresses import SipUri
 from gateway.call import events as ev
 from gateway.call.causes import Cause
-from gateway.call.events import Destination
+from gateway.call.events import Consulted, Destination
 from gateway.call.journal import MOST_ATTEMPTS
 from gateway.call.limits import Book
 from gateway.call.machine import Call, Patience, State
@@ -37,6 +37,7 @@ from gateway.dialplan import plan as dialplan
 from gateway.dialplan.naptr import Listed, Listing
 from gateway.dialplan.plan import Limit
 from gateway.errors import AddressError
+from gateway.junction import JOINED, target_of
 from gateway.line import NOBODY, Fare, Line
 from gateway.reach import version_of
 from gateway.session.model import Dtmf, Session
@@ -420,6 +421,26 @@ class Routing:
         if replaces:
             line.headers |= {to: (("Replaces", replaces), ("Require", "replaces")) for stage in stages for to in stage}
         return tuple(stages)
+
+    def joined(self, line: Line, asker: int, other: Line | None, consulted: Consulted) -> Stages | NotSent:
+        """The same, where it is an end of another call of ours in whose place the far end of this one is to come.
+
+        Nothing is dialled, and what both calls cost stays with who pays for them. Both are of whoever asks: through one
+        trunk, or from one address, and both may be sent elsewhere (safety rule 5).
+        """
+        by = line.via(asker)
+        if other is None or other is line:
+            return NotSent("that is no other call")
+        if by not in line.transfers or by not in other.transfers or other.via(consulted.number) != by:
+            return NotSent("a call can be replaced only at the trunk that asks for it")
+        if by == "direct" and not consulted.same_address:
+            return NotSent("a call can be replaced only by whoever has it")
+        if not other.machine.can_transfer(consulted.number):
+            return NotSent("nobody is there who could be connected")
+        if max(line.hops, other.hops) >= MOST_HOPS:
+            return NotSent(f"sent elsewhere more than {MOST_HOPS} times")
+        line.hops = other.hops = max(line.hops, other.hops) + 1
+        return ((Destination(JOINED, target_of(consulted.call, consulted.number)),),)
 
     async def _target(self, line: Line, by: str, text: str, fares: list[Fare]) -> Stages | NotSent:
         """Where one URI leads; what is booked for it is added to `fares`."""

@@ -35,6 +35,7 @@ from gateway.call.words import Say
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.plan import Identity
 from gateway.errors import MediaError, NegotiationError
+from gateway.junction import JOINED, Half, end_of, target_of
 from gateway.ledger import record_of, spoken
 from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, as_attempt, audible
 from gateway.media import engine as media
@@ -201,7 +202,22 @@ class Switchboard:
         """The leg of an attempt. Raises MediaError where its room is not attached, AddressError for a bad target."""
         if to.via == "echo":
             return EchoLine(attempt, sink)
+        if to.via == JOINED:
+            return Half(attempt, sink, lambda half, offer: self._come_in(line, to, half, offer))
         return self._ask_xmpp(line, attempt, to, sink) if to.via == "xmpp" else self._ask_sip(line, attempt, to, sink)
+
+    def _come_in(self, line: Line, to: Destination, half: Half, offer: Session) -> bool:
+        """The far end of this line comes to an end of another one, in the place of whoever has both."""
+        call, old = end_of(to.target)
+        other = self._lines.get(call)
+        if other is None or other is line:
+            return False
+        attempt = other.machine.reserve()
+        other.callees[attempt] = half.meet(attempt, lambda report: self.tell(call, report))
+        other.destinations[attempt] = Destination(JOINED, target_of(line.id, half.attempt))
+        other.journal.begin(attempt, other.destinations[attempt], "replacement", _now())
+        self.tell(call, ev.TakeOver(old, attempt, offer))
+        return True
 
     def _ask_sip(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
         if self._telephony is None:
@@ -385,7 +401,7 @@ class Switchboard:
             return
         policy = self.routing.policy(line, to)
         ip = await self.routing.ip_of(line, to)
-        work = line.bridge.offer(attempt, _towards(to), policy, caller, beside, line.video, ip)
+        work = line.bridge.offer(attempt, _towards(to), policy, caller, beside, line.video, ip, to.via == JOINED)
         await self._outcome(line, attempt, work, ev.OfferReady, ev.OfferFailed)
 
     async def _prepare_answer(self, line: Line, attempt: int, callee: Session, caller: Session) -> None:
@@ -423,7 +439,8 @@ class Switchboard:
     async def _adopt(self, line: Line, attempt: int, offer: Session, beside: int) -> None:
         to = line.destinations[attempt]
         await self._off_hold(line, beside)
-        work = line.bridge.adopt(attempt, _towards(to), self.routing.policy(line, to), offer, beside)
+        policy = self.routing.policy(line, to)
+        work = line.bridge.adopt(attempt, _towards(to), policy, offer, beside, to.via == JOINED)
         await self._outcome(line, attempt, work, ev.Adopted, ev.PairFailed)
 
     async def _outcome(
@@ -548,7 +565,9 @@ class Switchboard:
         if not line.payer:  # a call from SIP: whoever answered it goes elsewhere, and pays
             line.payer = line.destinations[line.machine.attempt].target if line.machine.attempt else ""
         found: NotSent | Stages = NotSent("nobody is there who could be connected")
-        if line.machine.can_transfer(asker) and line.payer:
+        if line.machine.can_transfer(asker) and notice.consulted is not None:
+            found = self.routing.joined(line, asker, self._lines.get(notice.consulted.call), notice.consulted)
+        elif line.machine.can_transfer(asker) and line.payer:
             found = await self.routing.elsewhere(line, line.via(asker), (notice.target,), notice.replaces)
         if not isinstance(found, NotSent) and not line.machine.can_transfer(asker):
             found = NotSent("the call is not what it was")  # while names were looked up

@@ -60,6 +60,7 @@ class FakeEngine:
     fails: set[str] = field(default_factory=set)
     ports: int = 20000
     muxed: dict[str, bool] = field(default_factory=dict)  # leg: whether it has one component
+    near: set[str] = field(default_factory=set)  # legs that have another of ours for a far end
     versions: dict[str, int | None] = field(default_factory=dict)  # of IP, that each leg was asked for
     tape: Recorded | None = None  # what became of a recording
     given: dict[str, Transport] = field(default_factory=dict)  # by leg
@@ -86,8 +87,10 @@ class FakeEngine:
         sdes: bool = False,
         rtcp_mux: bool = True,
         ip: int | None = None,
+        near: bool = False,
     ) -> Transport:
         self.versions[leg] = ip
+        self.near |= {leg} if near else set()
         self._note("allocate", leg, kind, controlling, setup)
         self.ports += 2
         self.muxed[leg] = rtcp_mux

@@ -42,7 +42,7 @@ LEVELS = (
     ("session", "dialplan"),
     ("call",),
     ("xmpp", "sip", "media", "storage"),
-    ("switchboard routing line ledger notices trunks accounts bridge pictures",),
+    ("switchboard routing junction line ledger notices trunks accounts bridge pictures",),
     ("config settings",),
     ("ops __main__",),
 )
@@ -86,6 +86,7 @@ EDGES = (
     "sip/transport.py",
     "storage/",
     "accounts.py",
+    "junction.py",
     "ledger.py",
     "notices.py",
     "line.py",

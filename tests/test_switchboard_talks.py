@@ -242,6 +242,114 @@ async def test_nobody_else_takes_the_place_of_the_phone() -> None:
     assert "hang_up" not in callee.names()
 
 
+async def consulting(scene: Scene, admitted: Admitted) -> tuple[FakeLeg, Admitted, Asked]:
+    """The nurse called the same telephone, and it talks with her in a second call."""
+    nurse, other = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU), user=f"{NURSE}/ward")
+    second = await scene.dialled(2)
+    second.sink(ev.Answered(1, phone_session(PCMU)))
+    await scene.until(lambda: "answer" in nurse.names())
+    return nurse, other, second
+
+
+def asked_for(other: Admitted, *, same_address: bool = True, number: int = 1) -> ev.TransferAsked:
+    place = ev.Consulted(other.call, number, same_address)
+    return ev.TransferAsked(Leg.CALLEE, 1, "sip:nurse@sip.example.com", "x;to-tag=1;from-tag=2", consulted=place)
+
+
+async def test_a_telephone_connects_two_users_whom_it_talks_with_and_leaves() -> None:
+    scene, caller, admitted, first = await talk()
+    nurse, other, second = await consulting(scene, admitted)
+    first.sink(asked_for(other))
+    await scene.until(lambda: first.names()[-1] == "hang_up" and second.names()[-1] == "hang_up")
+    assert first.told[-3:] == [
+        ("transferred", None),
+        ("transferred", Cause.NORMAL),
+        ("hang_up", Cause.NORMAL, ""),
+    ]
+    assert second.told[-1] == ("hang_up", Cause.ELSEWHERE, "")
+    # Each call gave its user a new peer, and these two are connected with each other, where nobody else gets at.
+    assert scene.engine.connected("callee2")[2] == "caller"
+    assert scene.engine.near == {"callee2"}
+    assert len([asked for asked in scene.engine.asked if asked[:2] == ("allocate", "callee2")]) == 2
+    assert len(scene.callees) == 2, "nobody was called"
+    first.sink(ev.HungUp(Leg.CALLEE, Cause.NORMAL, 1))
+    second.sink(ev.HungUp(Leg.CALLEE, Cause.NORMAL, 1))
+    await scene.settled()
+    assert "hang_up" not in caller.names() + nurse.names()
+    other.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+    await scene.until(lambda: caller.names()[-1] == "hang_up" and len(scene.records) == 2)
+    assert caller.told[-1] == ("hang_up", Cause.NORMAL, "")
+    assert [record.cause for record in scene.records] == ["normal", "normal"]
+    assert {record.hops for record in scene.records} == {1}
+    assert [attempt.via for record in scene.records for attempt in record.attempts] == ["carrier", "joined"] * 2
+    assert len(scene.board.routing.book) == 0
+
+
+async def test_a_user_who_holds_is_still_one_who_holds_when_two_calls_are_one() -> None:
+    scene, caller, admitted, first = await talk()
+    nurse, other, second = await consulting(scene, admitted)
+    first.sink(asked_for(other))
+    await scene.until(lambda: first.names()[-1] == "hang_up" and second.names()[-1] == "hang_up")
+    admitted.sink(ev.Held(Leg.CALLER, 0, True))
+    await scene.until(lambda: "hold" in nurse.names())
+    assert nurse.told[-1][1] is True
+    admitted.sink(ev.Held(Leg.CALLER, 0, False))
+    await scene.until(lambda: nurse.names().count("hold") == 2)
+    assert nurse.told[-1][1] is False
+    assert "hold" not in caller.names()
+
+
+async def test_nobody_connects_calls_that_are_not_his() -> None:
+    scene, caller, admitted, first = await talk()
+    nurse, other, second = await consulting(scene, admitted)
+    romeo, third = scene.from_xmpp("romeo%montague.lit", webrtc_session(OPUS, PCMU))
+    direct = await scene.dialled(3)
+    direct.sink(ev.Answered(1, phone_session(PCMU)))
+    await scene.until(lambda: "answer" in romeo.names())
+    wrong = (
+        asked_for(third),  # another way's
+        asked_for(admitted),  # the same call
+        asked_for(Admitted("gone", lambda report: None)),
+        asked_for(other, number=0),  # the user's end
+    )
+    for number, asked in enumerate(wrong, 1):
+        first.sink(asked)
+        await scene.until(lambda told=number: first.names().count("transferred") == told)
+        assert first.told[-1] == ("transferred", Cause.FORBIDDEN)
+    for leg in (caller, nurse, romeo, first, second, direct):
+        assert "hang_up" not in leg.names()
+
+
+async def test_a_direct_telephone_connects_its_own_calls_alone() -> None:
+    plan = replace(PLAN, routes=(Rule("friends", Match(kind=(Kind.URI,)), ("direct",), transfers=True), *PLAN.routes))
+    scene = Scene(plan=plan)
+    calls = []
+    for number, user in enumerate((f"{JULIET}/phone", f"{NURSE}/ward"), 1):
+        leg, admitted = scene.from_xmpp("romeo%montague.lit", webrtc_session(OPUS, PCMU), user=user)
+        callee = await scene.dialled(number)
+        callee.sink(ev.Answered(1, phone_session(PCMU)))
+        await scene.until(lambda leg=leg: "answer" in leg.names())
+        calls.append((leg, admitted, callee))
+    (juliet, _, first), (nurse, other, second) = calls
+    first.sink(asked_for(other, same_address=False))
+    await scene.until(lambda: "transferred" in first.names())
+    assert first.told[-1] == ("transferred", Cause.FORBIDDEN)
+    first.sink(asked_for(other))
+    await scene.until(lambda: first.names()[-1] == "hang_up" and second.names()[-1] == "hang_up")
+    assert "hang_up" not in juliet.names() + nurse.names()
+
+
+async def test_a_call_that_ends_while_it_is_being_joined_fails_the_transfer_and_the_talk_goes_on() -> None:
+    scene, caller, admitted, first = await talk()
+    _, other, second = await consulting(scene, admitted)
+    first.sink(asked_for(other))
+    other.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+    await scene.until(lambda: first.names()[-1] == "transferred" and first.told[-1][1] is not None)
+    assert first.told[-1][1] is not Cause.NORMAL
+    assert second.names()[-1] == "hang_up"
+    assert "hang_up" not in caller.names() + first.names()
+
+
 async def test_a_trunk_that_sends_no_offer_gets_ours_when_the_user_has_answered() -> None:
     scene = Scene()
     leg = FakeLeg()

@@ -300,11 +300,20 @@ class PartyChanged(Notice):
 
 
 @dataclass(frozen=True, slots=True)
+class Consulted:
+    """The end with this number of another call of ours, and whether it is at the address of whoever speaks of it."""
+
+    call: str
+    number: int
+    same_address: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TransferAsked(Notice):
     """The end of this leg wants the other one connected with `target`, a SIP URI, in its own place (REFER, RFC 3515).
 
-    `replaces` is the dialog there that the new call is to replace (RFC 3891), as `call-id;to-tag=…;from-tag=…`.
-    It wants to hear LegControl.transferred.
+    `replaces` is the dialog there that the new call is to replace (RFC 3891), as `call-id;to-tag=…;from-tag=…`; where
+    that is a dialog with us, `consulted` says which. It wants to hear LegControl.transferred.
     """
 
     leg: Leg
@@ -312,6 +321,7 @@ class TransferAsked(Notice):
     target: str
     replaces: str = ""
     referred_by: str = ""  # a Referred-By header's value (RFC 3892), for the new call
+    consulted: Consulted | None = None
 
 
 Report = Event | Notice

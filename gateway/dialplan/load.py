@@ -46,7 +46,7 @@ CODECS = ("PCMA", "PCMU", "G722", "opus")
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 _RINGING = ("weights", "failover", "ring_seconds", "longest", "order", "prices", "record")
 _SUFFIXES = 5  # each may take its time before the next one is asked
-RESERVED = frozenset({"direct", "echo", "enum", "xmpp"})  # what a via can be beside a trunk
+RESERVED = frozenset({"direct", "echo", "enum", "joined", "xmpp"})  # what a via can be beside a trunk
 
 
 @dataclass(slots=True)

@@ -133,8 +133,9 @@ class EmbeddedEngine(MediaEngine):
         sdes: bool = False,
         rtcp_mux: bool = True,
         ip: int | None = None,
+        near: bool = False,
     ) -> Transport:
-        return await self._allocated(call, leg, kind, "", controlling, setup, sdes, rtcp_mux, ip)
+        return await self._allocated(call, leg, kind, "", controlling, setup, sdes, rtcp_mux, ip, near)
 
     async def allocate_video(
         self,
@@ -162,6 +163,7 @@ class EmbeddedEngine(MediaEngine):
         sdes: bool,
         rtcp_mux: bool,
         ip: int | None = None,
+        near: bool = False,
     ) -> Transport:
         slot = self._homes.get(call) or await self._least_loaded()
         slot = self._homes.setdefault(call, slot)  # another leg of the call may have waited for a worker too
@@ -178,6 +180,7 @@ class EmbeddedEngine(MediaEngine):
                 rtcp_mux=int(rtcp_mux),
                 **({"video": video} if video else {}),
                 **({"ip": ip} if ip else {}),
+                **({"near": 1} if near else {}),
             )
         except MediaError:
             self._forget(call, leg)

@@ -114,11 +114,15 @@ class MediaEngine(Protocol):
         sdes: bool = False,
         rtcp_mux: bool = True,
         ip: int | None = None,
+        near: bool = False,
     ) -> Transport:
         """Our end of this leg. `controlling` is the ICE role: true for whoever offers (RFC 8445 §6.1.1). `sdes` asks
         for SRTP keys on an RTP leg (RFC 4568): one for each suite we can do. Without `rtcp_mux` an ICE leg has a second
-        component for RTCP, which is given up when the stream of connect() is muxed after all. `ip`, 4 or 6, is the
-        version that an RTP leg's far end has, where that is known: the leg has it too, if this engine does.
+        component for RTCP, which is given up when the stream of connect() is muxed after all.
+
+        For an RTP leg `ip`, 4 or 6, is the version that its far end has, where that is known: the leg has it too, if
+        this engine does. A leg that is `near` has another one of this engine for its far end: no policy of addresses is
+        for it, and no stranger gets at it.
 
         Asked again for the same leg it answers the same.
         """

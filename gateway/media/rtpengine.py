@@ -59,6 +59,7 @@ class _Leg:
     sdes: bool
     ours: Transport
     ip: int | None = None
+    near: bool = False  # its far end is another daemon's leg, or the same one's
     remote: Transport | None = None
     stream: Stream | None = None
     setup: Setup = Setup.ACTIVE
@@ -154,16 +155,20 @@ class RtpengineEngine(MediaEngine):
         sdes: bool = False,
         rtcp_mux: bool = True,
         ip: int | None = None,
+        near: bool = False,
     ) -> Transport:
         del rtcp_mux  # its legs with ICE have one component
         del controlling  # whoever is offered something controls; a conflict of roles is settled by RFC 8445 §7.3.1.1
         found = self._calls.get(call)
         if found is None:
-            return await self._begin(call, leg, kind, setup, sdes, ip)
-        if leg in found.legs:
+            ours = await self._begin(call, leg, kind, setup, sdes, ip)
+        elif leg in found.legs:
             return found.legs[leg].ours
-        async with found.lock:
-            return await self._offered(found, leg, kind, setup, sdes, ip)
+        else:
+            async with found.lock:
+                ours = await self._offered(found, leg, kind, setup, sdes, ip)
+        self._leg(call, leg)[1].near = near
+        return ours
 
     async def _begin(self, name: str, leg: str, kind: LegKind, setup: Setup, sdes: bool, ip: int | None) -> Transport:
         """A new call: at the next daemon when one does not take it."""
@@ -217,7 +222,8 @@ class RtpengineEngine(MediaEngine):
     ) -> None:
         found, mine = self._leg(call, leg)
         async with found.lock:
-            mine.remote, mine.stream, mine.setup = self._permitted(remote), stream, setup
+            mine.remote = remote if mine.near else self._permitted(remote)
+            mine.stream, mine.setup = stream, setup
             mine.since = asyncio.get_running_loop().time()
             if peer is not None:
                 self._pair(found, leg, peer)

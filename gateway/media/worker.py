@@ -35,7 +35,7 @@ from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
 from gateway.media.pace import Pacer
 from gateway.media.pairs import Call
 from gateway.media.poller import Poller
-from gateway.media.ports import Ports, bind_for, binds
+from gateway.media.ports import Bind, Ports, bind_for, binds
 from gateway.media.prompts import Prompts
 from gateway.media.public import Public
 from gateway.media.recorder import Recorder
@@ -52,6 +52,8 @@ log = structlog.get_logger()
 T = TypeVar("T", bound=Leg)
 
 TICK = 0.5  # s
+NEAR = Bind("127.0.0.1", "127.0.0.1")  # legs whose far end is another worker's, on this machine
+_NEARBY = Reach((NEAR.address,))
 MAX_LEGS = 64  # of one call
 MAX_DIGITS = 64  # to be sent at once
 
@@ -143,6 +145,7 @@ class Worker:
         rtcp_mux: bool = True,
         video: str = "",
         ip: int | None = None,
+        near: bool = False,
     ) -> Transport:
         """`video` is "bundled" or "apart" for a leg of that, see MediaEngine.allocate_video."""
         known = self._calls.setdefault(call, Call())
@@ -151,7 +154,7 @@ class Worker:
             if len(known.legs) >= MAX_LEGS:
                 raise MediaError("too many legs in one call")
             try:
-                found = self._new(known, call, leg, kind, controlling, setup, sdes, rtcp_mux, video, ip)
+                found = self._new(known, call, leg, kind, controlling, setup, sdes, rtcp_mux, video, ip, near)
             finally:
                 if found is None and not known.legs:
                     del self._calls[call]
@@ -221,6 +224,7 @@ class Worker:
         rtcp_mux: bool,
         video: str,
         ip: int | None,
+        near: bool,
     ) -> RtpLeg | WebRtcLeg | BundledLeg:
         voice = known.legs.get(name.removesuffix(VIDEO)) if video else None
         if video == "bundled":
@@ -234,8 +238,8 @@ class Worker:
                 self._packet,
                 self._tell,
                 ports=self._ports,
-                bind=voice.bind if isinstance(voice, RtpLeg) else bind_for(self._binds, ip),
-                reach=self._reach,
+                bind=NEAR if near else voice.bind if isinstance(voice, RtpLeg) else bind_for(self._binds, ip),
+                reach=_NEARBY if near else self._reach,
                 patience=FOREVER if video else self._patience,
                 sdes=sdes,
                 pacer=self._pacer,
@@ -304,6 +308,7 @@ class Worker:
             sdes=bool(message.get("sdes", 0)),
             rtcp_mux=bool(message.get("rtcp_mux", 1)),
             video=text(message, "video") if "video" in message else "",
+            near=bool(message.get("near", 0)),
             ip=6 if message.get("ip") == 6 else 4 if message.get("ip") == 4 else None,
         )
         return ok(transport=pack(transport))

@@ -21,13 +21,24 @@ import structlog
 
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
-from gateway.call.events import Dialled, HungUp, Leg, PartyChanged, Reanswered, Reoffered, Report, TransferAsked
+from gateway.call.events import (
+    Consulted,
+    Dialled,
+    HungUp,
+    Leg,
+    PartyChanged,
+    Reanswered,
+    Reoffered,
+    Report,
+    TransferAsked,
+)
 from gateway.call.leg import LegControl, Sink
 from gateway.errors import SipError
 from gateway.session.model import Session
 from gateway.sip.application import Application, Dialog
 from gateway.sip.body import Description, digit_body, dtmf_of, session_of
 from gateway.sip.identity import party
+from gateway.sip.layer import Flow
 from gateway.sip.message import Message, Request, Response
 from gateway.sip.reasons import warning, why
 from gateway.sip.transfer import EXPIRES, Transfer, progress, refer
@@ -50,6 +61,8 @@ class Room(Protocol):
 
     def claim(self, key: str, call: str, leg: SipLeg) -> None: ...
     def release(self, key: str) -> None: ...
+    def whose(self, replaces: str) -> SipLeg | None: ...
+    def is_us(self, uri: SipUri, flow: Flow | None) -> bool: ...
 
 
 class SipLeg(LegControl):
@@ -211,13 +224,33 @@ class SipLeg(LegControl):
         self._transfer = asked
         dialog.respond(message, 202, headers=None if asked.notify else {"Refer-Sub": "false"})
         self._notify(None)  # RFC 3515 §2.4.4: one NOTIFY at once
-        target = str(asked.target)
-        self._tell(TransferAsked(self.side, self.attempt, target, asked.replaces, asked.referred_by))
+        # Whoever asks may have consulted through us too (RFC 5589 §7): then both calls are ours.
+        other = self.room.whose(asked.replaces) if asked.replaces else None
+        if asked.replaces and other is None and self.room.is_us(asked.target, dialog.usage.flow):
+            log.info("transfer refused", call=self.call, reason="the call that is to be replaced is not there")
+            self._notify(Cause.NOT_FOUND, gone=True)
+            self._transfer = None
+            return
+        consulted = None if other is None else other.consulted(self)
+        self._tell(
+            TransferAsked(
+                self.side, self.attempt, str(asked.target), asked.replaces, asked.referred_by, consulted=consulted
+            )
+        )
 
-    def _notify(self, cause: Cause | None, *, unsubscribed: bool = False) -> None:
+    def consulted(self, by: SipLeg) -> Consulted:
+        """This leg, as its far side speaks of it in another call."""
+        address = self._far_address()
+        return Consulted(self.call, self.attempt, address is not None and address == by._far_address())
+
+    def _far_address(self) -> str | None:
+        flow = self.dialog.usage.flow if self.dialog is not None else None
+        return flow.remote[0] if flow is not None else None
+
+    def _notify(self, cause: Cause | None, *, unsubscribed: bool = False, gone: bool = False) -> None:
         if self._transfer is None or not self._transfer.notify:
             return
-        body, headers = progress(cause, unsubscribed=unsubscribed)
+        body, headers = progress(cause, unsubscribed=unsubscribed, gone=gone)
 
         async def notify(dialog: Dialog) -> None:
             async with self._turn:

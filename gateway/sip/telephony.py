@@ -217,19 +217,20 @@ class Telephony(BaseDialplan):
             raise SipError("a call that came in and rings cannot be replaced", 481)
         return leg.call, leg.side, leg.attempt
 
-    def whose(self, replaces: str) -> tuple[str, Leg, int] | None:
-        """The call of ours that a Replaces value names: its id, the leg, its attempt; None when it is another's.
-
-        In an attended transfer the one who asks may have consulted through this gateway too (RFC 5589 §7).
-        """
+    def whose(self, replaces: str) -> SipLeg | None:
+        """The leg of ours whose dialog a Replaces value names, if its call is up; None when it is another's."""
         try:
             named = Replaced.parse(replaces)
         except SipError:
             return None
         leg = self._legs.get(named.call_id)
-        if leg is None or not leg.up or not leg.is_dialog(named.local, named.remote):
-            return None
-        return leg.call, leg.side, leg.attempt
+        return leg if leg is not None and leg.up and leg.is_dialog(named.local, named.remote) else None
+
+    def is_us(self, uri: SipUri, flow: Flow | None) -> bool:
+        """Whether a request to this URI would come to us: of one address others may have other ports."""
+        if flow is None or uri.scheme == "tel" or not self.is_our_host(uri, flow):
+            return False
+        return uri.port is None or uri.port in {address[1] for _, address in self.app.transports.listening}
 
     def is_our_host(self, uri: SipUri, flow: Flow) -> bool:
         """Our domain, what we advertise, an address that we listen on."""

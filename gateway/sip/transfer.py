@@ -86,12 +86,16 @@ def replaced(request: Request) -> Replaced | None:
     return Replaced.parse(listed[0])
 
 
-def progress(cause: Cause | None, *, unsubscribed: bool = False) -> tuple[str, dict[str, str]]:
-    """Body and headers of the NOTIFY that says how a transfer goes: None, it is under way (RFC 3515 §2.4.5)."""
+def progress(cause: Cause | None, *, unsubscribed: bool = False, gone: bool = False) -> tuple[str, dict[str, str]]:
+    """Body and headers of the NOTIFY that says how a transfer goes: None, it is under way (RFC 3515 §2.4.5).
+
+    `gone`: there is no dialog such as the one that was to be replaced, as RFC 3891 §3 says it.
+    """
     if cause is None:
         status, state = 100, "terminated;reason=timeout" if unsubscribed else f"active;expires={EXPIRES}"
     else:
-        status, state = (200 if cause is Cause.NORMAL else max(cause.sip, 400)), "terminated;reason=noresource"
+        status = 481 if gone else 200 if cause is Cause.NORMAL else max(cause.sip, 400)
+        state = "terminated;reason=noresource"
     body = f"SIP/2.0 {status} {PHRASES.get(status) or 'Failed'}\r\n"
     return body, {
         "Event": "refer",

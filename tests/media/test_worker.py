@@ -13,7 +13,7 @@ import pytest
 
 from gateway.errors import MediaError, NgError
 from gateway.media import ng, opus
-from gateway.media.engine import LegKind
+from gateway.media.engine import Connected, LegKind
 from gateway.media.prompts import Prompts, Sound
 from gateway.media.wire import pack
 from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, listen_address
@@ -68,6 +68,24 @@ async def test_a_leg_speaks_the_version_of_ip_that_it_is_asked_for(ports: tuple[
         for ip, asked in ((4, {"ip": 4}), (6, {"ip": 6}), (0, {}))
     ]
     assert [transport["address"] for transport in told] == ["127.0.0.1", "::1", address.partition(",")[0]]
+    await worker.close()
+
+
+async def test_two_legs_of_ours_hear_each_other_whatever_addresses_are_permitted(ports: tuple[int, int]) -> None:
+    """They may be two workers'; here both calls are one's. Nobody from elsewhere can send to a loopback address."""
+    events = Events()
+    worker = Worker(WorkerSettings("192.0.2.1", None, *ports), events)
+    ours = {}
+    for leg, other in (("here", "there"), ("there", "here")):
+        asked = {"command": "allocate", "call": leg, "leg": leg, "kind": "rtp", "near": 1}
+        ours[other] = (await worker.handle(asked))["transport"]
+        assert ours[other]["address"] == "127.0.0.1"
+    for leg, remote in ours.items():
+        said = {"call": leg, "leg": leg, "remote": remote, "stream": pack(stream(PCMA))}
+        await worker.handle({"command": "connect", **said})
+        await worker.handle({"command": "play", "call": leg, "leg": leg, "prompt": "ringback"})
+    for leg in ours:
+        await events.of(Connected, leg)
     await worker.close()
 
 

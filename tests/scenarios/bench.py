@@ -146,6 +146,7 @@ class NullEngine:
         sdes: bool = False,
         rtcp_mux: bool = True,
         ip: int | None = None,
+        near: bool = False,
     ) -> Transport:
         self._port = 20_000 + (self._port + 2) % 40_000
         if kind is LegKind.RTP:

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from gateway.call.causes import Cause
-from gateway.call.events import Dialled, HungUp, Leg, PartyChanged, Reanswered, Reoffered, TransferAsked
+from gateway.call.events import Consulted, Dialled, HungUp, Leg, PartyChanged, Reanswered, Reoffered, TransferAsked
 from gateway.session import sdp
 from gateway.session.model import Direction
 from gateway.sip import leg as leg_module
 from gateway.sip.leg import refusal_of
 from gateway.sip.message import Headers, Request
 from tests.sip.house import OFFER, House, up
-from tests.sip.wire import SDP, Datagrams, answer, body, field, method, status
+from tests.sip.wire import SDP, Caller, Datagrams, answer, body, field, method, status, tag
 
 HELD = OFFER.with_media(replace(OFFER.media[0], direction=Direction.SENDONLY))
 
@@ -174,12 +174,12 @@ async def test_who_is_there_now_is_told_once(house: House, peer: Datagrams) -> N
 
 async def test_a_transfer_is_asked_for_and_heard_of_to_its_end(house: House, peer: Datagrams) -> None:
     caller, leg = await up(house, peer)
-    target = "Refer-To: <sip:nurse@gw.example?Replaces=1%40h%3Bto-tag%3D2%3Bfrom-tag%3D3>\nReferred-By: <sip:romeo@x>"
+    target = "Refer-To: <sip:nurse@pbx.example?Replaces=1%40h%3Bto-tag%3D2%3Bfrom-tag%3D3>\nReferred-By: <sip:romeo@x>"
     peer.send(caller.request("REFER", extra=target))
     accepted = await peer.receive(202)
     assert field(accepted, "Contact")
     assert await house.told() == TransferAsked(
-        Leg.CALLER, 0, "sip:nurse@gw.example", "1@h;to-tag=2;from-tag=3", "<sip:romeo@x>"
+        Leg.CALLER, 0, "sip:nurse@pbx.example", "1@h;to-tag=2;from-tag=3", "<sip:romeo@x>"
     )
     first = await peer.receive("NOTIFY")
     assert (body(first), field(first, "Event")) == ("SIP/2.0 100 Trying\r\n", "refer")
@@ -286,3 +286,43 @@ def test_what_the_gateway_has_no_use_for() -> None:
 
     assert [of("NOTIFY", "refer;id=1"), of("NOTIFY", "message-summary"), of("SUBSCRIBE", "presence")] == [481, 489, 489]
     assert [of("MESSAGE"), of("PUBLISH"), of("REGISTER"), of("DANCE")] == [405, 405, 405, 501]
+
+
+def place(caller: Caller) -> str:
+    """The caller's dialog, as somebody else says whose place to take; escaped for a URI."""
+    value = f"{caller.call_id};to-tag={tag(caller.to)};from-tag={tag(caller.from_)}"
+    return value.replace("@", "%40").replace(";", "%3B").replace("=", "%3D")
+
+
+async def test_whoever_consulted_through_us_is_known_by_his_other_call(house: House, peer: Datagrams) -> None:
+    first, _ = await up(house, peer)
+    second, _ = await up(house, peer)
+    us = f"sip:nurse@127.0.0.1:{house.port}"
+    peer.send(first.request("REFER", extra=f"Refer-To: <{us}?Replaces={place(second)}>"))
+    await peer.receive(202)
+    asked = await house.told()
+    assert isinstance(asked, TransferAsked)
+    assert asked.consulted == Consulted("call-in", 0, same_address=True)
+
+
+async def test_whoever_names_a_call_that_has_ended_hears_that_it_is_not_there(house: House, peer: Datagrams) -> None:
+    """RFC 3891 §3. The transfer fails, and the call in which it was asked for goes on."""
+    first, leg = await up(house, peer)
+    second, _ = await up(house, peer)
+    peer.send(second.request("BYE"))
+    await peer.receive(200)
+    assert isinstance(await house.told(), HungUp)
+    us = f"sip:nurse@127.0.0.1:{house.port}"
+    peer.send(first.request("REFER", extra=f"Refer-To: <{us}?Replaces={place(second)}>"))
+    await peer.receive(202)
+    trying = await peer.receive("NOTIFY")
+    peer.send(answer(trying, 200))
+    assert body(trying) == "SIP/2.0 100 Trying\r\n"
+    failed = await peer.receive("NOTIFY")
+    peer.send(answer(failed, 200))
+    assert body(failed) == "SIP/2.0 481 Call/Transaction Does Not Exist\r\n"
+    assert house.reports.empty(), "nobody else was asked"
+    # Another port of our address is somebody else.
+    peer.send(first.request("REFER", extra=f"Refer-To: <sip:nurse@127.0.0.1:9?Replaces={place(second)}>"))
+    assert isinstance(await house.told(), TransferAsked)
+    leg.hang_up(Cause.NORMAL)

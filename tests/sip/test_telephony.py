@@ -127,7 +127,10 @@ async def test_a_call_may_come_in_anothers_place(house: House, peer: Datagrams) 
     place = f"{caller.call_id};to-tag={tag(caller.to)};from-tag={tag(caller.from_)}"
     peer.send(peer.caller().request("INVITE", content=SDP, extra=f"Require: replaces\nReplaces: {place}"))
     incoming, _ = await house.called()
-    assert incoming.replaces == house.telephony.whose(place) == ("call-in", Leg.CALLER, 0)
+    assert incoming.replaces == ("call-in", Leg.CALLER, 0)
+    whose = house.telephony.whose(place)
+    assert whose is not None
+    assert (whose.call, whose.side, whose.attempt) == incoming.replaces
     assert house.telephony.whose("nonsense") is house.telephony.whose(f"x{place}") is None
     for wrong, code in (
         (f"{place};early-only", 486),

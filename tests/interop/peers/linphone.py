@@ -128,6 +128,10 @@ class Linphone:
     def resume(self) -> None:
         self.child.command("resume")
 
+    def transfer(self, call: int, other: int) -> None:
+        """Connects the far ends of two calls, which it counts from 1, by a REFER with Replaces."""
+        self.child.command(f"transfer {call} --to-call {other}")
+
     def press(self, digits: str) -> None:
         """RFC 4733 events, one digit after the other."""
         self.child.command(digits)
