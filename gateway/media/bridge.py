@@ -115,8 +115,8 @@ class Transcoded:
             frames = list(self._transcoder.feed(self._elapsed * RATE // self._source.clock_rate, data, lost))
         except MediaError:
             return "undecodable"
-        for at, coded in frames:
-            at = at * self._sink.clock_rate // RATE
+        for tick, coded in frames:
+            at = tick * self._sink.clock_rate // RATE
             if coded:
                 self._write(packet, self._sink.pt, at, coded, now, marker=self._fresh)
             else:  # time goes on, so that nobody fills a gap that is wanted
