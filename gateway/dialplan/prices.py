@@ -30,6 +30,7 @@ _REQUIRED = ("prefix", "connect", "per_minute")
 _KNOWN = (*_REQUIRED, "first", "step", "destination")
 
 LineFault = tuple[int, str]  # a line, and what is wrong there
+_Shelf = tuple[int, str]  # how long a prefix is, and how it begins: shelves in their order have prefixes in theirs
 _Price = tuple[int, int, int, int]  # connect, per_minute, first, step
 
 
@@ -68,10 +69,9 @@ def read(
     """A table out of the text of its file, and what is wrong about lines of it: the first faults, and how many more."""
     reader = _Reader(first, step)
     reader.read(text)
-    keys = sorted(reader.rows)
-    lengths = sorted(reader.lengths, reverse=True)
-    which = array("I", map(reader.rows.__getitem__, keys))
-    table = PriceTable(name, currency, free, array("Q", keys), which, tuple(reader.prices), tuple(lengths))
+    keys, which = reader.sorted()
+    lengths = sorted({length for length, _ in reader.rows}, reverse=True)
+    table = PriceTable(name, currency, free, keys, which, tuple(reader.prices), tuple(lengths))
     faults = reader.faults[:MAX_FAULTS]
     if more := reader.count - len(faults):
         faults.append((faults[-1][0], f"and {more} more faults in this file"))
@@ -82,8 +82,7 @@ def read(
 class _Reader:
     first: int
     step: int
-    rows: dict[int, int] = field(default_factory=dict)  # a prefix behind a 1 -> which of the prices
-    lengths: set[int] = field(default_factory=set)
+    rows: dict[_Shelf, dict[int, int]] = field(default_factory=dict)  # a prefix behind a 1 -> which of the prices
     prices: dict[_Price, int] = field(default_factory=dict)
     faults: list[LineFault] = field(default_factory=list)
     count: int = 0
@@ -91,7 +90,7 @@ class _Reader:
     _width: int = 0
 
     def read(self, text: str) -> None:
-        lines = csv.reader(text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n"), strict=True)
+        lines = csv.reader(_lines(text.removeprefix("\ufeff")), strict=True)
         try:
             self._header(next(lines))
             for number, row in enumerate(self._rows(lines)):
@@ -103,6 +102,18 @@ class _Reader:
             self._fault(lines.line_num, f"no CSV: {error}")
         if not self.rows and not self.count:
             self._fault(lines.line_num, "there is no price in it")
+
+    def sorted(self) -> tuple[array[int], array[int]]:
+        """All prefixes in their order, and the price of each. Shelf by shelf: nothing that is read beside calls may
+        take long in one piece.
+        """
+        keys, which = array("Q"), array("I")
+        for shelf in sorted(self.rows):
+            rows = self.rows[shelf]
+            for key in sorted(rows):
+                keys.append(key)
+                which.append(rows[key])
+        return keys, which
 
     def _rows(self, lines: Iterator[list[str]]) -> Iterator[list[str]]:
         return (row for row in lines if row) if self._places else iter(())
@@ -134,11 +145,12 @@ class _Reader:
         prefix = row[self._places["prefix"]].strip().removeprefix("+")
         if not (prefix.isascii() and prefix.isdigit() and len(prefix) <= LONGEST and prefix[0] != "0"):
             self._fault(line, f"prefix: {prefix[:32]!r} is no beginning of a number in E.164")
-        elif (key := int("1" + prefix)) in self.rows:
+            return
+        shelf = self.rows.setdefault((len(prefix), prefix[:2]), {})
+        if (key := int("1" + prefix)) in shelf:
             self._fault(line, f"prefix: {prefix} stands there already")
         elif price:
-            self.lengths.add(len(prefix))
-            self.rows[key] = self.prices.setdefault(price, len(self.prices))
+            shelf[key] = self.prices.setdefault(price, len(self.prices))
 
     def _price(self, line: int, row: list[str]) -> _Price | None:
         amounts: list[int] = []
@@ -159,3 +171,11 @@ class _Reader:
             else:
                 self._fault(line, f"{name}: {text[:32]!r} is no number of seconds from {least} to {MAX_SECONDS}")
         return (amounts[0], amounts[1], seconds[0], seconds[1]) if len(amounts) == len(seconds) == 2 else None
+
+
+def _lines(text: str) -> Iterator[str]:
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end].removesuffix("\r")
+        start = end + 1
+    yield text[start:]
