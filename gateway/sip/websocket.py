@@ -13,6 +13,7 @@ import base64
 import binascii
 import enum
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -42,7 +43,7 @@ def accept_of(key: str) -> str:
     return base64.b64encode(hashlib.sha1((key + _GUID).encode("latin-1"), usedforsecurity=False).digest()).decode()
 
 
-class WebSocket:
+class WebSocket(ABC):
     """One end of a connection. `masks` gives four octets for each frame of a client, None for a server's end."""
 
     framed = False  # a message ends where its WebSocket message does
@@ -99,14 +100,16 @@ class WebSocket:
 
     # The two ends
 
+    @abstractmethod
     def _shake(self, head: bytes) -> None:
-        raise NotImplementedError
+        """Read the other end's half of the handshake. Raises SipError."""
 
     def _refuse(self, status: str, why: str) -> NoReturn:
         raise SipError(why)
 
+    @abstractmethod
     def _mask(self) -> bytes | None:
-        raise NotImplementedError
+        """Of the next frame."""
 
     # Frames
 

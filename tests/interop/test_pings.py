@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
+
+import pytest
 
 from tests.interop.client.client import Call, Client
 from tests.interop.peers import tones
@@ -23,12 +26,13 @@ async def both_hear(call: Call, phone: Baresip) -> None:
     await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
-async def test_a_trunk_that_is_down_is_seen_and_tried_last(server: Server) -> None:
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_trunk_that_is_down_is_seen_and_tried_last(server: Server, transport: Literal["udp", "tcp"]) -> None:
     async with (
         Client(*server.account("juliet")) as juliet,
-        Baresip(THEIRS, tone=tones.draw(juliet.tone), transport="tcp", host=TRUNK_HOST) as backup,
+        Baresip(THEIRS, tone=tones.draw(juliet.tone), transport=transport, host=TRUNK_HOST) as backup,
     ):
-        carrier = Baresip(THEIRS, tone=tones.draw(juliet.tone), transport="tcp")
+        carrier = Baresip(THEIRS, tone=tones.draw(juliet.tone), transport=transport)
         text = plan(carrier.proxy, "ping = 1").replace('via = "carrier"', 'via = ["carrier", "backup"]')
         async with Gateway(server, text + BACKUP.format(proxy=backup.proxy)) as gateway:
             async with carrier:
@@ -45,6 +49,8 @@ async def test_a_trunk_that_is_down_is_seen_and_tried_last(server: Server) -> No
             await both_hear(call, backup)
             await call.hang_up()
             tried = [trace["text"] for trace in gateway.events("trace") if trace["label"] == "INVITE"]
-            assert [text.partition(";")[0] for text in tried] == [f"TCP to {carrier.host}", f"TCP to {backup.host}"]
+            assert [text.partition(";")[0] for text in tried] == [
+                f"{transport.upper()} to {phone.host}" for phone in (carrier, backup)
+            ]
             async with carrier:
                 await gateway.counted('gateway_trunk_up{trunk="carrier"} 1.0')
