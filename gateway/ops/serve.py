@@ -277,7 +277,7 @@ class Gateway:
         """Whether calls that cost could be made now, where the dialplan knows of any."""
         try:
             if self._config.plan.counts:
-                await self._bookings.frozen("")
+                await self._bookings.sweep()  # which writes: a database that can only be read books nothing
             away = False
         except BookingsAway as error:
             away = True

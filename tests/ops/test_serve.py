@@ -18,9 +18,12 @@ import structlog
 
 from gateway.addresses import SipUri
 from gateway.config import read
-from gateway.dialplan.plan import Trunk
+from gateway.dialplan.booking import Period, Unit
+from gateway.dialplan.plan import Plan, Trunk
+from gateway.dialplan.rules import Allowance, BudgetRule
 from gateway.ops import serve
 from gateway.ops.serve import Gateway
+from gateway.storage.bookings import BookingsAway
 
 HEADER = (
     "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' "
@@ -180,3 +183,31 @@ def test_what_is_there_when_calls_may_come_is_collected_no_more() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*thresholds)
+
+
+async def test_a_database_that_books_nothing_shows_in_health_and_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = gateway(tmp_path, 1)
+    counting = Plan(budgets=(BudgetRule("b", (Allowance(Unit.CALLS, Period.DAY, 1),), user=("*",)),))
+
+    async def away() -> int:
+        raise BookingsAway("the disk is full")
+
+    async def there() -> int:
+        return 0
+
+    monkeypatch.setattr(made._bookings, "sweep", away)
+    with structlog.testing.capture_logs() as events:
+        await made._look_at_bookings()
+        assert made._health().bookings  # the dialplan knows of nothing that costs
+        made._config = replace(made._config, plan=counting)
+        for _ in range(2):
+            await made._look_at_bookings()
+            assert not made._health().bookings
+    assert [(event["event"], event["reason"]) for event in events] == [
+        ("calls that cost are refused", "the disk is full")
+    ]
+    monkeypatch.setattr(made._bookings, "sweep", there)
+    await made._look_at_bookings()
+    assert made._health().bookings
