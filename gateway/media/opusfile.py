@@ -18,12 +18,13 @@ from gateway.media.transcode import RATE
 
 SUFFIX = "opus"
 BITRATE = 40_000  # of both together
+COMPLEXITY = 1  # of 10: at this bit rate more is hardly heard, and costs others' packets their time
 FRAME = RATE // 50  # samples: 20 ms
 _PER_PAGE = 50  # frames: a second
 _FULL = 200  # segments, of the 255 that a page may have
 _CLOCK = 48_000 // RATE  # granule positions count samples at 48 kHz (§4)
 _ROOM = 2 * 1_275 + 2
-_VOIP, _SET_BITRATE, _GET_LOOKAHEAD = 2048, 4002, 4027
+_VOIP, _SET_BITRATE, _SET_COMPLEXITY, _GET_LOOKAHEAD = 2048, 4002, 4010, 4027
 
 _ffi = FFI()
 _ffi.cdef("""
@@ -55,7 +56,8 @@ class OpusFile:
         if error[0]:
             raise MediaError(f"Opus encoder: error {error[0]}")
         self._state = _ffi.gc(state, library.opus_multistream_encoder_destroy)
-        library.opus_multistream_encoder_ctl(self._state, _SET_BITRATE, _ffi.cast("int", BITRATE))
+        for request, value in ((_SET_BITRATE, BITRATE), (_SET_COMPLEXITY, COMPLEXITY)):
+            library.opus_multistream_encoder_ctl(self._state, request, _ffi.cast("int", value))
         ahead = _ffi.new("int *")
         library.opus_multistream_encoder_ctl(self._state, _GET_LOOKAHEAD, ahead)
         self._skip = int(ahead[0])  # samples that are not ours (§4.2)

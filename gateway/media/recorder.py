@@ -1,6 +1,6 @@
 """Recordings of a worker's calls. What ends say is queued as it comes; one thread decodes it and writes the files.
 
-    tap ── packet ──> Recording.waiting ══ every quarter of a second ══> Tape ──> NAME.wav.part ── end ──> NAME.wav
+    tap ── packet ──> Recording.waiting ══ five times a second ══> Tape ──> NAME.wav.part ── end ──> NAME.wav
 
 A file has its final name once it is complete. A disk that is full or slow ends the recording and never the call: what
 is written by then is kept, and `Recorded.fault` says what happened. Files are for their owner and his group.
@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,8 @@ from gateway.session.model import Codec
 
 log = structlog.get_logger()
 
-BEAT = 0.25  # s between writings
+BEAT = 0.2  # s between writings
+PATIENCE = 2.0  # s, how long the end of a call waits for its file
 MAX_WAITING = 6_000  # packets of one call: a minute of both ends
 LONGEST = 12 * 3600.0  # s; what a WAV file holds is not much more
 PARTIAL = ".part"
@@ -194,10 +196,15 @@ class Recorder:
         return recording
 
     async def end(self, recording: Recording) -> Recorded:
-        """Nothing more is recorded; the file once it is complete."""
+        """Nothing more is recorded; the file once it is complete, or as it is when that takes too long."""
         self._recordings.discard(recording)
         recording.over = True
-        return await self._loop.run_in_executor(self._thread, recording.close, self._loop.time())
+        closing = self._loop.run_in_executor(self._thread, recording.close, self._loop.time())
+        try:
+            return await asyncio.wait_for(asyncio.shield(closing), PATIENCE)
+        except TimeoutError:
+            log.warning("a recording takes long to complete", call=recording.call, file=recording.name)
+            return Recorded(recording.name, "not complete yet when the call's record was written")
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -223,6 +230,7 @@ class Recorder:
             except Exception:  # a fault of ours is one recording's, not everybody's
                 log.exception("recording failed", call=recording.call)
                 recording.stop("internal error")
+            time.sleep(0)  # packets first: who waits for the interpreter gets it now
 
 
 def _reason(error: Exception) -> str:

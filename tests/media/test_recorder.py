@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import pathlib
 import stat
+import threading
 import wave
 from collections.abc import AsyncIterator, Callable
 
@@ -209,3 +210,17 @@ async def test_a_fault_of_ours_is_one_recordings_alone(
     recorder._write([broken, whole])
     assert (await recorder.end(broken)).fault == "internal error"
     assert (await recorder.end(whole)).fault == ""
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_end_of_a_call(
+    make_recorder: MakeRecorder, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorders, "PATIENCE", 0.0)
+    recorder, hanging = make_recorder(), threading.Event()
+    recording = await recorder.begin("c1", "name")
+    monkeypatch.setattr(recording, "_hear", hanging.wait)
+    assert "not complete yet" in (await recorder.end(recording)).fault
+    hanging.set()
+    monkeypatch.undo()
+    await recorder.end(await recorder.begin("c2", "another"))
+    assert files(tmp_path) == ["another.wav", "name.wav"]
