@@ -15,7 +15,7 @@ from gateway.call import effects as do
 from gateway.call import journal
 from gateway.call.causes import Blame
 from gateway.line import Line
-from gateway.media.engine import LegStatistics, Recorded
+from gateway.media.engine import VIDEO, LegStatistics, Recorded
 from gateway.storage.records import AttemptRecord, CallRecord, Quality
 
 
@@ -68,7 +68,7 @@ def record_of(
         recording_fault=recorded.fault if recorded else "",
         price=price,
         currency=currency,
-        quality=_worst(_quality(statistics) for statistics in counters.values() if statistics.codec),
+        quality=_worst(_quality(each) for leg, each in counters.items() if each.codec and not leg.endswith(VIDEO)),
         attempts=tuple(_attempt(attempt, counters, elapsed) for attempt in noted.attempts.values()),
     )
 

@@ -162,6 +162,14 @@ def test_a_call_is_as_good_as_its_worst_leg_in_its_worse_direction() -> None:
     assert spoken("callee1", idle) == "callee1 ended: no codec, 0 packets in, 0 out"
 
 
+def test_a_poor_picture_makes_no_poor_voice() -> None:
+    voice = LegStatistics(received_packets=100, sent_packets=100, codec="PCMA", mos=4.2)
+    picture = LegStatistics(received_packets=100, sent_packets=100, lost=50, codec="VP8", jitter=80.0)
+    record = recorded(line(), OFFERED, *FAILED, *TALK, **{"caller": voice, "caller.video": picture})
+    assert record.quality == Quality("PCMA", 0.0, 0.0, None, 4.2)
+    assert record.media["caller.video"]["lost"] == 50
+
+
 def test_peers_that_count_wrongly_lose_no_more_than_everything() -> None:
     silly = LegStatistics(sent_packets=10, far_lost=1000, received_packets=10, lost=-5, codec="opus")
     quality = recorded(line(), OFFERED, *FAILED, *TALK, caller=silly).quality

@@ -464,8 +464,10 @@ def _section(media: Media, base: str | None, telling: bool, bundled: bool) -> It
     if bundled and transport.port == 0 and not media.rejected:
         yield "a=bundle-only"
     yield from _transport(transport)
+    common = _common_feedback(media.codecs)
+    yield from (f"a=rtcp-fb:* {said}" for said in common if is_visible(said))
     for codec in media.codecs:
-        yield from _codec(codec)
+        yield from _codec(codec if not common else replace(codec, feedback=()))
     if media.ptime is not None:
         yield f"a=ptime:{media.ptime}"
     for extension in media.extensions:
@@ -518,6 +520,12 @@ def candidate_value(one: Candidate) -> str:
     if one.generation:
         value += f" generation {one.generation}"
     return value if candidate(value) == replace(one, id="", network=0) else ""
+
+
+def _common_feedback(codecs: tuple[Codec, ...]) -> tuple[str, ...]:
+    """What is said once for all codecs (RFC 4585 §4.2: `*`): an INVITE should fit into a datagram."""
+    said = {codec.feedback for codec in codecs}
+    return said.pop() if len(codecs) > 1 and len(said) == 1 else ()
 
 
 def _codec(codec: Codec) -> Iterator[str]:

@@ -419,6 +419,7 @@ class Scene:
             self._trace,
             may_call=self.switchboard.routing.may_call,
             may_dial=self.switchboard.routing.may_dial,
+            has_video=self.switchboard.routing.has_video,
         )
         self.component._link = _Server(self._deliver)  # type: ignore[assignment]  # all of a Link that is used
         self.component._router.link_up()

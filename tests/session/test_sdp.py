@@ -519,3 +519,15 @@ def test_a_section_that_waits_for_its_bundle_is_not_rejected() -> None:
 )
 def test_repeating_a_line_a_thousand_times_adds_nothing(line: str) -> None:
     assert audio(PLAIN + f"{line}\r\n" * 1900).codecs[0].feedback in ((), ("nack pli",))
+
+
+def test_feedback_that_all_codecs_have_is_said_once() -> None:
+    said = ("nack", "nack pli")
+    many = (Codec(96, "VP8", 90_000, feedback=said), Codec(97, "H264", 90_000, feedback=said))
+    session = Session((Media("video", "video", many, Transport("192.0.2.1", 4000)),))
+    text = sdp.render(session)
+    assert [row for row in text.split("\r\n") if "rtcp-fb" in row] == ["a=rtcp-fb:* nack", "a=rtcp-fb:* nack pli"]
+    assert sdp.parse(text) == session
+    other = Session((replace(session.media[0], codecs=(many[0], replace(many[1], feedback=("nack",)))),))
+    assert sdp.render(other).count("a=rtcp-fb:") == 3
+    assert sdp.parse(sdp.render(other)) == other
