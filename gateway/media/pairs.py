@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.media.engine import VIDEO
 from gateway.media.leg import Leg
 from gateway.media.recorder import Recording
 from gateway.media.tape import LEFT, RIGHT
@@ -36,8 +37,11 @@ class Call:
                 self.tape(leg, leg.peer)
 
     def tape(self, leg: Leg, peer: Leg) -> None:
-        """Record these two. Who comes in place of another gets his channel; the first caller's is the left one."""
-        if self.recording is None:
+        """Record these two. Who comes in place of another gets his channel; the first caller's is the left one.
+
+        Pictures are not recorded.
+        """
+        if self.recording is None or leg.name.endswith(VIDEO):
             return
         seats = self.channels
         for one, other in ((leg, peer), (peer, leg)):

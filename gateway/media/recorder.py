@@ -73,11 +73,12 @@ class Recording:
     def tap(
         self, channel: int, codecs: tuple[Codec, ...], packet: Packet, take: Callable[[float], None]
     ) -> Callable[[float], None]:
-        """`take`, with a copy of each packet put aside before."""
-        waiting, view = self.waiting, packet.view
+        """`take`, with a copy of each packet of these codecs put aside before."""
+        waiting, view, data = self.waiting, packet.view, packet.data
+        voices = frozenset(codec.pt for codec in codecs)
 
         def heard(now: float) -> None:
-            if not self.over:
+            if not self.over and data[1] & 0x7F in voices:
                 waiting.append(Heard(now, channel, codecs, bytes(view[: packet.length])))
                 if len(waiting) > MAX_WAITING:
                     self.over = True

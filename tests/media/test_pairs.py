@@ -82,3 +82,12 @@ def test_without_a_recording_nobody_is_recorded() -> None:
     known, legs = call("caller", "callee1")
     paired(known, "caller", "callee1")
     assert legs["caller"].recorded is None
+
+
+def test_pictures_are_not_on_the_tape() -> None:
+    known, legs = call("caller", "callee1", "caller.video", "callee1.video")
+    known.record(TAPE)
+    paired(known, "caller.video", "callee1.video")
+    paired(known, "caller", "callee1")
+    assert legs["caller.video"].recorded is legs["callee1.video"].recorded is None
+    assert legs["callee1"].recorded == (TAPE, RIGHT)

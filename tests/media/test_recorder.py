@@ -224,3 +224,18 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_end_of_a_call(
     monkeypatch.undo()
     await recorder.end(await recorder.begin("c2", "another"))
     assert files(tmp_path) == ["another.wav", "name.wav"]
+
+
+async def test_only_voices_are_put_aside(make_recorder: MakeRecorder) -> None:
+    recording, box, passed = await make_recorder().begin("c1", "name"), Packet(), 0
+
+    def take(now: float) -> None:
+        nonlocal passed
+        passed += 1
+
+    tapped = recording.tap(LEFT, (PCMA,), box, take)
+    for pt in (8, 101, 96, 8 | 0x80):
+        box.fill(packet(pt & 0x7F, 1, 160, 7, b"x" * 160, marker=pt > 127))
+        tapped(0.0)
+    assert passed == 4
+    assert len(recording.waiting) == 2
