@@ -244,7 +244,11 @@ class Lane:
             reception.highest_seq = highest
             reception.timestamp, reception.at, reception.spread = self._timestamp, self._at, self._spread
             relay.follow(highest, self._timestamp, self._at)
-        self._granted = self._room = int(leg.allowance) - leg.received_octets
+        self.grant()
+
+    def grant(self) -> None:
+        """What may come until the lane settles again."""
+        self._granted = self._room = int(self._leg.allowance) - self._leg.received_octets
 
     def shut(self) -> None:
         """Settle; from now on everything goes the long way, until resume()."""
@@ -268,5 +272,5 @@ class Lane:
         self._ssrc, self._timestamp = relay.ssrc, reception.timestamp
         self._at, self._spread = reception.at, reception.spread
         self._seq_offset, self._timestamp_offset = relay.seq, relay.timestamp
-        self._granted = self._room = int(self._leg.allowance) - self._leg.received_octets
+        self.grant()
         out.ahead = self.shut

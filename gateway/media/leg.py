@@ -136,11 +136,14 @@ class Leg:
 
     def tick(self, now: float) -> None:
         """Once in a while: what is noticed by nothing happening."""
-        self.settle()
+        lane = self._lane
+        if lane is not None:
+            lane.settle()
         earned = self._burst / BURST * (now - self._ticked)
         self.allowance = min(max(self.allowance, self.received_octets) + earned, self.received_octets + self._burst)
         self._ticked = now
-        self.settle()  # by the new allowance
+        if lane is not None:
+            lane.grant()
         self._press(self._digits.idle(now))
         if self.connected.is_set() and not self.over:
             if self._report_at is not None and now >= self._report_at:
@@ -301,6 +304,7 @@ class Leg:
             self.dropped["malformed"] += 1
 
     def _report(self, now: float) -> None:
+        self.settle()
         peer, path = self.peer, self.path
         # Its voice is passed on as it is: what is lost behind us is lost for it.
         beyond = peer.control.lost_there if peer is not None and path is not None and not path.transcodes else 0.0
