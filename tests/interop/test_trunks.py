@@ -58,11 +58,14 @@ async def quiet_juliet(server: Server) -> AsyncIterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
-async def test_a_trunk_that_wants_a_digest_gets_it(server: Server, quiet_juliet: Client, algorithm: str) -> None:
+@pytest.mark.parametrize(("algorithm", "transport"), [("MD5", "udp"), ("SHA-256", "udp"), ("SHA-256", "tcp")])
+async def test_a_trunk_that_wants_a_digest_gets_it(
+    server: Server, quiet_juliet: Client, algorithm: str, transport: str
+) -> None:
     juliet = quiet_juliet
-    async with Sipp("answer_challenged", algorithm=algorithm) as carrier:
-        async with Gateway(server, plan(carrier.host, carrier.host), passwords=PASSWORDS) as gateway:
+    async with Sipp("answer_challenged", algorithm=algorithm, transport=transport) as carrier:
+        place = f"{carrier.host};transport={transport}"
+        async with Gateway(server, plan(place, place), passwords=PASSWORDS) as gateway:
             await gateway.ready()
             call = await juliet.call(gateway.contact("(202) 555-0123".replace(" ", "\\20")))
             await call.answered()
@@ -72,6 +75,7 @@ async def test_a_trunk_that_wants_a_digest_gets_it(server: Server, quiet_juliet:
         assert digest_is_right(carrier.messages, method="INVITE", username=USERNAME, password=PASSWORD)
         assert PASSWORD not in carrier.messages
         assert "INVITE sip:+12025550123@" in carrier.messages
+        assert f"SIP/2.0/{transport.upper()}" in carrier.messages
 
 
 async def test_the_second_trunk_takes_a_call_that_the_first_cannot(server: Server, quiet_juliet: Client) -> None:
@@ -102,6 +106,18 @@ async def test_a_busy_number_is_busy_and_the_second_trunk_is_not_asked(server: S
         assert await call.ended() == "reject"
         await carrier.done()
         assert not backup.messages
+
+
+async def test_a_trunk_brings_a_call_by_tcp(server: Server, quiet_juliet: Client) -> None:
+    async with Gateway(server, plan(f"{TRUNK_HOST}:5060", f"{TRUNK_HOST}:5062"), passwords=PASSWORDS) as gateway:
+        await gateway.ready()
+        arguments = {"user": "+12025550100", "caller": "+12025550123", "milliseconds": "3000"}
+        async with Sipp("call", target=gateway.sip_host, transport="tcp", **arguments) as carrier:
+            call = await quiet_juliet.incoming()
+            await call.accept()
+            await call.voice.hears(quiet_juliet.tone)
+            assert await call.ended() == "success"
+            await carrier.done()
 
 
 @ON_EVERY_SERVER

@@ -252,6 +252,49 @@ async def test_a_program_between_two_carries_what_each_says_to_the_other() -> No
         await app.close()
 
 
+async def test_event_state_is_published_kept_and_taken_back() -> None:
+    """RFC 3903 §4: what is published has a tag, by which it is refreshed and removed, and which changes each time."""
+    kept: dict[str, str] = {}
+
+    async def on_publish(request: IncomingRequest, message: Request) -> None:
+        tag, expires = message.headers.get("SIP-If-Match"), message.headers.get("Expires") or ""
+        if tag is not None and tag not in kept:
+            await request.prepare(412)
+            return
+        state = message.payload if tag is None else kept.pop(tag)
+        new = f"tag{len(kept)}{expires}"
+        if expires != "0":
+            kept[new] = state
+        await request.prepare(200, headers={"SIP-ETag": new, "Expires": expires})
+
+    app, address = await server(PUBLISH=on_publish)
+    phone, peer = await client(address)
+
+    async def publish(expires: int, tag: str = "", payload: str = "") -> Dialog:
+        headers = {"Event": "presence", "Expires": expires, **({"SIP-If-Match": tag} if tag else {})}
+        if payload:
+            headers["Content-Type"] = "application/pidf+xml"
+        return await peer.request(
+            "PUBLISH", from_details=ROMEO, to_details=ROMEO, uri=f"sip:{address[0]}:{address[1]}",
+            headers=headers, payload=payload,
+        )  # fmt: skip
+
+    def tag_of(published: Dialog) -> str:
+        assert published.last is not None
+        return published.last.headers.get("SIP-ETag") or ""
+
+    first = await publish(600, payload="<presence/>")
+    assert kept == {tag_of(first): "<presence/>"}
+    again = await publish(900, tag_of(first))
+    assert kept == {tag_of(again): "<presence/>"}
+    assert (await publish(900, tag_of(first))).status_code == 412
+    assert (await publish(0, tag_of(again))).status_code == 200
+    assert kept == {}
+    with contextlib.suppress(asyncio.CancelledError):
+        await phone.close()
+    await app.close()
+
+
 async def test_a_single_request_and_its_answer() -> None:
     async def on_message(request: IncomingRequest, message: Request) -> None:
         await request.prepare(202 if message.payload == "o Romeo" else 488)

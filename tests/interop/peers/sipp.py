@@ -19,18 +19,21 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 
 
 class Sipp:
-    """One run of one scenario, for one call.
+    """One run of one scenario, for one call, by `transport`: udp, or tcp over one connection.
 
     `target` (host:port) is where a calling scenario calls; `words` are what stands in braces in its file.
     """
 
-    def __init__(self, scenario: str, *, target: str = "", address: str = TRUNK_HOST, **words: str) -> None:
+    def __init__(
+        self, scenario: str, *, target: str = "", address: str = TRUNK_HOST, transport: str = "udp", **words: str
+    ) -> None:
         self.name = f"messages of sipp, {scenario}"
         self.port = free_port()
         self._address = address
         self.host = f"{address}:{self.port}"
         self._scenario = scenario
         self._target = target
+        self._transport = transport
         self._words = words
         self._stack = contextlib.AsyncExitStack()
 
@@ -55,6 +58,7 @@ class Sipp:
                     str(free_port(4)),
                     "-rtp_echo",
                 ),
+                *("-t", {"udp": "u1", "tcp": "t1"}[self._transport]),
                 *("-trace_msg", "-message_file", self._directory / "messages"),
                 *("-trace_err", "-error_file", self._directory / "errors"),
                 *([self._target] if self._target else []),
