@@ -16,13 +16,13 @@ Rules:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import re
 import sys
 import threading
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -67,6 +67,13 @@ _LIBRARIES = {
     "asyncio": (logging.WARNING, logging.INFO),
     "sqlalchemy": (logging.WARNING, logging.WARNING),
 }
+
+
+def stamped(_logger: WrappedLogger | None, method: str, event: EventDict) -> EventDict:
+    """The first processor: the level, and the time in UTC to the microsecond (RFC 3339)."""
+    event["level"] = "warning" if method == "warn" else method
+    event["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return event
 
 
 def redact(_logger: WrappedLogger | None, _method: str, event: EventDict) -> EventDict:
@@ -161,13 +168,19 @@ class Out:
         self._lock = threading.Lock()
 
     def write(self, line: str) -> None:
-        with self._lock, contextlib.suppress(OSError, ValueError):  # a broken pipe, a closed file
+        with self._lock:
             try:
-                self._stream.write(line + "\n")
-            except UnicodeEncodeError:  # a peer's octets that are no UTF-8, or a stream that is none
-                encoding = getattr(self._stream, "encoding", None) or "ascii"
-                self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-            self._stream.flush()
+                self._put(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # a broken pipe, a closed file
+                pass
+
+    def _put(self, line: str) -> None:
+        try:
+            self._stream.write(line)
+        except UnicodeEncodeError:  # a peer's octets that are no UTF-8, or a stream that is none
+            encoding = getattr(self._stream, "encoding", None) or "ascii"
+            self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
 
     debug = info = warning = error = critical = write
 
@@ -191,11 +204,7 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
     stream = stream if stream is not None else sys.stderr
     out = Out(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    both: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
+    both: list[Processor] = [stamped, structlog.processors.StackInfoRenderer()]
     last: list[Processor] = [structlog.processors.format_exc_info, redact]
     if format == "json":
         last.append(structlog.processors.JSONRenderer(default=str, ensure_ascii=False))

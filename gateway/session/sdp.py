@@ -41,6 +41,7 @@ MAX_TEXT = 65_536
 MAX_LINES = 2_000
 _MAX_ORIGIN = 10**20
 _MAX_FINGERPRINTS = 16
+_DIRECTIONS, _SETUPS = frozenset(Direction), frozenset(Setup)
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
 _NO_FORMAT = "127"  # an m= line needs a format (RFC 3264 §6: a rejected one too); nobody explains this one
 
@@ -225,7 +226,7 @@ def _m_line(part: _Part) -> tuple[str, int, str, list[str]]:
 
 
 def _direction(part: _Part) -> Direction | None:
-    return next((Direction(key) for key in part.attributes if key in frozenset(Direction)), None)
+    return next((Direction(key) for key in part.attributes if key in _DIRECTIONS), None)
 
 
 def _ptime(value: str | None) -> int | None:
@@ -250,8 +251,10 @@ def _codecs(part: _Part, formats: list[str]) -> tuple[Codec, ...]:
     for pt in dict.fromkeys(_pt(number, part.line) for number in formats):
         codec = maps.get(pt) or STATIC.get(pt)
         if codec is not None:  # a dynamic number that nobody explained cannot be used, and harms nobody
-            fb = tuple(dict.fromkeys(feedback.get(pt, ()) + feedback.get(None, ())))
-            codecs.append(replace(codec, parameters=parameters.get(pt, ()), feedback=fb[: limits.MAX_FEEDBACK]))
+            said, fb = parameters.get(pt, ()), tuple(dict.fromkeys(feedback.get(pt, ()) + feedback.get(None, ())))
+            if said or fb:
+                codec = replace(codec, parameters=said, feedback=fb[: limits.MAX_FEEDBACK])
+            codecs.append(codec)
     return tuple(codecs)
 
 
@@ -298,7 +301,7 @@ def _extensions(part: _Part, head: _Part) -> tuple[HeaderExtension, ...]:
         words = value.split()
         number, _, direction = words[0].partition("/") if words else ("", "", "")
         key = whole(number, 4095 + 256, 1)
-        if key is None or len(words) < 2 or not is_visible(words[1]) or direction not in ("", *Direction):
+        if key is None or len(words) < 2 or not is_visible(words[1]) or (direction and direction not in _DIRECTIONS):
             continue
         found.setdefault(key, HeaderExtension(key, words[1], Direction(direction or "sendrecv")))
     return tuple(found.values())
@@ -335,7 +338,7 @@ def _fingerprint(part: _Part, head: _Part) -> Fingerprint | None:
     found: list[Fingerprint] = []
     said = (part.first("setup") or head.first("setup") or "actpass").lower()
     # Absent is as good as "either": RFC 8842 §5.2 demands the line, so whoever leaves it out has no preference.
-    setup = Setup(said) if said in frozenset(Setup) else Setup.ACTPASS
+    setup = Setup(said) if said in _SETUPS else Setup.ACTPASS
     for line, value in (part.all("fingerprint") or head.all("fingerprint"))[:_MAX_FINGERPRINTS]:
         algorithm, _, digest = value.partition(" ")
         digest = digest.strip().upper()

@@ -116,7 +116,7 @@ class Agent:
 
     def _turned_away(self, request: Request, flow: Flow, now: float) -> bool:
         """What is new is judged before it costs anything; what belongs to a dialog or came before is not."""
-        if request.method == "ACK" or self._layer.knows(request, flow) or _key(request) in self._usages:
+        if request.method == "ACK" or _key(request) in self._usages or self._layer.knows(request, flow):
             return False
         source, load = _source(flow), Load(len(self._keys), self.backlog())
         standing, stale = self._proven(request, self._standing(flow), source, now)
