@@ -6,8 +6,6 @@ another. Warnings are for what works and is seldom meant.
 
 from __future__ import annotations
 
-import ipaddress
-import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +17,9 @@ from gateway.dialplan import coverage, numbers, plan
 from gateway.dialplan.budgets import Budgets, allowances
 from gateway.dialplan.conditions import Conditions, zone_named
 from gateway.dialplan.files import Include, Reader
-from gateway.dialplan.incoming import Incoming, caller_named, refuses
+from gateway.dialplan.incoming import Incoming, caller_named
 from gateway.dialplan.location import ELEMENTS
-from gateway.dialplan.numbers import Kind
+from gateway.dialplan.outgoing import Outgoing
 from gateway.dialplan.pricing import Pricing
 from gateway.dialplan.rules import is_e164
 from gateway.dialplan.schema import (
@@ -32,21 +30,17 @@ from gateway.dialplan.schema import (
     LocationSection,
     NumbersSection,
     PolicySection,
-    RouteSection,
     TrunkSection,
     UserSection,
 )
 from gateway.dialplan.tables import Table, Tables, is_caller, near
 from gateway.dialplan.toml import Place
+from gateway.dialplan.trunks import Trunks, read_secret
 from gateway.errors import AddressError, ConfigurationError, Fault
 
-__all__ = ["CODECS", "RESERVED", "in_order", "load", "near", "read_secret"]
+__all__ = ["in_order", "load", "near", "read_secret"]
 
-CODECS = ("PCMA", "PCMU", "G722", "opus")
-TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
-_RINGING = ("weights", "failover", "ring_seconds", "longest", "order", "prices", "record")
 _SUFFIXES = 5  # each may take its time before the next one is asked
-RESERVED = frozenset({"direct", "echo", "enum", "joined", "xmpp"})  # what a via can be beside a trunk
 
 
 @dataclass(slots=True)
@@ -74,9 +68,7 @@ class _Loader:
                 self.tables.fault(table, ("enum_suffix",), f"enum_suffix: one to {_SUFFIXES} domains")
         conditions = Conditions(self.tables, self.users, zone)
         policies = [self._policy(table, section) for table, section in self.tables.sections("policy", PolicySection)]
-        trunks = {
-            section.name: self._trunk(table, section) for table, section in self.tables.sections("trunk", TrunkSection)
-        }
+        trunks = Trunks(self.tables, self.own, self.folders).read()
         emergency = next(
             (self._emergency(table, section) for table, section in self.tables.sections("emergency", EmergencySection)),
             None,
@@ -86,9 +78,7 @@ class _Loader:
         tables_of_prices = pricing.read()
         callers = self._callers_set()
         limits = tuple(self._limits(conditions))
-        routes, sound = self._routes(conditions)
-        if "emergency" not in self.tables.present:
-            self._emergency_missing([(table, routes[number]) for number, table in sound.items()])
+        routes, sound = Outgoing(conditions).rules()
         inbound, sound_inbound = Incoming(conditions, self.region).rules()
         examples = [self._example(table, section) for table, section in self.tables.sections("example", ExampleSection)]
         built = plan.Plan(
@@ -99,7 +89,7 @@ class _Loader:
             route_unassigned=route_unassigned,
             emergency=emergency,
             groups=MappingProxyType(self.tables.groups),
-            trunks=MappingProxyType({name: trunk for name, trunk in trunks.items() if trunk}),
+            trunks=MappingProxyType(trunks),
             routes=tuple(routes),
             inbound=tuple(inbound),
             examples=tuple(example for example in examples if example),
@@ -152,12 +142,6 @@ class _Loader:
         if number is None:
             self.tables.fault(table, keys, f"{text!r} is no number in E.164, as +12025550100 is one")
         return number
-
-    def _named(self, table: Table, key: str, name: str | None) -> None:
-        """A key that names a policy, a trunk, a group."""
-        known: Collection[str] = self.tables.groups if key == "group" else self.tables.names[key]
-        if name is not None and name not in known:
-            self.tables.fault(table, (key,), f"{name!r} is no {key}{near(name, known)}")
 
     def _policy(self, table: Table, section: PolicySection) -> plan.Policy:
         formats = (("to", section.to), ("from", section.from_), ("asserted", section.asserted))
@@ -219,8 +203,8 @@ class _Loader:
                 self.tables.fault(table, (), "a limit has one of user, group and trunk")
             if table.sound and section.concurrent is section.per_minute is section.longest is None:
                 self.tables.fault(table, (), "a limit has concurrent, per_minute or longest")
-            self._named(table, "group", section.group)
-            self._named(table, "trunk", section.trunk)
+            self.tables.named(table, "group", section.group)
+            self.tables.named(table, "trunk", section.trunk)
             for key, name in (("group", section.group), ("trunk", section.trunk)):
                 if name is not None and f"{key} {name}" in wholes:
                     first = wholes[f"{key} {name}"]
@@ -237,17 +221,6 @@ class _Loader:
             yield plan.LimitRule(
                 patterns, section.group, section.trunk, section.concurrent, section.per_minute, section.longest
             )
-
-    def _routes(self, conditions: Conditions) -> tuple[list[plan.Rule], dict[int, Table]]:
-        """All rules, and the tables of those without a fault by their numbers."""
-        rules: list[plan.Rule] = []
-        sound: dict[int, Table] = {}
-        for number, (table, section) in enumerate(self.tables.sections("route", RouteSection)):
-            before = len(self.tables.faults)
-            rules.append(self._route(table, section, conditions))
-            if table.sound and all(fault.warning for fault in self.tables.faults[before:]):
-                sound[number] = table
-        return rules, sound
 
     def _emergency(self, table: Table, section: EmergencySection) -> plan.Emergency:
         if section.action == "route" and not section.via:
@@ -286,144 +259,6 @@ class _Loader:
         return next(
             (section for _, section in self.tables.sections("trunk", TrunkSection) if section.name == name), None
         )
-
-    def _emergency_missing(self, routes: Sequence[tuple[Table, plan.Rule]]) -> None:
-        for table, rule in routes:
-            kinds = set(rule.match.kind) or ({Kind.URI} if rule.match.host or rule.match.user else set(Kind))
-            if rule.refuse is None and not rule.match.name and kinds & {Kind.NUMBER, Kind.SHORT}:
-                message = f"rule {rule.name!r} leads to numbers: say in [emergency] what becomes of emergency calls"
-                self.tables.fault(table, (), message)
-                return
-
-    def _trunk(self, table: Table, section: TrunkSection) -> plan.Trunk | None:
-        if section.name in RESERVED or section.name.startswith("@"):
-            self.tables.fault(table, ("name",), f"{section.name!r} is a reserved name")
-        try:
-            proxy = SipUri.parse(section.proxy)
-        except AddressError as error:
-            self.tables.fault(table, ("proxy",), f"proxy: {error}")
-            proxy = None
-        if proxy and (proxy.scheme == "tel" or proxy.user is not None):
-            self.tables.fault(table, ("proxy",), "proxy: sip:HOST, with port and transport where needed")
-        if proxy and self.own.is_own(proxy):
-            self.tables.fault(table, ("proxy",), f"proxy: {proxy.host} is this gateway itself")
-        if section.register_ and section.username is None:
-            self.tables.fault(table, ("register",), "to register, a trunk needs its username")
-        if (section.username is None) != (section.password_file is None):
-            self.tables.fault(table, ("username",), "username and password_file go together")
-        if (section.inbound_username is None) != (section.inbound_password_file is None):
-            message = "inbound_username and inbound_password_file go together"
-            self.tables.fault(table, ("inbound_username",), message)
-        names = [each.inbound_username for _, each in self.tables.sections("trunk", TrunkSection)]
-        if section.inbound_username is not None and names.count(section.inbound_username) > 1:
-            self.tables.fault(table, ("inbound_username",), "another trunk has the same name")
-        for number, codec in enumerate(section.codecs):
-            if codec not in CODECS:
-                self.tables.fault(table, ("codecs", number), f"{codec!r} is no codec{near(codec.upper(), CODECS)}")
-        if proxy and (proxy.parameter("transport") or "udp").lower() not in TRANSPORTS:
-            near_it = near((proxy.parameter("transport") or "").lower(), TRANSPORTS)
-            self.tables.fault(table, ("proxy",), f"proxy: {proxy.parameter('transport')!r} is no transport{near_it}")
-        if section.key is not None and section.certificate is None:
-            self.tables.fault(table, ("key",), "a key without its certificate")
-        files = {
-            key: self._file(table, key, name)
-            for key in ("ca", "certificate", "key")
-            if (name := getattr(section, key)) is not None
-        }
-        encrypted = proxy is not None and (proxy.scheme == "sips" or proxy.parameter("transport") in ("tls", "wss"))
-        if section.srtp != "off" and proxy is not None and not encrypted:
-            message = "the keys of the media travel in the signalling, and to this proxy that is not encrypted"
-            self.tables.fault(table, ("srtp",), message, warning=True)
-        if section.dtmf == "inband" and any(codec.lower() == "opus" for codec in section.codecs):
-            message = "digits are tones here, and Opus bends them: they are lost in calls that use it"
-            self.tables.fault(table, ("dtmf",), message, warning=True)
-        allow = []
-        for number, network in enumerate(section.allow):
-            try:
-                allow.append(ipaddress.ip_network(network))
-            except ValueError as error:
-                self.tables.fault(table, ("allow", number), f"allow: {error}")
-        self._named(table, "policy", section.policy)
-        password, inbound = (
-            self._password(table, key, name) if (name := getattr(section, key)) else None
-            for key in ("password_file", "inbound_password_file")
-        )
-        if proxy is None:
-            return None
-        return plan.Trunk(
-            section.name, proxy, section.username, password, section.register_, section.from_, section.codecs,
-            section.dtmf, section.srtp, section.transcode, section.max_calls, tuple(allow),
-            section.policy, section.transfers, section.ping, tuple(name.lower() for name in section.tls_names),
-            files.get("ca"), section.server_name.lower() if section.server_name else None,
-            files.get("certificate"), files.get("key"),
-            section.inbound_username, inbound, self._from_host(table, section), section.prices, section.video,
-        )  # fmt: skip
-
-    def _from_host(self, table: Table, section: TrunkSection) -> str | None:
-        if section.from_host is None:
-            return None
-        try:
-            return addresses.host_of(section.from_host)
-        except AddressError as error:
-            self.tables.fault(table, ("from_host",), f"from_host: {error}")
-            return None
-
-    def _file(self, table: Table, key: str, name: str) -> str:
-        """The full path of a file that has to be there."""
-        path = (self.folders[table.document.file] / name).resolve()
-        if not path.is_file():
-            self.tables.fault(table, (key,), f"{key}: there is no file {name}")
-        return str(path)
-
-    def _password(self, table: Table, key: str, name: str) -> str | None:
-        password, problem, warning = read_secret(self.folders[table.document.file] / name)
-        for text, is_warning in ((problem, False), (warning, True)):
-            if text:
-                self.tables.fault(table, (key,), f"{key}: {name} {text}", warning=is_warning)
-        return password
-
-    def _route(self, table: Table, section: RouteSection, conditions: Conditions) -> plan.Rule:
-        match = conditions.match(table, section.match)
-        if table.sound and bool(section.via) == (section.refuse is not None):
-            self.tables.fault(table, (), f"rule {section.name!r} needs one of via and refuse")
-        for number, via in enumerate(section.via):
-            known = self.tables.names["trunk"] | {"direct", "echo", "enum"}
-            if via not in known:
-                self.tables.fault(table, ("via", number), f"{via!r} is no trunk{near(via, known)}")
-        self.tables.twice(table, ("via",), section.via)
-        if section.name == "emergency":
-            self.tables.fault(table, ("name",), "'emergency' is what explanations call [emergency]")
-        if "echo" in section.via and len(section.via) > 1:
-            self.tables.fault(table, ("via",), "echo always answers: nothing can come before or after it")
-        if "direct" in section.via and not (match.host or match.user or Kind.URI in match.kind or not match.kind):
-            self.tables.fault(table, ("via",), 'direct needs a host to go to: match kind = "uri" or a host')
-        if "enum" in section.via and match.kind and Kind.NUMBER not in match.kind:
-            self.tables.fault(table, ("via",), 'enum has numbers: match kind = "number"')
-        if "enum_failure" in section.model_fields_set and "enum" not in section.via:
-            self.tables.fault(table, ("enum_failure",), "enum_failure is for enum, and it is not asked")
-        self._named(table, "policy", section.policy)
-        self._several(table, section)
-        if section.refuse is not None:
-            refuses(self.tables, table, section, _RINGING)
-        return plan.Rule(
-            section.name, match, section.via, section.refuse, section.policy, section.anonymous,
-            section.early_media, section.transcode, section.transfers, section.weights, section.failover,
-            section.ring_seconds, section.longest, section.order == "cheapest", section.prices, section.record,
-            section.enum_failure,
-        )  # fmt: skip
-
-    def _several(self, table: Table, section: RouteSection) -> None:
-        """What is said of several vias."""
-        if section.via and section.weights and len(section.weights) != len(section.via):
-            message = f"weights: {len(section.weights)} of them, and {len(section.via)} vias"
-            self.tables.fault(table, ("weights",), message)
-        elif section.weights and not any(section.weights):
-            self.tables.fault(table, ("weights",), "weights: all are 0")
-        if len(section.via) == 1:
-            for key in ("weights",) if section.via == ("enum",) else ("weights", "failover"):
-                if key in section.model_fields_set:
-                    self.tables.fault(table, (key,), f"{key} is for several vias, and there is one")
-        self.tables.twice(table, ("failover",), section.failover or ())
 
     def _unreached(
         self,
@@ -475,21 +310,6 @@ class _Loader:
 def _civic(section: LocationSection) -> tuple[tuple[str, str], ...]:
     values: Mapping[str, str] = section.model_dump(exclude_none=True)
     return tuple((element, values[key]) for key, element in ELEMENTS.items() if key in values)
-
-
-def read_secret(path: Path) -> tuple[str | None, str | None, str | None]:
-    """The first line of a file with a secret; what is wrong with it; what is doubtful. The secret is in no message."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            secret = file.readline(4096).strip()
-            mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        return None, f"cannot be read: {error.strerror or error}", None
-    except UnicodeDecodeError:
-        return None, "is not UTF-8", None
-    if not secret:
-        return None, "is empty", None
-    return secret, None, "can be read by everybody on this machine" if mode & stat.S_IROTH else None
 
 
 # Loading --------------------------------------------------------------------------------------------------------------

@@ -31,9 +31,10 @@ from gateway.dialplan.booking import Tariff
 from gateway.dialplan.callers import identity, limits, policy_of
 from gateway.dialplan.compiled import Plan
 from gateway.dialplan.direct import listed, odd_parameter, trunk_at
+from gateway.dialplan.help import for_help
 from gateway.dialplan.inbound import Inbound, caller_local, inbound, recorded
 from gateway.dialplan.index import Facts
-from gateway.dialplan.location import pidf_lo
+from gateway.dialplan.matching import differing, why_not
 from gateway.dialplan.naptr import Listing
 from gateway.dialplan.numbers import Kind, Reading, Region
 from gateway.dialplan.outcomes import Identity, InboundRoute, Limit, Refusal, Route
@@ -141,7 +142,7 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
         return Refusal(callee.kind, callee.number, rule, reason, tuple(steps), wanted, ask)
 
     if callee.kind is Kind.EMERGENCY and callee.reading:
-        return _emergency(plan, request, settings, callee.reading, callee.region, steps)
+        return for_help(plan, request.caller, settings, callee.reading, callee.region, steps)
     if callee.uri and plan.is_own(callee.uri, request.resolved):
         return refuse(f"{callee.uri.host} is this gateway itself")
     undiallable = _undiallable(plan, callee.reading)
@@ -151,9 +152,9 @@ def route(plan: Plan, request: Request, *, explain: bool = False) -> Route | Ref
     looked_at: Sequence[int] = range(len(plan.routes)) if explain else plan.index.find(facts)
     for number in looked_at:
         rule = plan.routes[number]
-        if differs := _differs(plan, rule, facts, request.at):
+        if differs := differing(plan, rule, facts, request.at):
             if explain:
-                steps.append(f"rule {rule.name}: no, {_why_not(differs, rule.match, request.caller)}")
+                steps.append(f"rule {rule.name}: no, {why_not(differs, rule.match, request.caller)}")
             continue
         if rule.refuse is not None:
             steps.append(f"rule {rule.name}: matches and refuses")
@@ -300,45 +301,6 @@ def _description(callee: _Callee, local: str, region: Region) -> str:
     return f"{local} is the number {reading.number}, {what}, country {reading.country or 'unknown'}{place}"
 
 
-def _emergency(
-    plan: Plan, request: Request, settings: CallerSettings, reading: Reading, region: Region, steps: list[str]
-) -> Route | Refusal:
-    """Emergency calls: nothing but [emergency] and the caller's domain has a say, no limit and no wish for privacy.
-
-    Nobody is placed in a country where he is said not to be: a wrong address is worse than none.
-    """
-    policy = plan.emergency
-
-    def refuse(reason: str) -> Refusal:
-        steps.append(f"refused: {reason}")
-        return Refusal(Kind.EMERGENCY, None, "emergency" if policy else None, reason, tuple(steps))
-
-    if not plan.ours(request.caller):
-        return refuse("emergency calls are for users of this gateway")
-    if policy is None or policy.action == "refuse":
-        return refuse("emergency calls cannot be made here: use a telephone")
-    if reading.foreign and policy.foreign == "refuse":
-        return refuse(f"{reading.dial} is an emergency number of another country: use a telephone")
-    steps.append(f"[emergency]: via {', '.join(policy.via)}, before every rule")
-    targets = tuple(str(_at_trunk(plan.trunks[via], reading.dial)) for via in policy.via)
-    steps.append(f"calls {targets[0]}")
-    # Whoever takes the call rings back the user himself where he has a number.
-    reachable = dataclasses.replace(settings, caller_id=settings.caller_id or policy.callback)
-    identities = tuple(identity(plan, None, via, reachable, withheld=False) for via in policy.via)
-    callback = reachable.caller_id or next(filter(None, (plan.trunks[via].own_number for via in policy.via)), None)
-    steps.append(f"is called back at {callback}" if callback else "cannot be called back: no number of his is known")
-    location, country = policy.location, dict(policy.location).get("country")
-    if location and region.said and region.code != country:
-        steps.append(f"without the address in {country}, since he is in {region.code}")
-        location = ()
-    elif location:
-        steps.append("with the address of [emergency.location]")
-    return Route(
-        Kind.EMERGENCY, None, targets[0], policy.via, targets, "emergency", tuple(steps), identities, emergency=True,
-        geolocation=pidf_lo(location, request.caller) if location else None, callback=callback,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class _No:
     reason: str
@@ -398,58 +360,7 @@ def _target(plan: Plan, rule: Rule, via: str, callee: _Callee) -> SipUri | _No |
             if spelling is None:
                 return _No(f"carriers in {place} have exit codes of their own, so {number} has no national spelling")
             user = spelling + extension
-        return _at_trunk(trunk, user)
+        return trunk.asked(user)
     if callee.uri is None and not any(map(str.isalpha, callee.name)):
         return _No(f"{callee.name} is neither a number nor a name")  # 911, has a pause behind it, and no letter
-    return callee.uri or _at_trunk(trunk, callee.name)
-
-
-def _at_trunk(trunk: Trunk, user: str) -> SipUri:
-    parameters = tuple(
-        pair for pair in trunk.proxy.parameters if pair[0] != "lr"
-    )  # a Route's parameter, not a target's
-    return dataclasses.replace(trunk.proxy, user=user, parameters=parameters, password=None, headers=())
-
-
-def _differs(plan: Plan, rule: Rule, facts: Facts, at: datetime | None) -> str | None:
-    """The condition that keeps a rule from matching; None when it matches."""
-    match = rule.match
-    if match.kind and facts.kind not in match.kind:
-        return "kind"
-    if match.name and not (facts.name is not None and match.names.match(facts.name)):
-        return "name"
-    if match.host and not (facts.host is not None and match.hosts.match(facts.host)):
-        return "host"
-    if match.user and not (facts.user is not None and match.users.match(facts.user)):
-        return "user"
-    if match.number and not (facts.number is not None and match.numbers.match(facts.number)):
-        return "number"
-    if match.regex and not any(regex.match(facts.text or "") for regex in match.regex):
-        return "regex"
-    if match.country and not any(country in match.country for country in facts.countries):
-        return "country"
-    if match.type and not any(type_ in match.type for type_ in facts.types):
-        return "type"
-    # Without a clock what is closed at night stays closed: refusals hold, ways do not.
-    if match.hours and not (match.hours.contain(at) if at else rule.refuse is not None):
-        return "hours"
-    return None if plan.may(match, facts.caller or "") else "from"
-
-
-def _why_not(differs: str, match: Match, caller: str) -> str:
-    match differs:
-        case "kind":
-            return f"it is for kind {' or '.join(match.kind)}"
-        case "country":
-            return f"the country is not {' or '.join(match.country)}"
-        case "type":
-            return f"the type is not {' or '.join(match.type)}"
-        case "hours":
-            return f"it is for {match.hours.text if match.hours else ''}"
-        case "from":
-            return f"{caller} is not among its callers"
-        case "user":
-            return "the user part differs"
-        case "regex":
-            return "the regular expression does not match"
-    return f"the {differs} differs"
+    return callee.uri or trunk.asked(callee.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, TypeGuard
 
@@ -77,6 +77,11 @@ class Trunk:
     def own_number(self) -> str | None:
         """`from_` where it is a number in E.164; some providers want the name of an account there."""
         return self.from_ if is_e164(self.from_) else None
+
+    def asked(self, user: str) -> SipUri:
+        """What it is asked for: a number or a name at its own host, without what is for the way there (`lr`)."""
+        parameters = tuple(pair for pair in self.proxy.parameters if pair[0] != "lr")
+        return replace(self.proxy, user=user, parameters=parameters, password=None, headers=())
 
 
 def is_e164(text: str | None) -> TypeGuard[str]:

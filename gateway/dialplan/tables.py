@@ -109,6 +109,12 @@ class Tables:
     def fault(self, table: Table, keys: Place, message: str, *, warning: bool = False) -> None:
         self.faults.append(table.document.fault((*table.place, *keys), message, warning=warning))
 
+    def named(self, table: Table, key: str, name: str | None) -> None:
+        """A key that names a policy, a trunk, a group."""
+        known: Collection[str] = self.groups if key == "group" else self.names[key]
+        if name is not None and name not in known:
+            self.fault(table, (key,), f"{name!r} is no {key}{near(name, known)}")
+
     def twice(self, table: Table, keys: Place, words: Sequence[str]) -> None:
         for number, word in enumerate(words):
             if word in words[:number]:

@@ -1,0 +1,56 @@
+"""[[trunk]] tables: what is read from beside them, and what is wrong about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.addresses import SipUri
+from gateway.dialplan.trunks import RESERVED, read_secret
+from tests.dialplan.test_load import faults_of, loaded, password
+
+
+def trunk(name: str = "carrier", **keys: str) -> str:
+    lines = "".join(f"{key} = {value}\n" for key, value in ({"proxy": '"sip:192.0.2.1"'} | keys).items())
+    return f'[[trunk]]\nname = "{name}"\n{lines}'
+
+
+def test_a_trunk_has_the_password_of_its_file(tmp_path: Path) -> None:
+    password(tmp_path)
+    plan, _ = loaded(tmp_path, a=trunk(username='"romeo"', password_file='"carrier.password"'))
+    found = plan.trunks["carrier"]
+    assert (found.username, found.password) == ("romeo", "s3cret")
+    assert "s3cret" not in repr(found)
+    assert found.proxy == SipUri.parse("sip:192.0.2.1")
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_no_trunk_has_the_name_of_another_way(tmp_path: Path, name: str) -> None:
+    assert faults_of(tmp_path, a=trunk(name)) == [f"a.toml:2: {name!r} is a reserved name"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ({"proxy": '"sip:a@192.0.2.1"'}, "3: proxy: sip:HOST, with port and transport where needed"),
+        ({"proxy": '"sip:203.0.113.7"'}, "3: proxy: 203.0.113.7 is this gateway itself"),
+        ({"proxy": '"sip:192.0.2.1;transport=tpc"'}, "3: proxy: 'tpc' is no transport, did you mean 'tcp'?"),
+        ({"register": "true"}, "4: to register, a trunk needs its username"),
+        ({"codecs": '"PCMB"'}, "4: 'PCMB' is no codec, did you mean 'PCMU'?"),
+        ({"prices": '"a"'}, "4: 'a' is no prices"),
+        ({"policy": '"a"'}, "4: 'a' is no policy"),
+        ({"allow": '"192.0.2.1/24"'}, "4: allow: 192.0.2.1/24 has host bits set"),
+        ({"ca": '"ca.pem"'}, "4: ca: there is no file ca.pem"),
+    ],
+)
+def test_what_a_trunk_cannot_be_is_a_fault(tmp_path: Path, keys: dict[str, str], fault: str) -> None:
+    assert faults_of(tmp_path, a=trunk(**keys)) == [f"a.toml:{fault}"]
+
+
+def test_a_secret_that_everybody_can_read_is_doubtful(tmp_path: Path) -> None:
+    password(tmp_path)
+    assert read_secret(tmp_path / "carrier.password") == ("s3cret", None, None)
+    (tmp_path / "carrier.password").chmod(0o644)
+    assert read_secret(tmp_path / "carrier.password")[2] == "can be read by everybody on this machine"
+    assert read_secret(tmp_path / "nothing") == (None, "cannot be read: No such file or directory", None)
