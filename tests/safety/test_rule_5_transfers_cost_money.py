@@ -6,9 +6,12 @@ that a message says about other ways; so no one pays for what he could not have 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
+from gateway.dialplan.booking import Period, Unit
+from gateway.dialplan.rules import Allowance, BudgetRule
 from gateway.sip.message import Request
 from gateway.xmpp import stanzas
 from tests.safety.stage import PREMIUM, Stage
@@ -44,6 +47,30 @@ async def goes_on(stage: Stage, juliet: Device) -> None:
     assert "session-terminate" not in juliet.heard
     juliet.terminates(f"{NUMBER}@{DOMAIN}", "s1")
     assert (await stage.over()).cause == "normal"
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+async def test_a_transfer_is_a_call_of_the_users_budget_or_is_none(calls: int) -> None:
+    async with Stage() as stage:
+        routing = stage.switchboard.routing
+        budget = BudgetRule("calls", (Allowance(Unit.CALLS, Period.DAY, calls),), user=("*",))
+        trunks = {**routing.plan.trunks, "carrier": replace(routing.plan.trunks["carrier"], transfers=True)}
+        routing.plan = replace(routing.plan, budgets=(budget,), trunks=trunks)
+        juliet, invite = await talking(stage)
+        refer = stage.phone.request("REFER", invite, "refer")
+        refer.headers.add("Refer-To", "<sip:+12025550177@127.0.0.1>")
+        stage.phone.sends(bytes(refer))
+        if calls == 1:
+            assert (await stage.phone.notified()).startswith(b"SIP/2.0 403")
+            await goes_on(stage, juliet)
+        else:
+            second = await stage.phone.hears("INVITE")
+            stage.phone.answers(second, 200, phone_session())
+            assert (await stage.phone.notified()).startswith(b"SIP/2.0 200")
+            juliet.terminates(f"{NUMBER}@{DOMAIN}", "s1")
+            await stage.over()
+        assert (stage.till.used(), stage.till.open) == ((calls, 0), {})
+        assert stage.till.said.count("reserve 60") == 2
 
 
 @pytest.mark.parametrize("target", ELSEWHERE)
