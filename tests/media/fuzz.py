@@ -5,8 +5,9 @@
       RTP, RTCP of one telephone, SRTP of another                                browser's own and from the telephones'
 
 The worker is a process of its own, with as much bandwidth as it takes, so that nothing is dropped for being too much.
-After every burst it has to answer a question, so that the kernel drops nothing either. What its own sockets send is not
-told from what the ends sent by address: a mutated packet that is good RTP is heard, as it would be if they said it.
+After every burst it is waited for until it has read all, so that the kernel drops nothing either. What the telephones'
+own sockets send is theirs by address: a mutated packet that is good RTP is heard. A latched port is connected, and the
+kernel keeps strangers from it, which no counter of ours sees.
 """
 
 # ruff: noqa: T201 -- it prints
@@ -45,6 +46,8 @@ class Outcome:
 
     sent: Counter[str] = field(default_factory=Counter)
     counters: dict[str, Counter[str]] = field(default_factory=dict)
+    at: Counter[str] = field(default_factory=Counter)  # sent, by the port's owner
+    overflowed: int = 0  # what the kernel dropped, because nobody read it
     talks: bool = False
     lost: list[str] = field(default_factory=list)
     same_worker: bool = False
@@ -104,7 +107,7 @@ class Call:
         self.box = Packet()
         self.srtp = Srtp(Keys(SUITES[its.suite], master(mine), master(its)), self.box)
         assert ours.ice is not None
-        self.ports = {"browser": ours.ice.candidates[0].port, "telephone": theirs.port, "keyed": secret.port}
+        self.ports = {"browser": ours.ice.candidates[0].port, "telephone": theirs.port, "keyed telephone": secret.port}
         self.phone.far, self.keyed.far = ("127.0.0.1", theirs.port), ("127.0.0.1", secret.port)
         await engine.connect("call", "callee1", self.phone.transport, stream(PCMA), peer="caller")
         await engine.connect("call", "caller", remote, stream(OPUS), peer="callee1", setup=Setup.PASSIVE)
@@ -179,6 +182,19 @@ def resident(pid: int) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
 
+def queued(ports: set[int]) -> tuple[int, int]:
+    """Octets that wait at these ports to be read, and datagrams that the kernel dropped there (proc_net_udp(5))."""
+    waiting = dropped = 0
+    with open("/proc/net/udp") as table:
+        for line in table:
+            columns = line.split()
+            address, _, port = columns[1].partition(":")
+            if port and address == "0100007F" and int(port, 16) in ports:
+                waiting += int(columns[4].partition(":")[2], 16)
+                dropped += int(columns[-1])
+    return waiting, dropped
+
+
 async def run(count: int, seed: int, told: Callable[[int], None] = lambda sent: None) -> Outcome:
     rng, outcome = random.Random(seed), Outcome()
     aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
@@ -196,13 +212,14 @@ async def run(count: int, seed: int, told: Callable[[int], None] = lambda sent: 
         (pid,) = engine.processes
         begun, before = time.monotonic(), resident(pid)
         kinds = list(seeds)
+        ports = {port + beside for port in call.ports.values() for beside in (0, 1)}
         senders: dict[str, Callable[[bytes, tuple[str, int]], object]] = {
             "a stranger": call.stranger.sock.sendto,
             "the browser": call.send_raw,
             "the telephone": call.phone.sock.sendto,
             "the keyed telephone": call.keyed.sock.sendto,
         }
-        own = {"browser": "the browser", "telephone": "the telephone", "keyed": "the keyed telephone"}
+        own = {"browser": "the browser", "telephone": "the telephone", "keyed telephone": "the keyed telephone"}
         while (sent := outcome.sent.total()) < count:
             for _ in range(min(BURST, count - sent)):
                 kind = rng.choice(kinds)
@@ -215,12 +232,15 @@ async def run(count: int, seed: int, told: Callable[[int], None] = lambda sent: 
                 except (BlockingIOError, ConnectionError):
                     continue
                 outcome.sent[f"{kind} from {who}"] += 1
-            await engine.statistics("call")
+                outcome.at[port] += 1
+            while queued(ports)[0]:
+                await engine.statistics("call")
             for end in (call.phone, call.keyed, call.browser, call.stranger):
                 while not end.heard.empty():
                     end.heard.get_nowait()
             told(outcome.sent.total())
         outcome.seconds = time.monotonic() - begun
+        outcome.overflowed = queued(ports)[1]
         outcome.memory = (before, resident(pid))
         outcome.talks = await call.talk()
         outcome.same_worker = engine.processes == (pid,)
@@ -250,7 +270,9 @@ def main() -> int:
     for kind, number in sorted(outcome.sent.items()):
         print(f"  {number:9,}  {kind}")
     for where, counted in outcome.counters.items():
-        print(f"at the port of the {where}: " + ", ".join(f"{why} {number:,}" for why, number in counted.most_common()))
+        told_of = ", ".join(f"{why} {number:,}" for why, number in counted.most_common())
+        print(f"{outcome.at[where]:,} at the ports of the {where}: {told_of}")
+    print(f"dropped by the kernel: {outcome.overflowed}")
     print(f"memory of the worker: {outcome.memory[0]:,} KB before, {outcome.memory[1]:,} KB after")
     print(f"both ends hear each other: {outcome.talks}; the same worker: {outcome.same_worker}; lost: {outcome.lost}")
     return 0 if outcome.talks and outcome.same_worker and not outcome.lost else 1

@@ -25,7 +25,7 @@ from gateway.media.rtp import DigitReader, Packet, steps
 from gateway.media.sdes import SUITES, master
 from gateway.media.sdes import ours as keys
 from gateway.media.srtp import Keys, Srtp
-from gateway.session.model import Codec, Direction, Dtmf, Setup, Stream
+from gateway.session.model import Codec, Direction, Dtmf, Ice, Setup, Stream
 from tests.media.ends import (
     EVENT_8,
     EVENT_48,
@@ -552,6 +552,18 @@ async def _recording(backend: Backend, browser: Browser, phone: Phone) -> object
     return await backend.engine.recorded("call")
 
 
+async def _restart_alone(backend: Backend, browser: Browser, phone: Phone) -> object:
+    """An ICE restart of an end that talks with nobody yet."""
+    remote = await browser.open(Setup.ACTIVE)
+    ours = await backend.engine.allocate("call", "caller", LegKind.WEBRTC, setup=Setup.PASSIVE)
+    await backend.engine.connect("call", "caller", remote, stream(OPUS), setup=Setup.PASSIVE)
+    try:
+        anew = await backend.engine.restart("call", "caller", Ice("anew", "n" * 22))
+    except MediaError as error:
+        return str(error)
+    return anew.ice is not None and ours.ice is not None and anew.ice.ufrag != ours.ice.ufrag
+
+
 async def _two_components(backend: Backend, browser: Browser, phone: Phone) -> object:
     """Whether an end that muxes nothing gets a component for RTCP."""
     ours = await backend.engine.allocate("call", "caller", LegKind.WEBRTC, rtcp_mux=False)
@@ -597,6 +609,7 @@ DIFFERENCES = {
     _codec_less_digits: Difference(None, "caller has no peer in whose place digits could be sent"),
     _strangers: Difference(1, 10),  # it counts before it looks at the source
     _quality: Difference(2, 0),
+    _restart_alone: Difference(True, "caller has no peer"),
     _two_components: Difference(True, False),
     _tones_of_keys: Difference(["5"], []),
     _recording: Difference(
