@@ -77,6 +77,7 @@ class Accounts:
         self._on_answer = on_answer
         self._on_frozen = on_frozen
         self._notices = Notices()
+        self._away = False  # the last question was not answered
         self._tasks: set[asyncio.Task[None]] = set()
 
     def attach(
@@ -219,9 +220,15 @@ class Accounts:
             async with asyncio.timeout(LIMIT):
                 answer = await asked
         except (BookingsAway, TimeoutError) as error:
-            log.warning("booking", call=line.id, booking=key, error=str(error) or "no answer in time")
+            if not self._away:  # once, and not for every call of a thousand
+                log.warning("nothing can be booked", call=line.id, error=str(error) or "no answer in time")
+            self._away = True
         except Exception:  # a bug of ours costs nobody's money
             log.exception("booking", call=line.id, booking=key)
+        else:
+            if self._away:
+                log.info("bookings are answered again", call=line.id)
+            self._away = False
         self._on_answer("away" if answer is None else type(answer).__name__.lower(), _now() - began)
         return answer
 

@@ -248,10 +248,13 @@ async def test_a_database_that_goes_away_costs_a_call_no_more_than_one_slice(sce
 async def test_a_database_that_comes_back_in_time_is_not_noticed(scene: Scene) -> None:
     books(scene.board.routing, money(10_000_000))
     caller, admitted, _ = await talks(scene)
-    scene.till.away = True
-    await passes(SLICE + 10)
-    scene.till.away = False
-    await passes(600)
+    with capture_logs() as logged:
+        scene.till.away = True
+        await passes(SLICE + 10)
+        scene.till.away = False
+        await passes(600)
+    told = [entry["event"] for entry in logged if "book" in entry["event"]]
+    assert told == ["nothing can be booked", "bookings are answered again"]
     assert "hang_up" not in caller.names()
     assert (await hangs_up(scene, admitted)).cause == "normal"
     assert scene.lines == []
