@@ -23,7 +23,7 @@ import structlog
 from gateway import addresses
 from gateway.accounts import Accounts, Shut
 from gateway.addresses import SipUri
-from gateway.bridge import Bridge, cause_of, leg_name, number_of
+from gateway.bridge import Bridge, cause_of, end_name, leg_name, number_of
 from gateway.call import effects as do
 from gateway.call import events as ev
 from gateway.call.causes import Cause
@@ -506,6 +506,7 @@ class Switchboard:
                 self._component.say(notice.user, f"{notice.contact}@{self._domain}", notice.id, notice.bodies)
 
     def _warn(self, line: Line, number: int) -> None:
+        self._saw(line.id, end_name(number), "hears that the call will end")
         self._media(line, lambda: line.bridge.play(number, "warning"))
 
     def _end(self, line: Line, record: do.Record) -> None:

@@ -115,6 +115,7 @@ async def test_a_call_that_outlives_its_budget_is_warned_and_ended_on_both_sides
     await scene.settled()
     assert ("play", "caller", "warning") in scene.engine.asked
     assert ("play", "callee1", "warning") not in scene.engine.asked
+    assert "caller hears that the call will end" in [traced.label for traced in scene.traced]
     assert scene.lines == [
         (JULIET, f"{NUMBER}@{DOMAIN}", "This call ends in 20 seconds: the budget for such calls is used up (abroad)")
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from gateway.dialplan.booking import Claim, Period, Tariff, Unit
 from gateway.errors import GatewayError
 from gateway.ops.accounts import freeze, list_accounts, owner, thaw
 from gateway.storage.bookings import Ask, Bookings, Exhausted, Frozen, Granted
+from tests.storage.postgres import Server
 
 JULIET, NURSE = "juliet@shakespeare.lit", "nurse@shakespeare.lit"
 MONEY = Claim(f"abroad user {JULIET} EUR", "abroad", Unit.MONEY, Period.DAY, 190_000, currency="EUR")
@@ -23,18 +24,28 @@ CALLS = Claim(f"own budget user {NURSE}", "own budget", Unit.CALLS, Period.HOUR,
 TARIFF = Tariff("EUR", connect=100_000, per_minute=60_000)
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'gateway.db'}"
+    server: Server = request.getfixturevalue("postgres")
+    return server.database()
+
+
 @pytest.fixture
-async def bookings(tmp_path: Path) -> AsyncIterator[Bookings]:
+async def bookings(url: str) -> AsyncIterator[Bookings]:
     """A gateway's, which runs."""
-    made = Bookings(f"sqlite:///{tmp_path / 'gateway.db'}")
+    made = Bookings(url)
     await made.start()
     yield made
     await made.stop()
-
-
-@pytest.fixture
-def url(bookings: Bookings) -> str:
-    return str(bookings.engine.url)
 
 
 async def in_a_thread(command: Callable[[], int]) -> int:
@@ -90,7 +101,7 @@ async def test_programs_get_exact_amounts(bookings: Bookings, url: str, capsys: 
     assert [(each["account"], each["reason"]) for each in found["frozen"]] == [(NURSE, "night")]
 
 
-async def test_nothing_is_said_of_nothing(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_nothing_is_said_of_nothing(bookings: Bookings, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert await in_a_thread(lambda: list_accounts(url, as_json=False)) == 0
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "nothing is drawn on, and nobody is frozen\n")
