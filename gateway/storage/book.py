@@ -129,9 +129,11 @@ def burst_id(burst: Burst) -> str:
 
 
 def short_id(text: str) -> str:
-    """The text, or a digest where an index has no room for it: a JID may have 3,071 octets (RFC 7622 §3.1)."""
-    octets = text.encode("utf-8", "replace")
-    if len(octets) <= 180 and b"\0" not in octets:
+    """The text, or a digest where a database refuses it (NUL, lone surrogates), or where an index has no room for it:
+    a JID may have 3,071 octets (RFC 7622 §3.1).
+    """
+    octets = text.encode("utf-8", "surrogatepass")
+    if len(octets) <= 180 and b"\0" not in octets and octets.decode("utf-8", "ignore") == text:
         return text
     return hashlib.sha256(octets).hexdigest()
 

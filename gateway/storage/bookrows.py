@@ -7,6 +7,7 @@ be there yet is made first. SQLite has locked the whole database by then (BEGIN 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
-    BindParameter,
     Boolean,
     Column,
     Connection,
@@ -24,12 +24,14 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    any_,
     bindparam,
     delete,
     false,
     insert,
     or_,
     select,
+    text,
     true,
     update,
 )
@@ -93,12 +95,6 @@ clocks = Table(
     "booking_clock", metadata, Column("id", BigInteger, primary_key=True, autoincrement=False), Column("at", Float)
 )
 
-_these: BindParameter[str] = bindparam("these", expanding=True)
-_GONE = delete(bookings).where(bookings.c.call.in_(_these))
-_COUNTERS = select(budgets).where(budgets.c.id.in_(_these)).order_by(budgets.c.id)
-_ENTRIES = select(bookings).where(bookings.c.call.in_(_these)).order_by(bookings.c.call)
-_BURSTS = select(bursts).where(bursts.c.id.in_(_these)).order_by(bursts.c.id)
-_FROZEN = select(frozen).where(frozen.c.id.in_(_these))
 _LAPSED = (
     select(bookings)
     .where(bookings.c.lapsed == false())
@@ -106,6 +102,7 @@ _LAPSED = (
     .order_by(bookings.c.until)
     .limit(LAPSED)
 )
+_NEW_ENTRY = insert(bookings)
 _CHANGE_ENTRY = update(bookings).where(bookings.c.call == bindparam("_call"))
 
 
@@ -114,20 +111,41 @@ class Rows:
 
     def __init__(self, dialect: str) -> None:
         self._locking = dialect != "sqlite"
-        self._insert: Any = postgresql.insert if self._locking else sqlite.insert
-        self._known: set[str] = set()
-        questions = (_ENTRIES, _BURSTS, _COUNTERS)
+        self._known: set[str] = set()  # of rows that are there
+        new: Any = postgresql.insert if self._locking else sqlite.insert
+        # Statements are made once, and their text is the same for one key and for a hundred: making and reading them
+        # would take longer than what they do.
+        self._frozen = self._among(frozen.c.id, select(frozen))
+        self._gone = self._among(bookings.c.call, delete(bookings))
+        self._thawed = self._among(bursts.c.id, delete(bursts))
         self._entries, self._bursts, self._counters = (
-            question.with_for_update() if self._locking else question for question in questions
+            question.with_for_update() if self._locking else question
+            for question in (
+                self._among(key, select(key.table).order_by(key))
+                for key in (bookings.c.call, bursts.c.id, budgets.c.id)
+            )
         )
-        new = self._insert(budgets)
-        self._save_counters = new.on_conflict_do_update(
-            index_elements=["id"], set_={name: new.excluded[name] for name in ("budget", "most", "used", "reserved")}
-        )
-        new = self._insert(bursts)
-        self._save_bursts = new.on_conflict_do_update(
-            index_elements=["id"], set_={name: new.excluded[name] for name in ("account", "until", "times")}
-        )
+        self._make = {table: new(table).on_conflict_do_nothing() for table in (budgets, bursts, frozen)}
+        self._save = {
+            table: (made := new(table)).on_conflict_do_update(
+                index_elements=["id"], set_={name: made.excluded[name] for name in names}
+            )
+            for table, names in (
+                (budgets, ("budget", "most", "used", "reserved")),
+                (bursts, ("account", "until", "times")),
+                (clocks, ("at",)),
+            )
+        }
+
+    def _among(self, column: Column[str], statement: Any) -> Any:
+        """With the rows alone whose key is among `these`."""
+        if self._locking:
+            return statement.where(column == any_(bindparam("these", type_=postgresql.ARRAY(String))))
+        return statement.where(column.in_(text("SELECT value FROM json_each(:these)").columns(value=String)))
+
+    def _these(self, keys: Iterable[str]) -> dict[str, Any]:
+        ordered = sorted(set(keys))
+        return {"these": ordered if self._locking else json.dumps(ordered)}
 
     def forget(self) -> None:
         """The database may be another one than before."""
@@ -153,7 +171,7 @@ class Rows:
         if lapsed:
             wanted = _LAPSED.with_for_update(skip_locked=True) if self._locking else _LAPSED
             over = [_enter(book, row) for row in connection.execute(wanted, {"now": book.now}).mappings()]
-        for row in self._found(connection, _FROZEN, [short_id(account) for account in accounts]):
+        for row in self._found(connection, self._frozen, [short_id(account) for account in accounts]):
             since = datetime.fromtimestamp(row["since"], UTC)
             book.frozen[row["id"]] = Frozen(row["account"], row["reason"], since)
         self._load_bursts(connection, book, bursts_of)
@@ -164,7 +182,7 @@ class Rows:
         for _ in range(2):
             new = {name: account for name, account in wanted.items() if name not in self._known}
             made = [{"id": name, "account": short_id(new[name]), "until": 0, "times": []} for name in sorted(new)]
-            self._make(connection, bursts, made)
+            self._have(connection, bursts, made)
             for row in self._found(connection, self._bursts, list(wanted)):
                 book.bursts[row["id"]] = [float(at) for at in row["times"]]
             if self._all_there(wanted.keys(), book.bursts.keys()):
@@ -174,7 +192,7 @@ class Rows:
         held = {hold.counter for entry in book.entries.values() for hold in entry.holds}
         ids = list(wanted.keys() | held)
         for _ in range(2):
-            self._make(connection, budgets, [_counter_row(wanted[i]) for i in sorted(wanted.keys() - self._known)])
+            self._have(connection, budgets, [_counter_row(wanted[i]) for i in sorted(wanted.keys() - self._known)])
             for row in self._found(connection, self._counters, ids):
                 book.counters[row["id"]] = Counter(**row)
             if self._all_there(wanted.keys(), book.counters.keys()):
@@ -190,23 +208,23 @@ class Rows:
         self._known |= wanted
         return True
 
-    def _make(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    def _have(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
         """Have these rows, in the order of their keys, there to be locked."""
         if rows and self._locking:
-            connection.execute(self._insert(table).on_conflict_do_nothing(), rows)
+            connection.execute(self._make[table], rows)
 
     def _found(self, connection: Connection, question: Select[Any], these: list[str]) -> Iterable[RowMapping]:
         if not these:
             return ()
-        return connection.execute(question, {"these": sorted(set(these))}).mappings().all()
+        return connection.execute(question, self._these(these)).mappings().all()
 
     def save(self, connection: Connection, book: Book) -> None:
         """Write back what has changed."""
         if book.gone:
-            connection.execute(_GONE, {"these": sorted(book.gone)})
+            connection.execute(self._gone, self._these(book.gone))
         new = [_entry_row(entry) for entry in book.changed_entries.values() if entry.new]
         if new:
-            connection.execute(insert(bookings), new)
+            connection.execute(_NEW_ENTRY, new)
         changed = [_entry_row(entry) for entry in book.changed_entries.values() if not entry.new]
         if changed:
             connection.execute(_CHANGE_ENTRY, [{"_call": row.pop("call"), **row} for row in changed])
@@ -215,9 +233,9 @@ class Rows:
                 {"id": name, "account": short_id(account), "until": until, "times": book.bursts[name]}
                 for name, (account, until) in book.changed_bursts.items()
             ]
-            connection.execute(self._save_bursts, rows)
+            connection.execute(self._save[bursts], rows)
         if book.changed_counters:
-            connection.execute(self._save_counters, [_counter_row(c) for c in book.changed_counters.values()])
+            connection.execute(self._save[budgets], [_counter_row(c) for c in book.changed_counters.values()])
         if book.newly_frozen:
             rows = [
                 {
@@ -228,7 +246,7 @@ class Rows:
                 }
                 for account, found in book.newly_frozen.items()
             ]
-            connection.execute(self._insert(frozen).on_conflict_do_nothing(), rows)
+            connection.execute(self._make[frozen], rows)
 
     def thaw(self, connection: Connection, account: str) -> bool:
         """Whether it was frozen. What began before is forgotten, or he would be frozen again at once."""
@@ -236,7 +254,7 @@ class Rows:
         mine = select(bursts.c.id).where(bursts.c.account == short_id(account)).order_by(bursts.c.id)
         ids = list(connection.execute(mine.with_for_update() if self._locking else mine).scalars())
         if ids:
-            connection.execute(delete(bursts).where(bursts.c.id.in_(_these)), {"these": ids})
+            connection.execute(self._thawed, self._these(ids))
         return found.rowcount > 0
 
     def clean(self, connection: Connection, now: float) -> None:
@@ -254,8 +272,9 @@ class Rows:
 
     def mark(self, connection: Connection, at: float) -> None:
         """Keep the latest time that was seen here."""
-        made = self._insert(clocks).values(id=1, at=at)
-        connection.execute(made.on_conflict_do_update(index_elements=["id"], set_={"at": at}, where=clocks.c.at < at))
+        seen = connection.execute(select(clocks.c.at)).scalar()
+        if seen is None or seen < at:
+            connection.execute(self._save[clocks], {"id": 1, "at": at})
 
 
 def call_id(call: str) -> str:

@@ -289,6 +289,9 @@ def test_money_without_a_price_is_none(day: Day) -> None:
 def test_long_names_are_told_apart_in_a_short_space() -> None:
     long = "ü" * 3000
     assert short_id("juliet") == "juliet"
+    assert short_id("ü") == "ü"
+    for refused in ("a\0", "a\ud800"):
+        assert short_id(refused).isalnum()
     assert len(short_id(long + "a")) <= 180
     assert short_id(long + "a") != short_id(long + "b")
 

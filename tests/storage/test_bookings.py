@@ -281,6 +281,7 @@ async def test_text_that_a_database_refuses_is_booked_all_the_same(bank: Booking
 
 
 async def test_one_booking_that_the_database_refuses_takes_no_other_with_it(bank: Bookings) -> None:
+    await bank.reserve(Ask("c\ud800", "j\ud800@x", (replace(TALK, key="k\ud800", budget="b\ud800"),)))
     bad: Any = object()
     with capture_logs() as log:
         answers = await asyncio.gather(
