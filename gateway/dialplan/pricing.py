@@ -46,6 +46,8 @@ class Pricing:
         self._one_currency([found[name] for _, _, name in charging if name in found], charged_at_all=bool(charging))
         for table, route in self.tables.sections("route", RouteSection):
             self._route(table, route, found)
+        if charging and any(self._spending()):
+            self._uncounted()
         return found
 
     def _table(self, table: Table, section: PricesSection) -> PriceTable | None:
@@ -99,6 +101,16 @@ class Pricing:
         if len(currencies) > 1:
             message = f"prices in {' and '.join(currencies)} cannot be compared"
             self.tables.fault(table, ("order",), message)
+
+    def _uncounted(self) -> None:
+        """Trunks whose calls cost nothing as far as budgets of money know."""
+        asked = {
+            via for _, route in self.tables.sections("route", RouteSection) for via in route.via if route.prices is None
+        }
+        for table, trunk in self.tables.sections("trunk", TrunkSection):
+            if trunk.prices is None and trunk.name in asked:
+                message = f"no prices: budgets of money do not see what calls by {trunk.name!r} cost"
+                self.tables.fault(table, (), message, warning=True)
 
     def _trunk(self, name: str) -> TrunkSection | None:
         sections = (section for _, section in self.tables.sections("trunk", TrunkSection))

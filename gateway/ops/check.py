@@ -39,6 +39,7 @@ class Verdict:
         plan = self.config.plan
         parts = ((plan.trunks, "trunk"), (plan.routes, "route"), (plan.inbound, "inbound rule"))
         things = [_count(len(part), noun) for part, noun in parts]
+        things += [_count(len(plan.prices), "price table"), _count(len(plan.budgets), "budget")]
         things.append(_count(len(plan.examples), "proved example"))
         yield "ok: " + ", ".join(thing for thing in [*things, said] if thing)
 

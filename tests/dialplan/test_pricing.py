@@ -137,3 +137,14 @@ def test_budgets_of_money_add_up_one_currency(folder: Path) -> None:
 def test_a_budget_of_money_needs_a_price(folder: Path) -> None:
     text = '[users."juliet@shakespeare.lit"]\nbudget = { spend_per_hour = "5 EUR" }\n'
     assert faults_of(folder, a=text) == ["a.toml:2: nothing has a price: no trunk and no route names any"]
+
+
+def test_a_trunk_whose_calls_no_budget_of_money_sees_is_told(folder: Path) -> None:
+    budget = '[[budget]]\nname = "m"\nuser = "*"\nspend_per_day = "5 EUR"\n'
+    other = '[[trunk]]\nname = "other"\nproxy = "sip:192.0.2.9"\n'
+    rule = '[[route]]\nname = "out"\nmatch = { kind = "number" }\nvia = ["carrier", "other"]\n'
+    warned = "a.toml:15: warning: no prices: budgets of money do not see what calls by 'other' cost"
+    assert list(map(str, loaded(folder, a=HEAD + other + rule + budget)[1])) == [warned]
+    assert loaded(folder, a=HEAD + other + rule + 'prices = "a"\n' + budget)[1] == ()
+    assert loaded(folder, a=HEAD + other + rule)[1] == ()
+    assert loaded(folder, a=HEAD + other + ROUTE + budget)[1] == ()
