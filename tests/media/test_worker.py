@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pathlib
 import re
 import socket
 import subprocess
 import sys
+import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gateway.errors import MediaError, NgError
@@ -17,7 +20,7 @@ from gateway.media.engine import Connected, LegKind
 from gateway.media.prompts import Prompts, Sound
 from gateway.media.wire import pack
 from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, listen_address
-from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, alaw, sine, stream
+from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, alaw, loudest, sine, stream
 
 Command = Callable[..., Awaitable[Any]]
 
@@ -304,3 +307,51 @@ async def test_a_worker_that_is_busy_has_its_encoders_try_less(
         tried.append(opus.Encoder.common)
     assert tried == [3, 3, 4]
     assert capsys.readouterr().out.count("Opus complexity") == 2
+
+
+async def test_a_recording_has_what_the_other_could_hear_and_goes_on_over_a_transfer(
+    ports: tuple[int, int], phone: Phone, tmp_path: pathlib.Path
+) -> None:
+    settings = WorkerSettings("127.0.0.1", None, *ports, ("127.0.0.0/8",), recordings=str(tmp_path))
+    worker, first, second = Worker(settings, Events()), Phone(), Phone("127.0.0.2")
+    ends = {"caller": phone, "callee1": first, "callee2": second}
+
+    async def join(name: str, peer: str) -> None:
+        ours = await worker.allocate("c", name, LegKind.RTP)
+        ends[name].far = (str(ours.address), ours.port)
+        await worker.connect("c", name, ends[name].transport, stream(PCMA), peer=peer)
+
+    async def say(name: str, frequency: float) -> None:
+        coded = alaw(sine(frequency, 3_200))
+        for at in range(0, len(coded), 160):
+            ends[name].say(PCMA, coded[at : at + 160], 160)
+            await asyncio.sleep(0.02)
+
+    try:
+        await join("callee1", "caller")
+        await join("caller", "callee1")
+        await worker.handle({"command": "record", "call": "c", "name": "name"})
+        await say("caller", 500)
+        await worker.handle({"command": "play", "call": "c", "leg": "callee1", "prompt": "hold"})
+        await say("caller", 700)  # to nobody: the other one hears music
+        await join("callee2", "caller")
+        await say("callee1", 800)  # who talks with nobody any more
+        await say("callee2", 1_000)
+        answer: Any = await worker.handle({"command": "recorded", "call": "c"})
+        assert answer["recorded"] == {"file": "name.wav", "fault": ""}
+    finally:
+        await first.close()
+        await second.close()
+        await worker.close()
+    with wave.open(str(tmp_path / "name.wav")) as file:
+        both = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    left, right = (strongest(channel) for channel in (both[0::2], both[1::2]))
+    assert left == {500}
+    assert right == {1_000}
+
+
+def strongest(channel: np.ndarray) -> set[int]:
+    """The tones that were said, to the hundred, each 50 ms."""
+    pieces = [channel[at : at + 400] for at in range(0, len(channel) - 400, 400)]
+    loud = [round(loudest(piece), -2) for piece in pieces if np.abs(piece.astype(int)).max() > 4_000]
+    return {int(one) for one in loud if loud.count(one) > 2}
