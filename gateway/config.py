@@ -152,7 +152,9 @@ class Config:
             return Path(name) if name is not None else None
 
         peers = {
-            trunk.proxy.host: TlsPeer(path(trunk.ca), trunk.server_name, path(trunk.certificate), path(trunk.key))
+            trunk.proxy.host: TlsPeer(
+                path(trunk.ca), trunk.server_name, path(trunk.certificate), path(trunk.key), trunk.ws_path
+            )
             for trunk in self.plan.trunks.values()
         }
         return TlsSettings(self.sip_certificate, self.sip_key, self.sip_ca, peers)

@@ -72,6 +72,7 @@ class Trunk:
     from_host: str | None = None  # in From and P-Asserted-Identity
     prices: str | None = None
     video: bool = False
+    ws_path: str = "/"  # of its WebSocket
 
     @property
     def own_number(self) -> str | None:

@@ -94,7 +94,7 @@ class TrunkSection(Section):
     name: Text
     """What rules call it."""
     proxy: Text
-    """`sip:HOST`, with port and `;transport=` where needed."""
+    """`sip:HOST`, with port and `;transport=` where needed; or the URL of its WebSocket, `wss://HOST:PORT/PATH`."""
     username: Text | None = None
     """For digest authentication, with `password_file`."""
     password_file: Text | None = None

@@ -21,6 +21,21 @@ TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 RESERVED = frozenset({"direct", "echo", "enum", "joined", "xmpp"})  # what a via can be beside a trunk
 
 
+def proxy_of(text: str) -> tuple[SipUri, str]:
+    """The proxy of a trunk, and the path of its WebSocket. Raises AddressError.
+
+    `wss://pbx.example:8089/ws` is `sip:pbx.example:8089;transport=wss`, asked for at /ws: RFC 7118 says nothing of
+    paths. COMPAT: Asterisk's is /ws, and it answers 404 at any other.
+    """
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.lower() not in ("ws", "wss"):
+        return SipUri.parse(text), "/"
+    place, _, path = rest.partition("/")
+    if not path.isascii() or " " in path or any(character in place for character in ";?@"):
+        raise AddressError(f"not the URL of a WebSocket: {text!r}")
+    return SipUri.parse(f"sip:{place};transport={scheme.lower()}"), f"/{path}"
+
+
 @dataclass(frozen=True, slots=True)
 class Trunks:
     """Builds the trunks. `own` knows which addresses are ours; `folders` are by the names of the files."""
@@ -39,7 +54,7 @@ class Trunks:
         if section.name in RESERVED or section.name.startswith("@"):
             self.tables.fault(table, ("name",), f"{section.name!r} is a reserved name")
         try:
-            proxy = SipUri.parse(section.proxy)
+            proxy, ws_path = proxy_of(section.proxy)
         except AddressError as error:
             self.tables.fault(table, ("proxy",), f"proxy: {error}")
             proxy = None
@@ -97,6 +112,7 @@ class Trunks:
             files.get("ca"), section.server_name.lower() if section.server_name else None,
             files.get("certificate"), files.get("key"),
             section.inbound_username, inbound, self._from_host(table, section), section.prices, section.video,
+            ws_path,
         )  # fmt: skip
 
     def _from_host(self, table: Table, section: TrunkSection) -> str | None:

@@ -286,7 +286,8 @@ class Streams:
         codec: Codec = Framer()
         if transport in ("WS", "WSS"):
             port = "" if remote[1] == PORTS[transport] else f":{remote[1]}"
-            codec = Client(f"{bracketed(domain or remote[0])}{port}", secrets.token_bytes(16))
+            path = self.tls.peer(domain).ws_path
+            codec = Client(f"{bracketed(domain or remote[0])}{port}", secrets.token_bytes(16), path)
             writer.write(codec.pop())
             while not codec.open:
                 data = await reader.read(READ)

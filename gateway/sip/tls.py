@@ -13,7 +13,7 @@ import ssl
 from asyncio import sslproto
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,15 @@ class UntrustedError(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class TlsPeer:
-    """What a far end has to prove: files in PEM, and the name in its certificate where that is not its host."""
+    """What a far end has to prove: files in PEM, and the name in its certificate where that is not its host; and where
+    its WebSocket is.
+    """
 
     ca: Path | None = None
     server_name: str | None = None
     certificate: Path | None = None
     key: Path | None = None
+    ws_path: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Tls:
         """What is special about this domain; our own certificate is shown to whoever asks for one."""
         peer = self.settings.peers.get(domain.lower(), TlsPeer())
         if peer.certificate is None and self.settings.certificate is not None:
-            return TlsPeer(peer.ca, peer.server_name, self.settings.certificate, self.settings.key)
+            return replace(peer, certificate=self.settings.certificate, key=self.settings.key)
         return peer
 
     def name(self, domain: str) -> str:

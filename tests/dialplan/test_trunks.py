@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.addresses import SipUri
-from gateway.dialplan.trunks import RESERVED, read_secret
+from gateway.dialplan.trunks import RESERVED, proxy_of, read_secret
 from tests.dialplan.test_load import faults_of, loaded, password
 
 
@@ -54,3 +54,18 @@ def test_a_secret_that_everybody_can_read_is_doubtful(tmp_path: Path) -> None:
     (tmp_path / "carrier.password").chmod(0o644)
     assert read_secret(tmp_path / "carrier.password")[2] == "can be read by everybody on this machine"
     assert read_secret(tmp_path / "nothing") == (None, "cannot be read: No such file or directory", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "proxy", "path"),
+    [
+        ("wss://pbx.example:8089/ws", "sip:pbx.example:8089;transport=wss", "/ws"),
+        ("WS://[2001:db8::1]", "sip:[2001:db8::1];transport=ws", "/"),
+        ("ws://pbx.example/sip?tenant=1", "sip:pbx.example;transport=ws", "/sip?tenant=1"),
+        ("sip:pbx.example;transport=ws", "sip:pbx.example;transport=ws", "/"),
+        ("sips:pbx.example", "sips:pbx.example", "/"),
+    ],
+)
+def test_a_trunk_may_be_the_url_of_its_websocket(text: str, proxy: str, path: str) -> None:
+    uri, found = proxy_of(text)
+    assert (str(uri), found) == (proxy, path)

@@ -185,15 +185,22 @@ async def test_keys_are_offered_to_whoever_takes_them(server: Server, quiet_juli
         assert keys == ["a=crypto:1", "a=crypto:2", "a=crypto:1"]
 
 
-async def test_a_registrar_over_tls_brings_calls_and_takes_them(
-    server: Server, quiet_juliet: Client, authority: Authority
+@pytest.mark.parametrize("transport", ["tls", "ws", "wss"])
+async def test_a_registrar_over_a_stream_brings_calls_and_takes_them(
+    server: Server, quiet_juliet: Client, authority: Authority, transport: str
 ) -> None:
-    """The gateway registers at Kamailio with a certificate and a digest; a telephone is registered there by UDP."""
+    """The gateway registers at Kamailio with a digest, and over TLS with a certificate; a telephone is there by UDP."""
     juliet = quiet_juliet
     certificate, key = authority.issue(HOST)
     account = ('username = "verona"', 'password_file = "password"', "register = true")
+    kamailio = Kamailio(certificate, key, authority.ca, demands=True)
+    place = {
+        "tls": kamailio.uri("TLS"),
+        "ws": f"ws://{HOST}:{kamailio.port}/sip",
+        "wss": f"wss://{HOST}:{kamailio.tls_port}/sip",
+    }[transport]
     async with (
-        Kamailio(certificate, key, authority.ca, demands=True) as kamailio,
+        kamailio,
         Baresip(
             THEIRS,
             tone=tones.draw(juliet.tone),
@@ -203,7 +210,7 @@ async def test_a_registrar_over_tls_brings_calls_and_takes_them(
         ) as phone,
         TlsGateway(
             server,
-            plan(kamailio.uri("TLS"), *account).replace(f'number = "{OURS}"', 'user = "verona"'),
+            plan(place, *account).replace(f'number = "{OURS}"', 'user = "verona"'),
             authority,
             passwords={"password": PASSWORD},
         ) as gateway,
@@ -223,5 +230,6 @@ async def test_a_registrar_over_tls_brings_calls_and_takes_them(
         await phone.hang_up()
         await call.ended()
         heard = [line.partition("heard ")[2] for line in kamailio.process.lines]
-        for each in ("REGISTER from tls", "INVITE from tls", "BYE from tls", "INVITE from udp", "BYE from udp"):
-            assert each in heard
+        for each in ("REGISTER", "INVITE", "BYE"):
+            assert f"{each} from {transport}" in heard
+        assert {"INVITE from udp", "BYE from udp"} <= set(heard)

@@ -481,12 +481,13 @@ async def test_what_is_no_websocket_is_told_so_and_cut() -> None:
 
 
 async def test_we_call_a_proxy_by_websocket() -> None:
-    ends = Ends()
+    ends = Ends(TlsSettings(peers={"proxy.example": TlsPeer(ws_path="/ws?tenant=1")}))
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         key = head.partition("Sec-WebSocket-Key: ")[2].partition("\r\n")[0]
         assert len(base64.b64decode(key)) == 16
+        assert head.startswith("GET /ws?tenant=1 HTTP/1.1\r\nHost: proxy.example:")
         assert "Sec-WebSocket-Protocol: sip" in head
         accept = module.Server()  # its answer to our key; the frames below are made by hand
         accept.feed(head.encode())
