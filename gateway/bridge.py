@@ -358,6 +358,11 @@ class Bridge:
         await self._engine.candidates(self._call, name, notice.candidates, ice=notice.ice, complete=notice.complete)
         return None
 
+    async def ask_picture(self, leg: Leg, attempt: int) -> None:
+        """One end needs a whole picture of the other."""
+        if peer := self._peer.get(leg_name(leg, attempt)):
+            await self._pictures.ask(peer)
+
     async def digits(self, leg: Leg, attempt: int, digits: str, duration: int) -> None:
         """Digits that one end pressed by signalling go out at the other as it takes them; kept until there is one."""
         peer = self._peer.get(leg_name(leg, attempt))

@@ -77,6 +77,10 @@ class Half:
         if self.other is not None:
             self.other._tell(ev.Dialled(Leg.CALLEE, self.other.attempt, digits, duration))
 
+    def ask_picture(self) -> None:
+        if self.other is not None:
+            self.other._tell(ev.PictureAsked(Leg.CALLEE, self.other.attempt))
+
     def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None:
         if self._over:
             return

@@ -129,6 +129,8 @@ class EchoLine:
 
     def dial_digits(self, digits: str, duration: int) -> None: ...
 
+    def ask_picture(self) -> None: ...
+
     def transferred(self, cause: Cause | None) -> None: ...
 
     def hang_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None: ...
@@ -157,6 +159,6 @@ def as_attempt(report: ev.Report, attempt: int) -> ev.Report:
     match report:
         case ev.HungUp() | ev.Trickled() | ev.Dialled() | ev.Reoffered() | ev.Reanswered():
             return replace(report, leg=Leg.CALLEE, attempt=attempt)
-        case ev.Held() | ev.PartyChanged() | ev.TransferAsked():
+        case ev.Held() | ev.PictureAsked() | ev.PartyChanged() | ev.TransferAsked():
             return replace(report, leg=Leg.CALLEE, attempt=attempt)
     return report

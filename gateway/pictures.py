@@ -177,6 +177,16 @@ class Pictures:
         await self.connect(name, peer, offer)
         return answer.with_media(end.ours)
 
+    async def ask(self, name: str) -> None:
+        """Ask this end for a whole picture."""
+        end = self._ends.get(name)
+        if end is None or not end.connected:
+            return
+        try:
+            await self._engine.ask_picture(self._call, name + VIDEO)
+        except MediaError as error:
+            log.warning("media", call=self._call, leg=name, error=str(error))
+
     async def release(self, name: str) -> None:
         """The video of this end is over."""
         if self._ends.pop(name, None) is None:

@@ -294,6 +294,8 @@ class Switchboard:
                 self._media(line, lambda: self._reoffered(line, report))
             case ev.Reanswered():
                 self._media(line, lambda: line.bridge.reanswered(report))
+            case ev.PictureAsked(leg, attempt):
+                self._media(line, lambda: line.bridge.ask_picture(leg, attempt))
             case ev.Held(leg, attempt, held):
                 self._media(line, lambda: self._held(line, leg, attempt, held))
             case ev.TransferAsked():
@@ -588,6 +590,9 @@ class Switchboard:
     def on_media(self, event: media.MediaEvent) -> None:
         line = self._lines.get(event.call)
         if line is None:
+            return
+        if isinstance(event, media.PictureWanted):
+            self._control(line, number_of(event.leg), lambda control: control.ask_picture())
             return
         if event.leg.endswith(media.VIDEO):  # beside the voice, which alone is the call
             self._saw(event.call, event.leg, type(event).__name__.lower(), getattr(event, "text", ""))

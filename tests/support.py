@@ -130,6 +130,9 @@ class FakeEngine:
                 transport = replace(transport, ice=replace(transport.ice, ufrag="gatevid"))
         return transport
 
+    async def ask_picture(self, call: str, leg: str) -> None:
+        self._note("ask_picture", leg)
+
     async def connect(
         self,
         call: str,
@@ -234,6 +237,9 @@ class FakeLeg:
 
     def dial_digits(self, digits: str, duration: int) -> None:
         self._note("dial_digits", digits, duration)
+
+    def ask_picture(self) -> None:
+        self._note("ask_picture")
 
     def transferred(self, cause: Cause | None) -> None:
         self._note("transferred", cause)

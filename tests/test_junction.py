@@ -48,12 +48,13 @@ async def test_the_other_call_answers_for_its_far_end() -> None:
     assert (await joined()).offers == [OFFER]
 
 
-async def test_hold_and_digits_go_through_both_ways() -> None:
+async def test_hold_digits_and_what_pictures_need_go_through() -> None:
     pair = await joined()
     pair.here.hold(True, OFFER)
     pair.there.dial_digits("42", 100)
+    pair.here.ask_picture()
     await asyncio.sleep(0)
-    assert pair.heard_there == [ev.Reoffered(Leg.CALLEE, 2, OFFER)]
+    assert pair.heard_there == [ev.Reoffered(Leg.CALLEE, 2, OFFER), ev.PictureAsked(Leg.CALLEE, 2)]
     assert pair.heard_here == [ev.Dialled(Leg.CALLEE, 3, "42", 100)]
     pair.there.reanswer(None)
     await asyncio.sleep(0)

@@ -266,6 +266,23 @@ async def test_hold_holds_the_picture_too() -> None:
     assert connected(engine, "callee1.video")[0].port == 50_002
 
 
+async def test_a_phone_that_asks_by_a_word_has_the_users_picture_asked_for() -> None:
+    engine = FakeEngine()
+    bridge, _, _ = await called(engine, browser(), phone())
+    await bridge.ask_picture(Leg.CALLEE, 1)
+    assert engine.asked[-1] == ("ask_picture", "caller.video")
+    engine.fails.add("ask_picture")
+    await bridge.ask_picture(Leg.CALLER, 0)
+
+
+async def test_where_there_is_no_picture_none_is_asked_for() -> None:
+    engine = FakeEngine()
+    bridge, _, _ = await called(engine, browser(), phone(port=0))
+    await bridge.ask_picture(Leg.CALLEE, 1)
+    await bridge.ask_picture(Leg.CALLEE, 2)
+    assert "ask_picture" not in [asked[0] for asked in engine.asked]
+
+
 async def test_what_loses_the_race_gives_its_picture_back() -> None:
     engine = FakeEngine()
     bridge = Bridge(engine, "c", Towards.XMPP)

@@ -260,6 +260,14 @@ class Dialled(Notice):
 
 
 @dataclass(frozen=True, slots=True)
+class PictureAsked(Notice):
+    """The end of this leg needs a whole picture of the other's video, and says so in signalling (INFO, RFC 5168)."""
+
+    leg: Leg
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reoffered(Notice):
     """The end of this leg offers the session anew (re-INVITE); it wants LegControl.reanswer."""
 

@@ -64,6 +64,9 @@ class LegControl(Protocol):
     def dial_digits(self, digits: str, duration: int) -> None:
         """Either leg, where digits do not go with the media: those that the other end pressed, `duration` ms each."""
 
+    def ask_picture(self) -> None:
+        """Either leg: the other end needs a whole picture of this one's video, and media has no word for it here."""
+
     def transferred(self, cause: Cause | None) -> None:
         """Either leg: how the transfer that it asked for goes. None: under way; NORMAL: done, and it is hung up next;
         else why not, and the call goes on as it was.

@@ -22,7 +22,17 @@ import structlog
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError, NgError
-from gateway.media.engine import Connected, Digit, LegKind, LegStatistics, Lost, MediaEngine, MediaEvent, Recorded
+from gateway.media.engine import (
+    Connected,
+    Digit,
+    LegKind,
+    LegStatistics,
+    Lost,
+    MediaEngine,
+    MediaEvent,
+    PictureWanted,
+    Recorded,
+)
 from gateway.media.leg import BANDWIDTH, Patience
 from gateway.media.ng import Endpoint, NgClient, message
 from gateway.media.ports import binds
@@ -35,7 +45,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_EVENTS: dict[str, type[MediaEvent]] = {kind.__name__: kind for kind in (Connected, Lost, Digit)}
+_EVENTS: dict[str, type[MediaEvent]] = {kind.__name__: kind for kind in (Connected, Lost, Digit, PictureWanted)}
 _BOOT = 10.0  # s, until a new process answers
 _HEARTBEAT = 2.0  # s between pings, and how long one may take
 _MISSED = 3  # pings in a row; a machine that is busy for a moment must not cost a worker its calls
@@ -201,6 +211,9 @@ class EmbeddedEngine(MediaEngine):
         await self._home(call).ask(
             "connect", call=call, leg=leg, remote=pack(remote), stream=pack(stream), setup=setup.value, **named
         )
+
+    async def ask_picture(self, call: str, leg: str) -> None:
+        await self._home(call).ask("ask picture", call=call, leg=leg)
 
     async def candidates(
         self, call: str, leg: str, candidates: tuple[Candidate, ...], *, ice: Ice | None = None, complete: bool = False

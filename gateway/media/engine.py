@@ -80,7 +80,15 @@ class Digit:
     duration: int  # ms
 
 
-MediaEvent = Connected | Lost | Digit
+@dataclass(frozen=True, slots=True)
+class PictureWanted:
+    """Somebody needs a whole picture of this leg's end, with which no RTCP feedback was agreed."""
+
+    call: str
+    leg: str
+
+
+MediaEvent = Connected | Lost | Digit | PictureWanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,9 @@ class MediaEngine(Protocol):
         Returns at once; Connected or Lost follows. Called again for a re-offer: the latch is re-armed. Peers hear each
         other and nobody else: the last pairing that was asked for holds, and without `peer` it stays as it is.
         """
+
+    async def ask_picture(self, call: str, leg: str) -> None:
+        """Ask the end of this leg, a video's, for a whole picture, by RTCP if that was agreed."""
 
     async def candidates(
         self, call: str, leg: str, candidates: tuple[Candidate, ...], *, ice: Ice | None = None, complete: bool = False

@@ -196,6 +196,9 @@ class RtpengineEngine(MediaEngine):
         call.legs[leg] = _Leg(leg, kind, sdes, ours, ip)
         return ours
 
+    async def ask_picture(self, call: str, leg: str) -> None:
+        raise MediaError("this engine relays no video yet")
+
     async def allocate_video(
         self,
         call: str,

@@ -2,7 +2,8 @@
 
 What it has more than any leg is RTCP feedback (feedback.py), which crosses the gateway:
 
-    its end wants a picture (PLI, FIR)  ──> asked of the peer's end, by what was agreed with that one
+    its end wants a picture (PLI, FIR)  ──> asked of the peer's end, by what was agreed with that one; with an end that
+                                            knows no feedback it is signalling's to ask (PictureWanted)
     its end misses packets (NACK)       ──> sent again from what we keep; what we never had is asked of the peer's end
 
 Three transports: RTP on ports of its own, ICE on ports of its own, or the voice's ICE (BUNDLE), where packets are told
@@ -20,7 +21,7 @@ from dataclasses import replace
 
 from gateway.call.causes import Cause
 from gateway.media import feedback
-from gateway.media.engine import LegStatistics
+from gateway.media.engine import LegStatistics, PictureWanted
 from gateway.media.lane import Outlet
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.rtcp import Report, write
@@ -33,6 +34,7 @@ SHARE = 4  # times the bandwidth of a voice's leg
 KEPT = 256  # packets that can be sent again: more than a second of a telephone's picture
 AGAIN = 4  # times at most
 FOREVER = Patience(first=math.inf, silence=math.inf)
+PICTURE_BY_WORD = 2.0  # s, where signalling asks
 PICTURE = 0.3  # s between two pictures that are asked for: each is as long as many others
 
 
@@ -90,11 +92,14 @@ class Video(Leg):
     def want_picture(self, about: int, now: float) -> None:
         """The peer needs a whole picture of this end's stream."""
         agreed = self.stream.send.feedback if self.stream is not None else ()
-        if now - self._asked_at < PICTURE or not {"nack pli", "ccm fir"} & set(agreed):
+        by_rtcp = "nack pli" in agreed or "ccm fir" in agreed
+        if now - self._asked_at < (PICTURE if by_rtcp else PICTURE_BY_WORD):
             self.dropped["feedback"] += 1
             return
         self._asked_at = now
-        if "nack pli" in agreed:
+        if not by_rtcp:
+            self._tell(PictureWanted(self.call, self.name))
+        elif "nack pli" in agreed:
             self._speak(feedback.pli(self.out.ssrc, about))
         else:
             self._commands += 1

@@ -41,7 +41,7 @@ from gateway.media.public import Public
 from gateway.media.recorder import Recorder
 from gateway.media.rtp import DIGITS, Packet
 from gateway.media.rtpleg import RtpLeg
-from gateway.media.video import FOREVER, SHARE, BundledLeg, VideoRtpLeg, VideoWebRtcLeg
+from gateway.media.video import FOREVER, SHARE, BundledLeg, Video, VideoRtpLeg, VideoWebRtcLeg
 from gateway.media.webrtcleg import WebRtcLeg
 from gateway.media.wire import pack, unpack
 from gateway.reach import Reach
@@ -105,6 +105,7 @@ class Worker:
             "connect": self._connect,
             "candidates": self._candidates,
             "restart": self._restart,
+            "ask picture": self._ask_picture,
             "play": self._play,
             "stop playing": self._stop_playing,
             "loop": self._loop,
@@ -336,6 +337,13 @@ class Worker:
         if not isinstance(leg, WebRtcLeg):
             raise MediaError("this leg has no ICE")
         return ok(transport=pack(await leg.restart(unpack(Ice, message.get("ice")))))
+
+    async def _ask_picture(self, message: Message) -> Mapping[str, Any]:
+        leg = self._leg(text(message, "call"), text(message, "leg"))
+        if not isinstance(leg, Video):
+            raise MediaError("this leg has no video")
+        leg.want_picture(leg.control.reception.ssrc or 0, asyncio.get_running_loop().time())
+        return ok()
 
     async def _play(self, message: Message) -> Mapping[str, Any]:
         self._leg(text(message, "call"), text(message, "leg")).play(self._prompts.named(text(message, "prompt")))

@@ -113,6 +113,19 @@ def digit_body(digit: str, duration: int) -> str:
     return f"Signal={digit}\r\nDuration={duration}\r\n"
 
 
+# RFC 5168 §4: what video phones without RTCP feedback say, and understand.
+PICTURE_TYPE = "application/media_control+xml"
+PICTURE = (
+    '<?xml version="1.0" encoding="utf-8"?>\r\n<media_control><vc_primitive><to_encoder>'
+    "<picture_fast_update/></to_encoder></vc_primitive></media_control>\r\n"
+)
+
+
+def asks_picture(message: Message) -> bool:
+    """Whether an INFO asks for a whole picture (RFC 5168 §4); nothing else of that document is known here."""
+    return message.content_type == PICTURE_TYPE and b"picture_fast_update" in message.body[:4096]
+
+
 def _digit(text: str) -> str:
     """COMPAT: phones that write * and # as their event numbers, 10 and 11 (RFC 4733 §3.2)."""
     digit = {"10": "*", "11": "#"}.get(text, text.upper())

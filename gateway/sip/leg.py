@@ -27,6 +27,7 @@ from gateway.call.events import (
     HungUp,
     Leg,
     PartyChanged,
+    PictureAsked,
     Reanswered,
     Reoffered,
     Report,
@@ -36,7 +37,7 @@ from gateway.call.leg import LegControl, Sink
 from gateway.errors import SipError
 from gateway.session.model import Session
 from gateway.sip.application import Application, Dialog
-from gateway.sip.body import Description, digit_body, dtmf_of, session_of
+from gateway.sip.body import PICTURE, PICTURE_TYPE, Description, asks_picture, digit_body, dtmf_of, session_of
 from gateway.sip.identity import party
 from gateway.sip.layer import Flow
 from gateway.sip.message import Message, Request, Response
@@ -46,6 +47,7 @@ from gateway.sip.usage import ALLOW, METHODS, SUPPORTED
 
 log = structlog.get_logger()
 
+MEDIA_CONTROL = MappingProxyType({"Content-Type": PICTURE_TYPE})
 DIGIT = MappingProxyType({"Content-Type": "application/dtmf-relay"})
 MAX_DIGITS = 64  # that wait for their turn
 MAX_OFFERS = 8  # of ours that wait for their turn
@@ -189,6 +191,10 @@ class SipLeg(LegControl):
             self._tell(Reanswered(self.side, self.attempt, session))
 
     def _info(self, dialog: Dialog, message: Request) -> None:
+        if asks_picture(message):
+            dialog.respond(message, 200)
+            self._tell(PictureAsked(self.side, self.attempt))
+            return
         pressed = dtmf_of(message)
         if pressed is None and message.body:
             dialog.respond(message, 415, headers={"Accept": "application/dtmf-relay, application/dtmf"})
@@ -348,6 +354,16 @@ class SipLeg(LegControl):
         self._digits.extend((digit, duration) for digit in digits)
         if idle:
             self._spawn(self._press(self.dialog))
+
+    def ask_picture(self) -> None:
+        if self.dialog is not None and not self._over:
+            self._spawn(self._ask_picture(self.dialog))
+
+    async def _ask_picture(self, dialog: Dialog) -> None:
+        try:
+            await dialog.request("INFO", headers=MEDIA_CONTROL, payload=PICTURE)
+        except SipError as fault:
+            log.info("sip picture not asked for", call=self.call, attempt=self.attempt, error=str(fault))
 
     async def _press(self, dialog: Dialog) -> None:
         while self._digits and not self._over:

@@ -100,6 +100,9 @@ class _Control:
     def dial_digits(self, digits: str, duration: int) -> None:
         """Nothing to do: digits go with the media."""
 
+    def ask_picture(self) -> None:
+        """Nothing to do: every client takes RTCP feedback."""
+
     def transferred(self, cause: Cause | None) -> None:
         """Nothing to do: no client asks for a transfer (XEP-0251), and none is told as TransferAsked."""
 

@@ -427,6 +427,9 @@ class _Unreachable:
     def dial_digits(self, digits: str, duration: int) -> None:
         pass
 
+    def ask_picture(self) -> None:
+        pass
+
     def transferred(self, cause: Cause | None) -> None:
         pass
 

@@ -14,7 +14,7 @@ from pylibsrtp import Error
 from gateway.errors import MediaError
 from gateway.media import feedback, video
 from gateway.media.embedded import EmbeddedEngine
-from gateway.media.engine import Connected, LegKind, LegStatistics, Lost
+from gateway.media.engine import Connected, LegKind, LegStatistics, Lost, PictureWanted
 from gateway.media.rtcp import Report, read, write
 from gateway.session.model import Codec, Setup, Transport
 from tests.media.conftest import MakeEngine
@@ -205,18 +205,30 @@ def ssrc_of(report: bytes) -> int:
     return found[0].ssrc
 
 
-async def test_nobody_is_asked_what_he_did_not_agree_to(
+async def test_who_knows_no_feedback_is_asked_in_signalling_and_not_too_often(
     make_engine: MakeEngine, browser: Browser, phone: Phone, camera: Camera
 ) -> None:
     call = await connected(await make_engine(), browser, phone, camera, far=replace(FAR, feedback=()))
     await call.begin()
-    await browser.dtls._send_rtp(feedback.pli(1, call.seen_by) + feedback.nack(1, call.seen_by, [1]))
-    await dropped(call, "callee1.video", 2)
+    events: Any = call.engine.on_event
+    for _ in range(3):
+        await browser.dtls._send_rtp(feedback.pli(1, call.seen_by) + feedback.nack(1, call.seen_by, [1]))
+    await dropped(call, "callee1.video", 5)
+    wanted = [event for event in events.all if isinstance(event, PictureWanted)]
+    assert wanted == [PictureWanted("call", "callee1.video")]
     assert all(not feedback.read(said, camera.ssrc).picture for said in _drained(camera.reports))
 
 
 def _drained(queue: asyncio.Queue[bytes]) -> list[bytes]:
     return [queue.get_nowait() for _ in range(queue.qsize())]
+
+
+async def test_signalling_asks_too(call: Call) -> None:
+    await call.begin()
+    await call.engine.ask_picture("call", "callee1.video")
+    assert (await until(call.camera.reports, call.camera.ssrc)).picture
+    with pytest.raises(MediaError, match="no video"):
+        await call.engine.ask_picture("call", "callee1")
 
 
 async def test_pictures_are_not_asked_for_all_the_time(call: Call) -> None:

@@ -127,6 +127,8 @@ class NullEngine:
     ) -> Transport:
         raise NotImplementedError
 
+    async def ask_picture(self, call: str, leg: str) -> None: ...
+
     def __init__(self, settings: object) -> None:
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
         self._port = 20_000

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.media.engine import PictureWanted
 from gateway.session import sdp
 from gateway.session.model import Codec, Media, Session, Transport
 from gateway.sip.message import Message
@@ -148,6 +149,31 @@ async def test_the_button_for_video_is_lit_where_there_is_video(home: Home, scen
     movim = Movim(home)
     await movim.lights(CONTACT)
     assert "video" in movim.buttons(CONTACT)
+
+
+async def test_a_telephone_without_rtcp_feedback_asks_and_is_asked_for_pictures_in_signalling(
+    home: Home, scene: Scene
+) -> None:
+    caller = await calls(home, Conversations)
+    invite = await scene.phone.hears("INVITE")
+    scene.phone.answers(invite, 200, with_camera())
+    await caller.until("Connected")
+    await scene.phone.hears("ACK")
+    (call,) = scene.switchboard._lines
+    scene.engine.on_event(PictureWanted(call, "callee1.video"))
+    info = await scene.phone.hears("INFO")
+    assert info.headers.get("Content-Type") == "application/media_control+xml"
+    assert b"picture_fast_update" in info.body
+    scene.phone.answers(info, 200)
+    ours = scene.phone._inside(invite, "INFO", 8)
+    ours.headers.add("Content-Type", "application/media_control+xml")
+    ours.body = info.body
+    scene.phone._say(ours)
+    assert (await scene.phone.answer_to(ours)).status_code == 200
+    await passes(1)
+    assert ("ask_picture", "caller.video") in scene.engine.asked
+    caller.hang_up()
+    await scene.over()
 
 
 async def test_a_session_refresh_of_the_telephone_keeps_the_picture(home: Home, scene: Scene) -> None:

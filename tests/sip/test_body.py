@@ -7,7 +7,18 @@ import pytest
 from gateway.errors import SipError
 from gateway.session import sdp
 from gateway.session.model import Session
-from gateway.sip.body import Description, digit_body, dtmf_of, sdp_of, session_of, takes_sdp, with_place
+from gateway.sip.body import (
+    PICTURE,
+    PICTURE_TYPE,
+    Description,
+    asks_picture,
+    digit_body,
+    dtmf_of,
+    sdp_of,
+    session_of,
+    takes_sdp,
+    with_place,
+)
 from gateway.sip.message import Headers, Message, Request
 from tests.sip.wire import SDP
 
@@ -118,3 +129,9 @@ def test_a_description_keeps_its_id_and_counts_its_changes() -> None:
     moved = sdp.parse(SDP.replace("40000", "40002"))
     assert "o=- 77 1 IN" in description.write(moved)
     assert "o=- 77 2 IN" in description.write(session)
+
+
+def test_a_phone_that_needs_a_whole_picture_is_understood_as_we_say_it() -> None:
+    assert asks_picture(message(PICTURE_TYPE, PICTURE.encode()))
+    assert not asks_picture(message(PICTURE_TYPE, b"<media_control/>"))
+    assert not asks_picture(message("application/dtmf", b"picture_fast_update"))

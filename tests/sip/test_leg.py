@@ -7,7 +7,17 @@ from dataclasses import replace
 import pytest
 
 from gateway.call.causes import Cause
-from gateway.call.events import Consulted, Dialled, HungUp, Leg, PartyChanged, Reanswered, Reoffered, TransferAsked
+from gateway.call.events import (
+    Consulted,
+    Dialled,
+    HungUp,
+    Leg,
+    PartyChanged,
+    PictureAsked,
+    Reanswered,
+    Reoffered,
+    TransferAsked,
+)
 from gateway.session import sdp
 from gateway.session.model import Direction
 from gateway.sip import leg as leg_module
@@ -56,6 +66,18 @@ async def test_digits_in_info(house: House, peer: Datagrams) -> None:
     peer.send(caller.request("INFO"))
     assert status(await peer.receive(200)) == 200
     assert house.reports.empty()
+
+
+async def test_a_whole_picture_is_asked_for_in_info_both_ways(house: House, peer: Datagrams) -> None:
+    caller, leg = await up(house, peer)
+    leg.ask_picture()
+    asked = await peer.receive("INFO")
+    assert field(asked, "Content-Type") == "application/media_control+xml"
+    peer.send(answer(asked, 415))  # who does not know it talks on
+    kind = "Content-Type: application/media_control+xml"
+    peer.send(caller.request("INFO", extra=kind, content=body(asked)))
+    assert status(await peer.receive(200)) == 200
+    assert await house.told() == PictureAsked(Leg.CALLER, 0)
 
 
 async def test_digits_go_out_as_info_one_after_the_other(house: House, peer: Datagrams) -> None:
