@@ -350,6 +350,7 @@ class Bookings:
         try:
             answers = self._transact(batch, not again)
         except Exception as error:  # whatever it is, this thread goes on
+            self._rows.forget()  # what was made in this transaction is not there
             self._disconnect()
             if again and _worth_another_try(error):
                 self._book(batch, again=False)
@@ -437,7 +438,6 @@ class Bookings:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
-        self._rows.forget()
         if connection is not None:
             try:
                 connection.invalidate()
@@ -522,7 +522,7 @@ def _engine(url: str, limit: float) -> Engine:
     engine = engine_for(
         url,
         {
-            "connect_timeout": 2,
+            "connect_timeout": max(2, round(limit)),  # s
             "tcp_user_timeout": 2000,  # ms; a server that vanished without a word (libpq, Linux)
             "options": f"-c lock_timeout={patience} -c statement_timeout={patience}"
             f" -c idle_in_transaction_session_timeout=10000",
