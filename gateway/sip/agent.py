@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from gateway.errors import SipError
@@ -35,9 +35,10 @@ from gateway.sip.layer import (
     ServerTransaction,
     Transmit,
     Unanswered,
+    server_key,
 )
 from gateway.sip.message import MalformedError, Message, Request, Response, parse, respond
-from gateway.sip.overload import Gate, Load, Source, Standing, StandingOf
+from gateway.sip.overload import Gate, Load, Source, Standing, StandingOf, Verdict
 from gateway.sip.serversession import ServerSession, request_user
 from gateway.sip.session import Session
 from gateway.sip.targets import SILENCE, seconds_of
@@ -48,6 +49,8 @@ from gateway.sip.usage import EXTENSIONS, METHODS, UNTRUSTED, Dispatch, Exchange
 NEW = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "MESSAGE", "OPTIONS", "REFER", "PUBLISH", "NOTIFY"})
 
 MAX_RINGING = 4000  # calls of one address, which may be a carrier's, that have no final response yet
+
+MAX_REFUSED = 4096  # INVITEs that were not let in, whose repeats may yet come
 
 CONTACTING = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "NOTIFY", "UPDATE"})  # requests that say where we are
 
@@ -66,6 +69,7 @@ class Agent:
         self._exchanges: dict[int, Exchange] = {}  # id(transaction) -> exchange
         self._invited: dict[int, ServerSession] = {}  # id(transaction) -> an INVITE that is not answered
         self._early: Counter[str] = Counter()  # how many of those there are, by source
+        self._refused: OrderedDict[tuple[str, ...], Verdict] = OrderedDict()  # INVITEs, the latest
         self._out: list[Output] = []
         self.gate = Gate()
         self.standing: StandingOf | None = None  # without a policy everybody is heard
@@ -120,7 +124,14 @@ class Agent:
             return False
         source, load = _source(flow), Load(len(self._keys), self.backlog())
         standing, stale = self._proven(request, self._standing(flow), source, now)
-        verdict = self.gate.judge(request.method, source, standing, load, now)
+        key = server_key(request, flow, request.method)
+        verdict = self._refused.get(key) or self.gate.judge(request.method, source, standing, load, now)
+        if verdict is not None and request.method == "INVITE" and verdict.status not in (0, 401):
+            # Its repeats are on the way already. RFC 3261 §8.2.7: they are answered alike, or one would find us with
+            # less to do and ring at a call whose caller has heard that there is none.
+            self._refused[key] = verdict
+            if len(self._refused) > MAX_REFUSED:
+                self._refused.popitem(last=False)
         if verdict is not None and verdict.status:
             refusal = respond(request, verdict.status, tag="door")
             if verdict.status == 401 and self.digest is not None:

@@ -210,12 +210,12 @@ class Layer:
 
     def find_invite(self, cancel: Request, flow: Flow) -> ServerTransaction | None:
         """The INVITE that a CANCEL means (RFC 3261 §9.2)."""
-        return self._servers.get(_server_key(cancel, flow, "INVITE"))
+        return self._servers.get(server_key(cancel, flow, "INVITE"))
 
     def knows(self, request: Request, flow: Flow) -> bool:
         """Whether it is a repeat, or the CANCEL of what came before. Raises SipError as `receive` does."""
         found = self.find_invite(request, flow) if request.method == "CANCEL" else None
-        return found is not None or _server_key(request, flow, request.method) in self._servers
+        return found is not None or server_key(request, flow, request.method) in self._servers
 
     # The wire
 
@@ -230,7 +230,7 @@ class Layer:
             return []
         if message.cseq.method != message.method:
             raise SipError("CSeq names another method")
-        key = _server_key(message, flow, "INVITE" if message.method == "ACK" else message.method)
+        key = server_key(message, flow, "INVITE" if message.method == "ACK" else message.method)
         known = self._servers.get(key)
         if known is not None:
             if message.method == "ACK" and known.machine.response is not None and known.machine.response.status < 300:
@@ -312,7 +312,7 @@ class Layer:
             del self._sources[source]
 
 
-def _server_key(request: Request, flow: Flow, method: str) -> tuple[str, ...]:
+def server_key(request: Request, flow: Flow, method: str) -> tuple[str, ...]:
     """RFC 3261 §17.2.3. The source takes part, so that nobody can reach into another's transaction."""
     via = request.via
     if via.branch.startswith(COOKIE) and len(via.branch) > len(COOKIE):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sip import agent
-from gateway.sip.agent import safe_text
+from gateway.sip.agent import MAX_REFUSED, safe_text
 from gateway.sip.layer import Flow, Limits
 from gateway.sip.message import Request, parse
 from gateway.sip.overload import Standing
@@ -115,6 +115,28 @@ def test_a_full_house_refuses_new_calls() -> None:
     sent = bench.take(peer().request("INVITE", content=SDP))
     assert statuses(sent) == [503]
     assert field(sent[0], "Retry-After")
+
+
+def test_the_repeat_of_an_invite_that_was_refused_for_too_much_to_do_is_refused_when_there_is_less() -> None:
+    bench = Bench()
+    bench.agent.backlog = lambda: 10_000
+    caller = peer()
+    invite = caller.request("INVITE", content=SDP, branch="z9hG4bKonce")
+    assert statuses(bench.take(invite)) == [503]
+    bench.agent.backlog = lambda: 0
+    assert statuses(bench.take(invite)) == [503]
+    assert not bench.incoming
+    assert bench.agent.gate.counts["overloaded"] == 1
+    bench.take(caller.request("INVITE", content=SDP, sequence=2, branch="z9hG4bKagain"))
+    assert len(bench.incoming) == 1
+
+
+def test_refusals_without_end_leave_memory_flat() -> None:
+    bench = Bench()
+    bench.agent.backlog = lambda: 10_000
+    for number in range(MAX_REFUSED + 10):
+        bench.take(peer().request("INVITE", content=SDP, branch=f"z9hG4bK{number}"))
+    assert len(bench.agent._refused) == MAX_REFUSED
 
 
 def test_a_stray_ack_and_a_stray_response_are_dropped() -> None:
