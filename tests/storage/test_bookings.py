@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -135,6 +136,42 @@ async def test_four_processes_book_exactly_one_budget_among_them(url: str) -> No
         outputs = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
         assert sum(json.loads(output) for output, _ in outputs) == 100
         assert await drawn(bookings) == {"all": (100, 0), "spend": (7_000_000, 0)}
+
+
+KILLED = """
+import asyncio, sys
+from tests.storage.test_bookings import TALK, ask, gateway, settled
+
+async def main(url):
+    async with gateway(url) as bookings:
+        for call in ("rang", "talked", "is over"):
+            await bookings.reserve(ask(call, TALK))
+        await bookings.extend("talked", 100)
+        bookings.settle("is over", 7, answered=True)
+        await settled(bookings)
+        print("acknowledged", flush=True)
+        sys.stdin.readline()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+async def test_a_gateway_that_is_killed_loses_nothing_that_was_acknowledged(url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", KILLED, url), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"acknowledged\n"
+    process.kill()
+    await process.communicate()
+    async with gateway(url) as bookings:
+        assert await bookings.sweep() == 0
+        assert await drawn(bookings) == {"abroad": (7, 160)}
+    later = time.time() + 400
+    async with gateway(url, wall=lambda: later) as bookings:
+        assert await bookings.sweep() == 2
+        assert await drawn(bookings) == {"abroad": (107, 0)}
 
 
 async def test_a_call_talks_on_slice_by_slice_until_its_budget_pays_no_more(bank: Bookings) -> None:
