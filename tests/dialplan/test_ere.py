@@ -119,14 +119,14 @@ PATTERNS = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(PATTERNS, st.text("123", max_size=6))
 def test_the_c_library_finds_the_same(pattern: str, text: str) -> None:
     found, theirs = Ere(pattern).search(text), regexec(pattern, text, 0)
     assert (found and found[:1]) == theirs
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.sampled_from(["1", "2", "[12]*", "(1*)", "(.)", "([12]+)", "(.*)", "3?"]), max_size=5),
     st.text("123", max_size=6),

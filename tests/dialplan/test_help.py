@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialplan import prices
@@ -36,6 +36,7 @@ def test_whoever_is_no_user_is_not_helped(caller: str) -> None:
     assert found.reason == "emergency calls are for users of this gateway"
 
 
+@settings(deadline=None)
 @given(BUDGETS, st.sampled_from(EMERGENCIES), st.sampled_from(["", "%montague.example"]), st.booleans())
 def test_no_budget_burst_or_price_blocks_an_emergency_number(
     budgets: tuple[BudgetRule, ...], number: str, host: str, priced: bool

@@ -3,7 +3,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialplan.money import MOST, Money, decimal, is_currency, millionths, parse
@@ -32,6 +32,7 @@ def test_what_is_no_amount_that_can_be_kept_is_none(text: str) -> None:
     assert millionths(text) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, MOST))
 def test_what_is_written_reads_as_what_it_was(amount: int) -> None:
     assert millionths(decimal(amount)) == amount

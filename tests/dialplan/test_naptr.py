@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.addresses import SipUri
@@ -93,6 +93,7 @@ def test_a_number_with_many_addresses_has_the_best() -> None:
     assert found(*many, *many) == [f"sip:a{n}@example.com" for n in range(MAX_URIS)]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.text("!\\1^$.*()+", max_size=40))
 def test_nothing_in_dns_surprises(regexp: str, odd: str) -> None:
     for text in (regexp, odd, f"!{odd}!sip:a@b.example!"):

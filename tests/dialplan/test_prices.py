@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialplan.booking import Tariff
@@ -128,6 +128,7 @@ def test_a_table_has_two_hundred_thousand_prices_and_no_more() -> None:
 DIGITS = st.text("123", min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(st.sets(DIGITS, max_size=20), DIGITS)
 def test_a_look_up_says_what_trying_all_prefixes_would(prefixes: set[str], number: str) -> None:
     text = "prefix,connect,per_minute\n9,0,0\n" + "\n".join(f"{prefix},0,0.{prefix}" for prefix in prefixes)
