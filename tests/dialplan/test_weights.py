@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialplan.weights import drawn, shares
@@ -31,6 +31,7 @@ def test_one_number_says_the_whole_order(weights: tuple[int, ...], draw: float, 
     assert drawn(VIAS, weights, draw) == order
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=9), DRAWS)
 def test_every_via_is_asked_once_and_those_without_weight_last(weights: list[int], draw: float) -> None:
     vias = tuple(map(str, range(len(weights))))
@@ -40,6 +41,7 @@ def test_every_via_is_asked_once_and_those_without_weight_last(weights: list[int
     assert list(order[len(order) - len(idle) :]) == idle
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any), st.integers())
 def test_calls_are_spread_as_the_weights_say(weights: list[int], seed: int) -> None:
     chance = random.Random(seed)
