@@ -23,21 +23,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, event, func, inspect, select
+from sqlalchemy import Connection, Engine, event, func, select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gateway.dialplan.booking import Claim, Period, Tariff
+from gateway.dialplan.booking import Claim, Tariff
 from gateway.errors import GatewayError
 from gateway.storage.book import Answer, Ask, Book, Exhausted, Frozen, Granted, burst_id, short_id
-from gateway.storage.bookrows import LAPSED, VERSION, Rows, budgets, clocks, frozen, metadata
+from gateway.storage.bookrows import LAPSED, VERSION, Rows, clocks, metadata
 from gateway.storage.database import STARTING, engine_for, short
+from gateway.storage.usage import Accounts, Usage, frozen_accounts, usage
 from gateway.storage.versions import bring_up
-from gateway.storage.windows import Calendar, SteadyClock, window
+from gateway.storage.windows import Calendar, SteadyClock
 
 __all__ = ["Accounts", "Ask", "Bookings", "BookingsAway", "Exhausted", "Frozen", "Granted", "Usage"]
 
@@ -58,26 +58,6 @@ class BookingsAway(GatewayError):  # noqa: N818 (what callers read: the bookings
     """The database did not book it: it is down, full, locked or too slow. It is not known to be unbooked either; a
     settle puts that right, or the lease.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What is drawn of a budget in its present window, which ends at `until`. Amounts are the claim's."""
-
-    key: str
-    budget: str
-    unit: str
-    period: str
-    most: int
-    used: int
-    reserved: int
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    budgets: tuple[Usage, ...]
-    frozen: tuple[Frozen, ...]
 
 
 # What a batch is made of.
@@ -242,7 +222,7 @@ class Bookings:
 
     async def frozen(self, account: str) -> Frozen | None:
         """Whether and why an account is frozen; also without a start. Raises BookingsAway."""
-        found = await self._read(lambda connection: _frozen(connection, account))
+        found = await self._read(lambda connection: frozen_accounts(connection, account))
         return found[0] if found else None
 
     async def accounts(self) -> Accounts:
@@ -251,8 +231,8 @@ class Bookings:
         """
         at = self._clock.calendar(self._boot())
         return Accounts(
-            await self._read(lambda connection: _usage(connection, at)),
-            await self._read(_frozen),
+            await self._read(lambda connection: usage(connection, at)),
+            await self._read(frozen_accounts),
         )
 
     async def _booked(self, what: _Reserve | _Extend) -> Answer:
@@ -484,32 +464,6 @@ def _away(error: Exception) -> bool:
     return isinstance(error, PoolTimeout) or (
         isinstance(error, DBAPIError) and not isinstance(error, IntegrityError | DataError)
     )
-
-
-def _usage(connection: Connection, at: float) -> tuple[Usage, ...]:
-    if not inspect(connection).has_table(budgets.name):
-        return ()
-    now = [window(period, at).begins for period in Period]
-    present = (
-        select(budgets).where(budgets.c.begins.in_(now), budgets.c.ends > at).order_by(budgets.c.key, budgets.c.id)
-    )
-    return tuple(
-        Usage(row.key, row.budget, row.unit, row.period, row.most, row.used, row.reserved, _moment(row.ends))
-        for row in connection.execute(present)
-    )
-
-
-def _frozen(connection: Connection, account: str | None = None) -> tuple[Frozen, ...]:
-    if not inspect(connection).has_table(frozen.name):
-        return ()
-    wanted = select(frozen).order_by(frozen.c.since)
-    if account is not None:
-        wanted = wanted.where(frozen.c.id == short_id(account))
-    return tuple(Frozen(row.account, row.reason, _moment(row.since)) for row in connection.execute(wanted))
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _since_boot() -> float:
