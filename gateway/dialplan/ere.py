@@ -114,6 +114,10 @@ class _Parser:
         parts: list[_Node] = []
         while self._peek() not in ("", "|", ")"):
             node = self._atom()
+            # COMPAT: zones written after RFC 2916, whose own example says ^+46 and means the character.
+            if isinstance(node, _Edge) and self._take("+"):
+                parts += (node, _Character(frozenset("+")))
+                continue
             if counts := self._counts():
                 node = _Repeat(node, *counts)
                 if self._counts():

@@ -52,7 +52,7 @@ class Listing:
 
 
 def domain(number: str, suffix: str) -> str:
-    """Where a number in E.164 is asked for (RFC 6116 §3.2)."""
+    """Where a number in E.164 is asked for (RFC 6116 §3.4)."""
     return ".".join((*reversed(number.removeprefix("+")), suffix))
 
 
