@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -56,16 +58,34 @@ class Server:
         )
 
     def start(self) -> None:
-        self._run("pg_ctl", "start", "--wait", "--log", f"{self._folder}/log", "--options", f"-k {self._folder}")
+        """It ends with whoever started it, however that ends."""
+        command = ["setpriv", "--pdeathsig", "QUIT", programs() / "postgres", "-D", self._data, "-k", self._folder]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, user=self._user, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        give_up_at = time.monotonic() + 60
+        while True:
+            try:
+                self._connect().close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.05)
 
     def stop(self, mode: str = "fast") -> None:
         """`fast` ends sessions, `immediate` is a crash."""
-        self._run("pg_ctl", "stop", "--wait", "--mode", mode)
+        self._process.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
+        self._process.wait(60)
+
+    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(host=str(self._folder), user="gateway", dbname="postgres", autocommit=True)
 
     def database(self) -> str:
         """The URL of a new one: a schema, which takes a hundredth of what a database of its own does."""
         name = f"calls{next(self._names)}"
-        with psycopg.connect(host=str(self._folder), user="gateway", dbname="postgres", autocommit=True) as connection:
+        with self._connect() as connection:
             connection.execute(f"CREATE SCHEMA {name}".encode())
         return f"postgresql://gateway@/postgres?host={self._folder}&options=-csearch_path%3D{name}"
 
@@ -76,6 +96,6 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (self._data / "postmaster.pid").exists():
+        if self._process.poll() is None:
             self.stop("immediate")
         shutil.rmtree(self._folder)
