@@ -72,6 +72,7 @@ class WorkerSettings:
     bandwidth: int = BANDWIDTH  # bit/s that each end may send
     region: str = ""  # whose ringing and busy tones are played (ISO 3166)
     json_log: bool = False
+    adapts: bool = True  # Opus complexity follows the load
     recordings: str = ""  # the folder that they are written to
     record_format: str = "wav"
     record_notice: str = ""  # a WAV or Opus file that says so; none: a tone
@@ -97,7 +98,7 @@ class Worker:
         self._recorder = Recorder(settings.recordings, settings.record_format)
         self._certificate = Certificate()
         self._calls: dict[str, Call] = {}
-        self._effort = Effort(TICK)
+        self._effort, self._adapts = Effort(TICK), settings.adapts
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
         self._commands: dict[str, Callable[[Message], Awaitable[Mapping[str, Any]]]] = {
             "ping": self._ping,
@@ -281,7 +282,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._ports.tick(now)
-        self._try()
+        if self._adapts:
+            self._try()
         for call in list(self._calls.values()):
             for leg in call.legs.values():
                 leg.tick(now)

@@ -355,3 +355,16 @@ def strongest(channel: np.ndarray) -> set[int]:
     pieces = [channel[at : at + 400] for at in range(0, len(channel) - 400, 400)]
     loud = [round(loudest(piece), -2) for piece in pieces if np.abs(piece.astype(int)).max() > 4_000]
     return {int(one) for one in loud if loud.count(one) > 2}
+
+
+@pytest.mark.parametrize("adapts", [True, False])
+async def test_complexity_may_be_left_alone(
+    ports: tuple[int, int], adapts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opus.Encoder, "common", opus.Encoder.common)
+    worker = Worker(WorkerSettings("127.0.0.1", None, *ports, ("127.0.0.0/8",), adapts=adapts), Events())
+    monkeypatch.setattr(worker._effort, "observe", lambda now, spent: 1)
+    before = opus.Encoder.common
+    worker._tick()
+    await worker.close()
+    assert opus.Encoder.common == (1 if adapts else before)
