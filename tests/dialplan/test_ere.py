@@ -51,6 +51,7 @@ def regexec(pattern: str, text: str, groups: int) -> tuple[str, ...] | None:
         ("a{2,}", "aaa", ("aaa",)),
         ("(^|a){3}", "aa", ("aa", "a")),
         ("(a?){2}", "", ("", "")),
+        ("(^1)+", "11", ("1", "1")),
         ("^(a|aa){2}$", "aaa", ("aaa", "a")),
         ("a|", "b", ("",)),
         (r"\.\*\\", r".*\ ", (".*\\",)),
@@ -109,12 +110,21 @@ def test_no_expression_takes_long(pattern: str) -> None:
 
 
 ATOMS = st.sampled_from(["1", "2", ".", "[12]", "[^1]", "[[:digit:]]", "^", "$"])
+
+
+def has_no_edge(pattern: str) -> bool:
+    """glibc finds all of 11 for (^1)+, although the second 1 begins nothing: what is repeated has no edges here."""
+    return not {"^", "$"} & set(pattern.replace("[^1]", ""))
+
+
 PATTERNS = st.recursive(
     ATOMS,
     lambda inner: st.one_of(
         st.tuples(inner, inner).map("".join),
         st.tuples(inner, inner).map(lambda two: f"({two[0]}|{two[1]})"),
-        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,2}"])).map(lambda each: f"({each[0]}){each[1]}"),
+        st.tuples(inner.filter(has_no_edge), st.sampled_from(["*", "+", "?", "{2}", "{1,2}"])).map(
+            lambda each: f"({each[0]}){each[1]}"
+        ),
     ),
     max_leaves=6,
 )
