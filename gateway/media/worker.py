@@ -72,10 +72,10 @@ class WorkerSettings:
     bandwidth: int = BANDWIDTH  # bit/s that each end may send
     region: str = ""  # whose ringing and busy tones are played (ISO 3166)
     json_log: bool = False
-    adapts: bool = True  # Opus complexity follows the load
     recordings: str = ""  # the folder that they are written to
     record_format: str = "wav"
     record_notice: str = ""  # a WAV or Opus file that says so; none: a tone
+    adapts: bool = True  # Opus complexity follows the load
 
 
 class Worker:
