@@ -123,6 +123,9 @@ class Acknowledged:
 Happened = Transmit | Answered | Unanswered | Requested | Acknowledged
 
 
+SPARE = 256  # outdated entries that may wait with the others
+
+
 class Timed(Protocol):
     @property
     def deadline(self) -> float | None: ...
@@ -138,17 +141,32 @@ def earliest(*times: float | None) -> float | None:
 
 
 class Alarm:
-    """Many deadlines behind one: a heap in which an outdated entry is noticed when it comes up."""
+    """Many deadlines behind one: a heap in which an outdated entry is noticed when it comes up, or when most may be.
+    A call that is over would stay until its session timer's time otherwise, a quarter of an hour later.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timed]] = []
         self._count = itertools.count()
+        self._tidy_above = SPARE
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def arm(self, timed: Timed) -> None:
         """Its deadline may have become earlier, or come to be."""
         deadline = timed.deadline
         if deadline is not None:
             heapq.heappush(self._heap, (deadline, next(self._count), timed))
+            if len(self._heap) > self._tidy_above:
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """One entry for each that still waits for something."""
+        waiting = {id(timed): timed for _, _, timed in self._heap}.values()
+        self._heap = [(due, next(self._count), timed) for timed in waiting if (due := timed.deadline) is not None]
+        heapq.heapify(self._heap)
+        self._tidy_above = 2 * len(self._heap) + SPARE
 
     @property
     def deadline(self) -> float | None:

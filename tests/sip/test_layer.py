@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from gateway.errors import SipError
 from gateway.sip.layer import (
+    SPARE,
     Acknowledged,
     Alarm,
     Answered,
@@ -177,3 +180,23 @@ def test_the_first_of_several_deadlines_is_the_deadline() -> None:
     assert earliest(3.0, None, 2.0) == 2.0
     assert earliest(None, 0.0) == 0.0
     assert earliest(None) is None
+
+
+@dataclass(eq=False)
+class Waits:
+    deadline: float | None
+
+
+def test_what_waits_for_nothing_any_more_is_not_kept_until_its_time() -> None:
+    alarm, stays = Alarm(), Waits(2000.0)
+    alarm.arm(stays)
+    for number in range(10 * SPARE):
+        call = Waits(1800.0 + number)
+        alarm.arm(call)
+        call.deadline = None
+    assert len(alarm) <= SPARE + 2
+    stays.deadline = 3000.0  # put off without a word
+    for number in range(2 * SPARE):
+        alarm.arm(Waits(4000.0 + number))
+    assert alarm.deadline == 3000.0
+    assert alarm.due(3000.0) is stays
