@@ -44,8 +44,6 @@ FLAGS = (
     "--allow-loopback-in-peer-connection",
     # Nobody clicks here.
     "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
 )
 
 # Chromium reads commands from descriptor 3 and writes to descriptor 4.
