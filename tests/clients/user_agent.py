@@ -475,7 +475,7 @@ class UserAgent:
 
     # --- for a client to override
 
-    def call(self, contact: str) -> None:
+    def call(self, contact: str, *, video: bool = False) -> None:
         """The user presses the button; where there are two, `video` says which."""
         raise NotImplementedError
 

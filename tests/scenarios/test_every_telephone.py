@@ -8,29 +8,13 @@ from dataclasses import replace
 import pytest
 
 from gateway.dialplan.plan import Plan
-from gateway.sip.message import Request
-from tests.clients.borogove import Borogove
-from tests.clients.cheogram import Cheogram
-from tests.clients.conversations import Conversations
-from tests.clients.dino import Dino
 from tests.clients.home import Home
-from tests.clients.kaidan import Kaidan
-from tests.clients.monal import Monal
-from tests.clients.movim import Movim
-from tests.clients.siskin import Siskin
-from tests.clients.stanzajs import StanzaJs
 from tests.clients.user_agent import UserAgent
 from tests.scenarios.clock import jumping, passes
-from tests.scenarios.scene import DOMAIN, NUMBER, Scene
+from tests.scenarios.scene import Scene
+from tests.scenarios.telephones import CALLING, CONTACT, EVERY_ONE, OUR_NUMBER, POCKET, at, hung_up, talking
 from tests.support import phone_session
 
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-CALLING = f"+12025550199@{DOMAIN}"
-
-POCKET = (Conversations, Cheogram, Monal, Siskin)  # what a push wakes
-OTHERS = (Borogove, Dino, Movim, StanzaJs)
-EVERY_ONE = pytest.mark.parametrize("client", [*POCKET, *OTHERS, Kaidan])
 EVERY_TELEPHONE = pytest.mark.parametrize("client", POCKET)
 
 
@@ -47,33 +31,6 @@ async def early() -> AsyncIterator[Home]:
     with jumping():
         async with EarlyScene() as scene:
             yield Home(scene)
-
-
-async def at(home: Home, client: type[UserAgent]) -> UserAgent:
-    """A client in which a number can be called, and that a number can ring."""
-    if client in (Dino, Movim, StanzaJs):
-        home.knows(CONTACT)
-        home.knows(CALLING)
-    juliet = client(home)
-    await passes(1)
-    return juliet
-
-
-async def talking(home: Home, juliet: UserAgent) -> Request:
-    """Juliet called; the INVITE that the phone got."""
-    juliet.call(CONTACT)
-    invite = await home.scene.phone.hears("INVITE")
-    home.scene.phone.answers(invite, 200, phone_session())
-    await juliet.until(juliet.TALKS)
-    await home.scene.phone.hears("ACK")
-    return invite
-
-
-async def hung_up(home: Home, juliet: UserAgent) -> None:
-    assert juliet.sees[-1] == juliet.TALKS
-    juliet.hang_up()
-    await home.scene.phone.hears("BYE")
-    await home.scene.over()
 
 
 @EVERY_ONE
