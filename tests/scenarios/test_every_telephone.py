@@ -41,7 +41,7 @@ async def test_a_call_outlives_the_link_to_the_server(home: Home, client: type[U
     await passes(20)
     home.scene.link_is_back()
     await passes(120)
-    await hung_up(home, juliet)
+    assert (await hung_up(home, juliet)).by == "caller"
 
 
 @EVERY_ONE
