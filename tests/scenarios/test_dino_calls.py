@@ -34,22 +34,6 @@ async def talking(scene: Scene, dino: Dino) -> None:
 # Calling
 
 
-async def test_a_dino_user_calls_a_number_that_she_sees(scene: Scene, home: Home) -> None:
-    dino = Dino(home)
-    await dino.hears("presence")
-    dino.call(CONTACT)
-    invite = await scene.phone.hears("INVITE")
-    scene.phone.answers(invite, 180)
-    await dino.hears("message ringing")
-    scene.phone.answers(invite, 200, phone_session())
-    await dino.until("connected")
-    dino.hang_up()
-    await scene.phone.hears("BYE")
-    assert (await scene.over()).by == "caller"
-    assert dino.sees == ["calling", "connected", "ended"]  # it has no sight for a Jingle message that rings
-    assert dino.complaints == []
-
-
 async def test_a_dino_that_never_saw_the_number_sends_nothing_until_it_does(home: Home) -> None:
     scene = home.scene
     dino = Dino(home)
@@ -86,31 +70,6 @@ async def test_a_number_that_the_dialplan_refuses_is_declined_at_once(scene: Sce
     assert (await scene.over()).cause == "forbidden"
 
 
-@pytest.mark.parametrize("status", [486, 480, 404, 503, 603])
-async def test_a_phone_that_does_not_answer_is_declined_whatever_its_reason(
-    scene: Scene, home: Home, status: int
-) -> None:
-    dino = Dino(home)
-    await dino.hears("presence")
-    dino.call(CONTACT)
-    scene.phone.answers(await scene.phone.hears("INVITE"), status)
-    await dino.until("ended: declined")
-    await scene.over()
-
-
-async def test_a_dino_user_gives_up_while_it_rings(scene: Scene, home: Home) -> None:
-    dino = Dino(home)
-    await dino.hears("presence")
-    dino.call(CONTACT)
-    invite = await scene.phone.hears("INVITE")
-    scene.phone.answers(invite, 180)
-    await dino.hears("message ringing")
-    dino.hang_up()
-    await scene.phone.hears("CANCEL")
-    scene.phone.answers(invite, 487)
-    assert (await scene.over()).cause == "cancelled"
-
-
 async def test_a_dino_user_gives_up_just_when_the_phone_is_answered(home: Home, scene: Scene) -> None:
     """The proceed has come, the session is offered, its answer is on the way."""
     dino = Dino(home)
@@ -125,18 +84,6 @@ async def test_a_dino_user_gives_up_just_when_the_phone_is_answered(home: Home, 
     assert (await scene.over()).by == "caller"
     await passes(5)
     assert dino.sees == ["calling", "ended"]
-
-
-async def test_a_phone_that_hangs_up_is_seen_to(scene: Scene, home: Home) -> None:
-    dino = Dino(home)
-    await dino.hears("presence")
-    dino.call(CONTACT)
-    invite = await scene.phone.hears("INVITE")
-    scene.phone.answers(invite, 200, phone_session())
-    await dino.until("connected")
-    scene.phone.hangs_up(invite)
-    await dino.until("ended: by the other side")
-    assert (await scene.over()).by == "callee"
 
 
 async def test_a_video_call_goes_on_with_its_audio_alone(scene: Scene, home: Home) -> None:
@@ -204,18 +151,6 @@ async def test_a_phone_holds_a_dino_and_comes_back(home: Home, scene: Scene) -> 
     assert (await scene.over()).by == "caller"
 
 
-async def test_a_call_outlives_the_gateway_s_link_to_the_server(home: Home, scene: Scene) -> None:
-    dino = Dino(home)
-    await talking(scene, dino)
-    scene.link_breaks()
-    await passes(20)
-    scene.link_is_back()
-    await passes(60)
-    assert dino.state == "talking"
-    dino.hang_up()
-    assert (await scene.over()).by == "caller"
-
-
 async def test_a_gateway_that_stops_says_so(home: Home, scene: Scene) -> None:
     dino = Dino(home)
     await talking(scene, dino)
@@ -226,63 +161,6 @@ async def test_a_gateway_that_stops_says_so(home: Home, scene: Scene) -> None:
 
 
 # Being called
-
-
-async def test_a_dino_rings_without_a_word_and_the_phone_hears_ringing_all_the_same(scene: Scene, home: Home) -> None:
-    dino = Dino(home)
-    scene.phone.calls(OUR_NUMBER)
-    await dino.until("incoming")
-    await scene.phone.hears_back("180 Ringing")
-    dino.answer()
-    ok = await scene.phone.hears_back("200 OK")
-    scene.phone.confirms(ok)
-    await dino.until("connected")
-    dino.hang_up()
-    await scene.phone.hears("BYE")
-    assert (await scene.over()).by == "callee"
-    assert dino.complaints == []
-
-
-async def test_a_phone_that_hangs_up_on_an_answered_call_is_seen_to(scene: Scene, home: Home) -> None:
-    dino = Dino(home)
-    scene.phone.calls(OUR_NUMBER)
-    await dino.until("incoming")
-    dino.answer()
-    ok = await scene.phone.hears_back("200 OK")
-    scene.phone.confirms(ok)
-    await dino.until("connected")
-    scene.phone.hangs_up(ok)
-    await dino.until("ended: by the other side")
-    assert (await scene.over()).by == "caller"
-
-
-async def test_a_call_that_a_dino_user_declines_is_busy(scene: Scene, home: Home) -> None:
-    dino = Dino(home)
-    scene.phone.calls(OUR_NUMBER)
-    await dino.until("incoming")
-    dino.decline()
-    await scene.phone.hears_back("486 Busy Here")
-    await scene.over()
-
-
-async def test_a_phone_that_gives_up_stops_the_ringing(scene: Scene, home: Home) -> None:
-    dino = Dino(home)
-    invite = scene.phone.calls(OUR_NUMBER)
-    await dino.until("incoming")
-    await scene.phone.hears_back("180 Ringing")
-    scene.phone.cancels(invite)
-    await dino.until("ended: missed")
-    assert (await scene.over()).cause == "cancelled"
-
-
-async def test_a_dino_that_nobody_looks_at_stops_ringing_when_the_gateway_says_so(scene: Scene, home: Home) -> None:
-    """It has no timer of its own."""
-    dino = Dino(home)
-    scene.phone.calls(OUR_NUMBER)
-    await dino.until("incoming")
-    await dino.until("ended: missed")
-    await scene.phone.hears_back("480 Temporarily Unavailable")
-    assert (await scene.over()).cause == "no-answer"
 
 
 async def test_a_dino_that_was_away_finds_a_missed_call_and_does_not_ring_on(home: Home, scene: Scene) -> None:
@@ -311,32 +189,6 @@ async def test_a_dino_that_comes_back_while_it_is_called_answers(home: Home, sce
     scene.phone.confirms(await scene.phone.hears_back("200 OK"))
     await dino.until("connected")
     dino.hang_up()
-    await scene.over()
-
-
-async def test_the_other_dino_stops_ringing_when_one_answers(scene: Scene, home: Home) -> None:
-    balcony, chamber = Dino(home, "balcony"), Dino(home, "chamber")
-    scene.phone.calls(OUR_NUMBER)
-    await balcony.until("incoming")
-    await chamber.until("incoming")
-    chamber.answer()
-    await balcony.until("answered elsewhere")
-    ok = await scene.phone.hears_back("200 OK")
-    scene.phone.confirms(ok)
-    await chamber.until("connected")
-    chamber.hang_up()
-    await scene.over()
-    assert balcony.sees == ["incoming", "answered elsewhere"]
-
-
-async def test_the_other_dino_stops_ringing_when_one_declines(scene: Scene, home: Home) -> None:
-    balcony, chamber = Dino(home, "balcony"), Dino(home, "chamber")
-    scene.phone.calls(OUR_NUMBER)
-    await balcony.until("incoming")
-    await chamber.until("incoming")
-    chamber.decline()
-    await balcony.until("ended: declined")
-    await scene.phone.hears_back("486 Busy Here")
     await scene.over()
 
 

@@ -67,50 +67,6 @@ async def test_it_does_not_ring_before_the_phone_does(home: Home, scene: Scene) 
     await scene.over()
 
 
-@pytest.mark.parametrize(
-    ("status", "seen"), [(486, "busy"), (603, "decline"), (404, "gone"), (480, "timeout"), (503, "connectivity-error")]
-)
-async def test_a_phone_that_does_not_answer_says_why(home: Home, scene: Scene, status: int, seen: str) -> None:
-    web = StanzaJs(home)
-    web.call(CONTACT)
-    scene.phone.answers(await scene.phone.hears("INVITE"), status)
-    await web.until(f"ended: {seen}")
-    await scene.over()
-
-
-async def test_a_web_user_gives_up_while_it_rings(home: Home, scene: Scene) -> None:
-    web = StanzaJs(home)
-    web.call(CONTACT)
-    invite = await scene.phone.hears("INVITE")
-    scene.phone.answers(invite, 180)
-    await web.until("ringing")
-    web.hang_up()
-    await scene.phone.hears("CANCEL")
-    scene.phone.answers(invite, 487)
-    assert (await scene.over()).cause == "cancelled"
-
-
-async def test_a_phone_that_hangs_up_ends_the_call(home: Home, scene: Scene) -> None:
-    web = StanzaJs(home)
-    web.call(CONTACT)
-    invite = await scene.phone.hears("INVITE")
-    scene.phone.answers(invite, 200, phone_session())
-    await web.until("connected")
-    scene.phone.hangs_up(invite)
-    await web.until("ended: success")
-    assert (await scene.over()).by == "callee"
-
-
-async def test_an_offered_video_is_taken_in_or_the_browser_refuses_the_answer(home: Home, scene: Scene) -> None:
-    web = StanzaJs(home)
-    web.call(CONTACT, video=True)
-    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
-    await web.until("connected")
-    assert web.complaints == []
-    web.hang_up()
-    await scene.over()
-
-
 # In the call
 
 
@@ -219,70 +175,6 @@ async def test_a_page_that_was_reloaded_has_forgotten_its_call(home: Home, scene
 # Being called
 
 
-async def test_a_web_client_rings_answers_and_hangs_up(home: Home, scene: Scene) -> None:
-    web = StanzaJs(home)
-    await is_known(web)
-    scene.phone.calls(OUR_NUMBER)
-    await web.until("incoming")
-    await scene.phone.hears_back("180 Ringing")
-    web.answer()
-    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
-    await web.until("connected")
-    web.hang_up()
-    await scene.phone.hears("BYE")
-    assert (await scene.over()).by == "callee"
-    assert web.complaints == []
-
-
-async def test_a_web_user_declines(home: Home, scene: Scene) -> None:
-    web = StanzaJs(home)
-    await is_known(web)
-    scene.phone.calls(OUR_NUMBER)
-    await web.until("incoming")
-    web.decline()
-    await scene.phone.hears_back("603 Decline")
-    await scene.over()
-
-
-async def test_a_phone_that_gives_up_stops_the_ringing(home: Home, scene: Scene) -> None:
-    web = StanzaJs(home)
-    await is_known(web)
-    invite = scene.phone.calls(OUR_NUMBER)
-    await web.until("incoming")
-    await scene.phone.hears_back("180 Ringing")
-    scene.phone.cancels(invite)
-    await web.until("ended: cancel")
-    await scene.over()
-
-
-async def test_two_tabs_ring_and_one_answers(home: Home, scene: Scene) -> None:
-    one, other = StanzaJs(home, "one"), StanzaJs(home, "other")
-    await is_known(one, other)
-    scene.phone.calls(OUR_NUMBER)
-    await one.until("incoming")
-    await other.until("incoming")
-    other.answer()
-    await one.until("ended: cancel")
-    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
-    await other.until("connected")
-    other.hang_up()
-    await scene.over()
-
-
-async def test_a_dino_and_a_web_client_ring_and_the_dino_answers(home: Home, scene: Scene) -> None:
-    dino, web = Dino(home), StanzaJs(home)
-    await is_known(dino, web)
-    scene.phone.calls(OUR_NUMBER)
-    await dino.until("incoming")
-    await web.until("incoming")
-    dino.answer()
-    await web.until("ended: cancel")
-    scene.phone.confirms(await scene.phone.hears_back("200 OK"))
-    await dino.until("connected")
-    dino.hang_up()
-    await scene.over()
-
-
 async def test_a_dino_and_a_web_client_ring_and_the_web_client_answers(home: Home, scene: Scene) -> None:
     dino, web = Dino(home), StanzaJs(home)
     await is_known(dino, web)
@@ -294,16 +186,4 @@ async def test_a_dino_and_a_web_client_ring_and_the_web_client_answers(home: Hom
     scene.phone.confirms(await scene.phone.hears_back("200 OK"))
     await web.until("connected")
     web.hang_up()
-    await scene.over()
-
-
-async def test_a_dino_that_declines_stops_the_web_client_too(home: Home, scene: Scene) -> None:
-    dino, web = Dino(home), StanzaJs(home)
-    await is_known(dino, web)
-    scene.phone.calls(OUR_NUMBER)
-    await dino.until("incoming")
-    await web.until("incoming")
-    dino.decline()
-    await web.until("ended: cancel")
-    await scene.phone.hears_back("486 Busy Here")
     await scene.over()
