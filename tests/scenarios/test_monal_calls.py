@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.session.model import Direction
 from gateway.sip.message import Request
 from tests.clients.conversations import Conversations
 from tests.clients.home import Home
-from tests.clients.monal import CONNECTED, CONNECTING, DISCOVERING, ENDED, NO_SUPPORT, RINGING, Monal
+from tests.clients.monal import CONNECTED, CONNECTING, DISCOVERING, ENDED, RINGING, Monal
 from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER
 from tests.support import phone_session
 
 CONTACT = f"{NUMBER}@{DOMAIN}"
 OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-BUSY = ENDED["rejected"]
 
 
 async def connected(home: Home, juliet: Monal) -> Request:
@@ -51,25 +48,6 @@ async def test_a_number_in_the_roster_does_not_seem_to_lack_support(home: Home) 
     assert juliet.sees == [DISCOVERING, RINGING, CONNECTING, CONNECTED, ENDED["normal"]]
 
 
-async def test_a_stranger_s_number_is_called_by_a_user_who_tries_nevertheless(home: Home) -> None:
-    juliet = Monal(home)
-    await connected(home, juliet)
-    await hung_up(home, juliet)
-    assert juliet.sees[:2] == [NO_SUPPORT, DISCOVERING]
-
-
-async def test_a_phone_may_ring_for_most_of_a_minute(home: Home) -> None:
-    """Proceed only when it was answered: from then on Monal waits fifteen seconds for media."""
-    juliet, phone = Monal(home), home.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 180)
-    await passes(40)
-    phone.answers(invite, 200, phone_session())
-    await juliet.until(CONNECTED)
-    await hung_up(home, juliet)
-
-
 async def test_a_phone_that_rings_for_longer_is_given_up_by_the_client_and_stops(home: Home) -> None:
     juliet, phone = Monal(home), home.scene.phone
     juliet.call(CONTACT)
@@ -93,66 +71,6 @@ async def test_a_known_number_may_take_its_time_to_ring(home: Home) -> None:
     phone.answers(invite, 180)
     await passes(5)
     phone.answers(invite, 200, phone_session())
-    await juliet.until(CONNECTED)
-    await hung_up(home, juliet)
-
-
-@pytest.mark.parametrize("status", [486, 603])
-async def test_a_refusal_is_seen_at_once(home: Home, status: int) -> None:
-    juliet = Monal(home)
-    juliet.call(CONTACT)
-    home.scene.phone.answers(await home.scene.phone.hears("INVITE"), status)
-    await juliet.until(BUSY)
-    await home.scene.over()
-
-
-@pytest.mark.parametrize("status", [404, 480, 503])
-async def test_a_number_that_cannot_be_reached_is_not_said_to_be_busy(home: Home, status: int) -> None:
-    juliet = Monal(home)
-    juliet.call(CONTACT)
-    home.scene.phone.answers(await home.scene.phone.hears("INVITE"), status)
-    await juliet.until(ENDED["connectivity"])
-    await home.scene.over()
-    assert BUSY not in juliet.sees
-
-
-async def test_a_user_who_gives_up_while_it_rings_stops_the_phone(home: Home) -> None:
-    juliet, phone = Monal(home), home.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 180)
-    await juliet.until(RINGING)
-    juliet.hang_up()
-    await phone.hears("CANCEL")
-    phone.answers(invite, 487)
-    assert (await home.scene.over()).cause == "cancelled"
-
-
-async def test_a_user_who_gives_up_while_it_connects_leaves_nobody_behind(home: Home) -> None:
-    juliet, phone = Monal(home), home.scene.phone
-    juliet.call(CONTACT)
-    phone.answers(await phone.hears("INVITE"), 200, phone_session())
-    await juliet.until(CONNECTING)
-    juliet.hang_up()
-    await phone.hears("BYE")
-    await home.scene.over()
-
-
-async def test_a_phone_that_hangs_up_ends_the_call_in_good_order(home: Home) -> None:
-    """Monal answers the finish with a session-terminate and a finish of its own, for a session that is over."""
-    juliet = Monal(home)
-    invite = await connected(home, juliet)
-    home.scene.phone.hangs_up(invite)
-    await juliet.until(ENDED["normal"])
-    assert (await home.scene.over()).by == "callee"
-    await passes(60)
-    assert juliet.sees[-2:] == [CONNECTED, ENDED["normal"]]
-
-
-async def test_a_video_call_to_a_telephone_is_a_call_with_sound(home: Home) -> None:
-    juliet, phone = Monal(home), home.scene.phone
-    juliet.call(CONTACT, video=True)
-    phone.answers(await phone.hears("INVITE"), 200, phone_session())
     await juliet.until(CONNECTED)
     await hung_up(home, juliet)
 
@@ -194,61 +112,6 @@ async def test_a_further_call_of_the_same_number_does_not_take_the_place_of_the_
 
 
 # Incoming
-
-
-async def test_a_call_rings_and_is_answered(home: Home) -> None:
-    juliet, phone = Monal(home), home.scene.phone
-    phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    await phone.hears_back("180 Ringing")
-    await passes(20)
-    juliet.answer()
-    ok = await phone.hears_back("200 OK")
-    phone.confirms(ok)
-    await juliet.until(CONNECTED)
-    phone.hangs_up(ok)
-    await juliet.until(ENDED["normal"])
-    await home.scene.over()
-    assert juliet.complaints == []
-
-
-async def test_a_call_that_is_declined_is_busy_at_the_phone(home: Home) -> None:
-    juliet, phone = Monal(home), home.scene.phone
-    phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    juliet.decline()
-    await phone.hears_back("486 Busy Here")
-    await home.scene.over()
-
-
-async def test_a_phone_that_gives_up_leaves_a_missed_call(home: Home) -> None:
-    juliet, phone = Monal(home), home.scene.phone
-    invite = phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    phone.cancels(invite)
-    await juliet.until(ENDED["unanswered"])
-    await home.scene.over()
-
-
-async def test_a_call_that_nobody_takes_stops_ringing_in_the_end(home: Home) -> None:
-    """Monal itself rings for ever."""
-    juliet, phone = Monal(home), home.scene.phone
-    phone.calls(OUR_NUMBER)
-    await juliet.until(ENDED["unanswered"])
-    await phone.hears_back("480 Temporarily Unavailable")
-    await home.scene.over()
-
-
-async def test_all_devices_ring_and_the_others_stop_when_one_answers(home: Home) -> None:
-    phone, tablet, sip = Monal(home), Monal(home, "Monal-iOS.7ab1e7"), home.scene.phone
-    sip.calls(OUR_NUMBER)
-    await phone.until("Incoming call")
-    await tablet.until("Incoming call")
-    tablet.answer()
-    sip.confirms(await sip.hears_back("200 OK"))
-    await tablet.until(CONNECTED)
-    assert phone.sees[-1] == ENDED["elsewhere"]
-    await hung_up(home, tablet)
 
 
 async def test_a_device_that_answers_a_moment_too_late_is_told_so_and_the_call_goes_on(home: Home) -> None:

@@ -79,54 +79,6 @@ async def test_a_phone_may_ring_for_as_long_as_the_dialplan_lets_it(home: Home) 
     await hung_up(home, juliet)
 
 
-@pytest.mark.parametrize("status", [404, 486, 503, 603])
-async def test_a_call_that_fails_closes_its_screen(home: Home, status: int) -> None:
-    juliet = Siskin(home)
-    juliet.call(CONTACT)
-    home.scene.phone.answers(await home.scene.phone.hears("INVITE"), status)
-    await juliet.until(ENDED)
-    await home.scene.over()
-
-
-async def test_a_user_who_gives_up_while_it_rings_says_reject_and_stops_the_phone(home: Home) -> None:
-    juliet, phone = Siskin(home), home.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 180)
-    await passes(3)
-    juliet.hang_up()
-    await phone.hears("CANCEL")
-    phone.answers(invite, 487)
-    assert (await home.scene.over()).cause == "cancelled"
-
-
-async def test_a_user_who_gives_up_while_it_connects_leaves_nobody_behind(home: Home) -> None:
-    juliet, phone = Siskin(home), home.scene.phone
-    juliet.call(CONTACT)
-    phone.answers(await phone.hears("INVITE"), 200, phone_session())
-    await juliet.until(CONNECTING)
-    juliet.hang_up()
-    await phone.hears("BYE")
-    await home.scene.over()
-
-
-async def test_a_phone_that_hangs_up_ends_the_call(home: Home) -> None:
-    juliet = Siskin(home)
-    invite = await connected(home, juliet)
-    home.scene.phone.hangs_up(invite)
-    await juliet.until(ENDED)
-    assert (await home.scene.over()).by == "callee"
-    assert juliet.complaints == []
-
-
-async def test_a_video_call_to_a_telephone_is_a_call_with_sound(home: Home) -> None:
-    juliet, phone = Siskin(home), home.scene.phone
-    juliet.call(CONTACT, video=True)
-    phone.answers(await phone.hears("INVITE"), 200, phone_session())
-    await juliet.until(CONNECTED)
-    await hung_up(home, juliet)
-
-
 async def test_one_call_to_two_resources_is_one_call(home: Home) -> None:
     """Both have the same sid; when one accepts, the other session is terminated, which must not end the call."""
     juliet, phone = Siskin(home), home.scene.phone
@@ -180,75 +132,6 @@ async def test_holding_at_the_phone_and_muting_at_the_client_break_nothing(home:
 
 
 # Incoming
-
-
-async def test_a_call_rings_and_is_answered(home: Home) -> None:
-    """It says nothing when it rings; that the device is there makes it ring at the phone."""
-    juliet, phone = Siskin(home), home.scene.phone
-    home.adds(CALLING)
-    await passes(1)
-    phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    await phone.hears_back("180 Ringing")
-    await passes(10)
-    juliet.answer()
-    ok = await phone.hears_back("200 OK")
-    phone.confirms(ok)
-    await juliet.until(CONNECTED)
-    phone.hangs_up(ok)
-    await juliet.until(ENDED)
-    await home.scene.over()
-    assert juliet.complaints == []
-
-
-async def test_a_call_from_a_stranger_is_answered(home: Home) -> None:
-    juliet, phone = Siskin(home), home.scene.phone
-    phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    await passes(4)
-    juliet.answer()
-    phone.confirms(await phone.hears_back("200 OK"))
-    await juliet.until(CONNECTED)
-    await hung_up(home, juliet)
-
-
-async def test_a_call_that_is_declined_is_busy_at_the_phone(home: Home) -> None:
-    juliet, phone = Siskin(home), home.scene.phone
-    phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    juliet.decline()
-    await phone.hears_back("486 Busy Here")
-    await home.scene.over()
-
-
-async def test_a_phone_that_gives_up_is_not_heard_any_more(home: Home) -> None:
-    juliet, phone = Siskin(home), home.scene.phone
-    invite = phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    phone.cancels(invite)
-    await juliet.until(ENDED)
-    await home.scene.over()
-
-
-async def test_a_call_that_nobody_takes_stops_ringing_in_the_end(home: Home) -> None:
-    juliet, phone = Siskin(home), home.scene.phone
-    phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    await juliet.until(ENDED)
-    await phone.hears_back("480 Temporarily Unavailable")
-    await home.scene.over()
-
-
-async def test_all_devices_ring_and_the_others_stop_when_one_answers(home: Home) -> None:
-    phone, tablet, sip = Siskin(home), Siskin(home, "siskin-2"), home.scene.phone
-    sip.calls(OUR_NUMBER)
-    await phone.until("Incoming call")
-    await tablet.until("Incoming call")
-    tablet.answer()
-    sip.confirms(await sip.hears_back("200 OK"))
-    await tablet.until(CONNECTED)
-    assert phone.sees == ["Incoming call", ENDED]
-    await hung_up(home, tablet)
 
 
 async def test_it_stops_ringing_when_another_kind_of_client_answers(home: Home) -> None:
@@ -336,12 +219,3 @@ async def test_two_devices_that_answer_at_one_moment_leave_no_call_behind(home: 
     await sip.hears_back("480 Temporarily Unavailable")
     await home.scene.over()
     assert (phone.talk, tablet.talk) == (None, None)
-
-
-async def test_a_second_caller_is_told_that_the_user_is_busy(home: Home) -> None:
-    juliet, sip = Siskin(home), home.scene.phone
-    await connected(home, juliet)
-    sip.calls(OUR_NUMBER)
-    await sip.hears_back("486 Busy Here")
-    await home.scene.over()
-    await hung_up(home, juliet)
