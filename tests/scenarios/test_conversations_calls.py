@@ -145,20 +145,6 @@ async def test_a_proposal_that_is_sent_once_more_rings_once(home: Home) -> None:
     assert phone.heard.count("INVITE") == 1
 
 
-async def test_a_stranger_s_number_is_called_and_talked_with(home: Home) -> None:
-    juliet, phone = Conversations(home), home.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 180)
-    await juliet.until("Ringing")
-    await passes(20)
-    phone.answers(invite, 200, phone_session())
-    await juliet.until("Connected")
-    await passes(60)
-    await hung_up(home, juliet)
-    assert juliet.sees == ["Discovering devices", "Ringing", "Ringing", "Connecting", "Connected", "ended"]
-
-
 @EVERY_VERSION
 async def test_a_known_number_may_take_its_time_to_ring(home: Home, client: type[Conversations]) -> None:
     juliet, phone = client(home), home.scene.phone
@@ -188,19 +174,6 @@ async def test_a_stranger_s_number_never_seems_to_ring_when_it_does_not(home: Ho
     await hung_up(home, juliet)
 
 
-@pytest.mark.parametrize(
-    ("status", "seen"),
-    [(486, "Busy"), (600, "Busy"), (603, "Busy"), (404, UNREACHABLE), (480, UNREACHABLE), (503, UNREACHABLE)],
-)
-async def test_a_call_that_fails_says_so_in_the_client_s_words(home: Home, status: int, seen: str) -> None:
-    juliet = Conversations(home)
-    juliet.call(CONTACT)
-    home.scene.phone.answers(await home.scene.phone.hears("INVITE"), status)
-    await juliet.until(seen)
-    await home.scene.over()
-    assert juliet.sees == ["Discovering devices", seen]
-
-
 async def test_a_refused_number_is_not_said_to_be_busy(home: Home) -> None:
     juliet = Conversations(home)
     juliet.call(f"+19005550123@{DOMAIN}")
@@ -219,19 +192,6 @@ async def test_a_phone_that_nobody_answers_is_given_up_in_the_end(home: Home) ->
     assert (await home.scene.over()).cause == "no-answer"
 
 
-async def test_a_user_who_gives_up_while_it_rings_stops_the_phone(home: Home) -> None:
-    juliet, phone = Conversations(home), home.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 180)
-    await juliet.until("Ringing")
-    juliet.hang_up()
-    await phone.hears("CANCEL")
-    phone.answers(invite, 487)
-    assert (await home.scene.over()).cause == "cancelled"
-    assert juliet.complaints == []
-
-
 @pytest.mark.parametrize("after", ["message proceed", "iq result"])
 async def test_a_user_who_gives_up_while_it_is_being_answered_leaves_nobody_behind(home: Home, after: str) -> None:
     """Before his session-initiate is sent, and after it."""
@@ -248,31 +208,12 @@ async def test_a_user_who_gives_up_while_it_is_being_answered_leaves_nobody_behi
     assert juliet.sees[-1] == "ended"
 
 
-async def test_a_phone_that_hangs_up_ends_the_call_without_a_word_of_trouble(home: Home) -> None:
-    juliet = Conversations(home)
-    invite = await connected(home, juliet)
-    home.scene.phone.hangs_up(invite)
-    await juliet.until("ended")
-    assert (await home.scene.over()).by == "callee"
-    await passes(60)
-    assert juliet.sees[-2:] == ["Connected", "ended"]
-    assert juliet.complaints == []
-
-
 async def test_a_second_call_is_possible_after_the_first(home: Home) -> None:
     juliet = Conversations(home)
     await connected(home, juliet)
     await hung_up(home, juliet)
     juliet.sees.clear()
     await connected(home, juliet)
-    await hung_up(home, juliet)
-
-
-async def test_a_video_call_to_a_telephone_is_a_call_with_sound(home: Home) -> None:
-    juliet, phone = Conversations(home), home.scene.phone
-    juliet.call(CONTACT, video=True)
-    phone.answers(await phone.hears("INVITE"), 200, phone_session())
-    await juliet.until("Connected")
     await hung_up(home, juliet)
 
 
@@ -343,45 +284,6 @@ async def test_a_device_that_comes_back_with_a_new_session_has_lost_its_call_and
 # Incoming
 
 
-async def test_a_call_from_a_stranger_rings_and_is_answered(home: Home) -> None:
-    juliet, phone = Conversations(home), home.scene.phone
-    phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    await passes(10)
-    assert "180 Ringing" not in phone.heard, "nobody may know that she is there"
-    juliet.answer()
-    phone.confirms(await phone.hears_back("200 OK"))
-    await juliet.until("Connected")
-    await hung_up(home, juliet)
-
-
-async def test_a_call_from_somebody_in_the_roster_is_heard_ringing(home: Home) -> None:
-    juliet, phone = Conversations(home), home.scene.phone
-    home.adds(CALLING)
-    await passes(1)
-    phone.calls(OUR_NUMBER)
-    await phone.hears_back("180 Ringing")
-    assert juliet.sees == ["Incoming call"]
-    juliet.answer()
-    ok = await phone.hears_back("200 OK")
-    phone.confirms(ok)
-    await juliet.until("Connected")
-    phone.hangs_up(ok)
-    await juliet.until("ended")
-    await home.scene.over()
-    assert juliet.complaints == []
-
-
-async def test_a_call_that_is_declined_at_once_is_busy_at_the_phone(home: Home) -> None:
-    juliet, phone = Conversations(home), home.scene.phone
-    phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    await passes(3)
-    juliet.decline()
-    await phone.hears_back("486 Busy Here")
-    assert (await home.scene.over()).blame == "callee"
-
-
 async def test_a_call_that_nobody_takes_is_unanswered_not_busy(home: Home) -> None:
     juliet, phone = Conversations(home), home.scene.phone
     phone.calls(OUR_NUMBER)
@@ -390,65 +292,6 @@ async def test_a_call_that_nobody_takes_is_unanswered_not_busy(home: Home) -> No
     await phone.hears_back("480 Temporarily Unavailable")
     assert (await home.scene.over()).cause == "no-answer"
     assert len(juliet.missed) == 1
-
-
-async def test_a_phone_that_gives_up_leaves_a_missed_call(home: Home) -> None:
-    juliet, phone = Conversations(home), home.scene.phone
-    invite = phone.calls(OUR_NUMBER)
-    await juliet.until("Incoming call")
-    phone.cancels(invite)
-    await juliet.until("ended")
-    await home.scene.over()
-    assert len(juliet.missed) == 1
-    assert juliet.complaints == []
-
-
-async def test_all_devices_ring_and_the_others_stop_when_one_answers(home: Home) -> None:
-    phone, tablet, sip = Conversations(home), Conversations(home, "Conversations.TaB1"), home.scene.phone
-    sip.calls(OUR_NUMBER)
-    await phone.until("Incoming call")
-    await tablet.until("Incoming call")
-    tablet.answer()
-    sip.confirms(await sip.hears_back("200 OK"))
-    await tablet.until("Connected")
-    await passes(40)
-    assert phone.sees == ["Incoming call", "ended"]
-    assert phone.missed == []
-    await hung_up(home, tablet)
-
-
-async def test_all_devices_stop_when_one_declines(home: Home) -> None:
-    phone, tablet = Conversations(home), Conversations(home, "Conversations.TaB1")
-    home.scene.phone.calls(OUR_NUMBER)
-    await phone.until("Incoming call")
-    await tablet.until("Incoming call")
-    tablet.decline()
-    await home.scene.phone.hears_back("486 Busy Here")
-    await phone.until("ended")
-    await home.scene.over()
-
-
-async def test_a_device_that_answers_a_moment_too_late_is_told_so(home: Home) -> None:
-    phone, tablet, sip = Conversations(home), Conversations(home, "Conversations.TaB1"), home.scene.phone
-    sip.calls(OUR_NUMBER)
-    await phone.until("Incoming call")
-    await tablet.until("Incoming call")
-    tablet.answer()
-    phone.answer()
-    sip.confirms(await sip.hears_back("200 OK"))
-    await tablet.until("Connected")
-    await passes(30)
-    assert phone.session is None, f"still on the screen: {phone.sees}"
-    await hung_up(home, tablet)
-
-
-async def test_a_second_caller_is_told_that_the_user_is_busy(home: Home) -> None:
-    juliet, sip = Conversations(home), home.scene.phone
-    await connected(home, juliet)
-    sip.calls(OUR_NUMBER)
-    await sip.hears_back("486 Busy Here")
-    await home.scene.over()
-    await hung_up(home, juliet)
 
 
 async def test_a_second_call_rings_at_the_device_that_is_free(home: Home) -> None:
