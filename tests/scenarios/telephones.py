@@ -152,13 +152,17 @@ async def there(home: Home, contact: str) -> None:
     await passes(1)
 
 
-async def talking(home: Home, juliet: UserAgent) -> Request:
-    """Juliet called; the INVITE that the phone got."""
-    juliet.call(CONTACT)
-    invite = await home.scene.phone.hears("INVITE")
-    home.scene.phone.answers(invite, 200, phone_session())
+async def talking(home: Home, juliet: UserAgent, *, video: bool = False, rings_for: float = 0) -> Request:
+    """Juliet called, and the phone was answered, at once or after so many seconds; the INVITE that it got."""
+    phone = home.scene.phone
+    juliet.call(CONTACT, video=video)
+    invite = await phone.hears("INVITE")
+    if rings_for:
+        phone.answers(invite, 180)
+        await passes(rings_for)
+    phone.answers(invite, 200, phone_session())
     await juliet.until(juliet.TALKS)
-    await home.scene.phone.hears("ACK")
+    await phone.hears("ACK")
     return invite
 
 
@@ -168,3 +172,11 @@ async def hung_up(home: Home, juliet: UserAgent) -> CallRecord:
     juliet.hang_up()
     await home.scene.phone.hears("BYE")
     return await home.scene.over()
+
+
+async def hung_up_content(home: Home, juliet: UserAgent) -> CallRecord:
+    """Juliet ends the call, which worked to the end."""
+    record = await hung_up(home, juliet)
+    assert record.cause == "normal"
+    assert juliet.complaints == []
+    return record

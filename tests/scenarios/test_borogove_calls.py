@@ -35,19 +35,6 @@ async def test_the_button_lights_for_any_number_of_a_telephone_gateway(home: Hom
     assert borogove.can_call(CONTACT)
 
 
-async def test_a_camera_turned_on_in_the_call_does_not_end_it(home: Home, scene: Scene) -> None:
-    borogove = Borogove(home)
-    borogove.call(CONTACT)
-    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
-    await borogove.until("ongoing")
-    borogove.turns_camera_on()
-    await borogove.hears("iq content-reject")
-    await passes(60)
-    assert borogove.state == "ongoing"
-    borogove.hang_up()
-    await scene.over()
-
-
 async def test_a_call_whose_media_finds_no_way_ends_for_both(home: Home, scene: Scene) -> None:
     """The browser gives up, and says so twice: the session ends, then the proposal does."""
     borogove = Borogove(home)

@@ -4,41 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.session.model import Direction
-from gateway.sip.message import Request
 from tests.clients.cheogram import Cheogram
 from tests.clients.conversations import LOST, UNREACHABLE, Conversations, Conversations2190
 from tests.clients.home import Home, bare, resource
 from tests.scenarios.clock import passes
 from tests.scenarios.scene import DOMAIN, NUMBER
+from tests.scenarios.telephones import CONTACT, OUR_NUMBER, hung_up_content, talking
 from tests.support import phone_session
 
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-CALLING = f"+12025550199@{DOMAIN}"
-
 EVERY_VERSION = pytest.mark.parametrize("client", [Conversations, Conversations2190, Cheogram])
-
-
-async def connected(home: Home, juliet: Conversations) -> Request:
-    """Juliet called and talks; the INVITE that the phone got."""
-    juliet.call(CONTACT)
-    invite = await home.scene.phone.hears("INVITE")
-    home.scene.phone.answers(invite, 180)
-    await juliet.until("Ringing")
-    home.scene.phone.answers(invite, 200, phone_session())
-    await juliet.until("Connected")
-    await home.scene.phone.hears("ACK")
-    return invite
-
-
-async def hung_up(home: Home, juliet: Conversations) -> None:
-    """Juliet ends the call, which worked to the end."""
-    assert juliet.sees[-1] == "Connected"
-    juliet.hang_up()
-    await home.scene.phone.hears("BYE")
-    assert (await home.scene.over()).cause == "normal"
-    assert juliet.complaints == []
 
 
 # What is seen of a contact
@@ -101,7 +75,7 @@ async def test_the_gateway_is_a_phone_account_of_cheogram_s_dialler(home: Home) 
     phone.answers(invite, 200, phone_session())
     await juliet.until("Connected")
     juliet.presses("1")
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +115,7 @@ async def test_a_proposal_that_is_sent_once_more_rings_once(home: Home) -> None:
     await passes(3)
     phone.answers(invite, 200, phone_session())
     await juliet.until("Connected")
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
     assert phone.heard.count("INVITE") == 1
 
 
@@ -159,7 +133,7 @@ async def test_a_known_number_may_take_its_time_to_ring(home: Home, client: type
     await passes(20)
     phone.answers(invite, 200, phone_session())
     await juliet.until("Connected")
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 async def test_a_stranger_s_number_never_seems_to_ring_when_it_does_not(home: Home) -> None:
@@ -171,7 +145,7 @@ async def test_a_stranger_s_number_never_seems_to_ring_when_it_does_not(home: Ho
     assert juliet.sees == ["Discovering devices"]
     phone.answers(invite, 200, phone_session())
     await juliet.until("Connected")
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 async def test_a_refused_number_is_not_said_to_be_busy(home: Home) -> None:
@@ -210,11 +184,11 @@ async def test_a_user_who_gives_up_while_it_is_being_answered_leaves_nobody_behi
 
 async def test_a_second_call_is_possible_after_the_first(home: Home) -> None:
     juliet = Conversations(home)
-    await connected(home, juliet)
-    await hung_up(home, juliet)
+    await talking(home, juliet, rings_for=3)
+    await hung_up_content(home, juliet)
     juliet.sees.clear()
-    await connected(home, juliet)
-    await hung_up(home, juliet)
+    await talking(home, juliet, rings_for=3)
+    await hung_up_content(home, juliet)
 
 
 # In a call
@@ -222,12 +196,12 @@ async def test_a_second_call_is_possible_after_the_first(home: Home) -> None:
 
 async def test_a_network_change_is_survived(home: Home) -> None:
     juliet = Conversations(home)
-    await connected(home, juliet)
+    await talking(home, juliet, rings_for=3)
     juliet.sees.clear()
     juliet.changes_network()
     await juliet.until("Connected")
     assert juliet.sees == ["Reconnecting", "Connected"]
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 async def test_a_network_change_of_who_was_called_is_survived(home: Home) -> None:
@@ -240,39 +214,30 @@ async def test_a_network_change_of_who_was_called_is_survived(home: Home) -> Non
     juliet.sees.clear()
     juliet.changes_network()
     await juliet.until("Connected")
-    await hung_up(home, juliet)
-
-
-async def test_holding_and_resuming_at_the_phone_breaks_nothing(home: Home) -> None:
-    juliet, phone = Conversations(home), home.scene.phone
-    invite = await connected(home, juliet)
-    for direction in (Direction.SENDONLY, Direction.SENDRECV):
-        await phone.reoffers(invite, direction)
-        await passes(5)
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 async def test_there_is_no_button_for_video_where_there_is_no_video(home: Home) -> None:
     juliet = Conversations(home)
-    await connected(home, juliet)
+    await talking(home, juliet, rings_for=3)
     juliet.adds_video()
     assert juliet.sees.pop() == "no button to switch to video"
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 async def test_video_that_is_added_all_the_same_is_refused_and_the_call_goes_on(home: Home) -> None:
     juliet = Conversations(home)
-    await connected(home, juliet)
+    await talking(home, juliet, rings_for=3)
     juliet.force_video()
     await juliet.hears("iq content-reject")
     assert juliet.session is not None
     assert juliet.session.adding is None
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 async def test_a_device_that_comes_back_with_a_new_session_has_lost_its_call_and_the_phone_hears_it(home: Home) -> None:
     juliet = Conversations(home)
-    await connected(home, juliet)
+    await talking(home, juliet, rings_for=3)
     juliet.goes_offline()
     await passes(4)
     juliet.loses_its_session()
@@ -297,7 +262,7 @@ async def test_a_call_that_nobody_takes_is_unanswered_not_busy(home: Home) -> No
 async def test_a_second_call_rings_at_the_device_that_is_free(home: Home) -> None:
     """The one that talks keeps quiet as long as another may ring (JCM:444)."""
     phone, tablet, sip = Conversations(home), Conversations(home, "Conversations.TaB1"), home.scene.phone
-    await connected(home, phone)
+    await talking(home, phone, rings_for=3)
     sip.confirming = True
     sip.calls(OUR_NUMBER)
     await tablet.until("Incoming call")
@@ -314,25 +279,3 @@ async def test_a_user_without_any_device_is_unavailable(home: Home) -> None:
     home.scene.phone.calls(OUR_NUMBER)
     await home.scene.phone.hears_back("480 Temporarily Unavailable")
     await home.scene.over()
-
-
-async def test_a_device_that_is_woken_by_the_call_rings(home: Home) -> None:
-    """Its server keeps the propose and sends a push; the device comes back some seconds later, with a new session, and
-    reads the propose in the archive: that is no call to it (parser/MessageParser.java:987), another propose is.
-    """
-    juliet, phone = Conversations(home), home.scene.phone
-    home.adds(CALLING)
-    await passes(1)
-    home.stores = True
-    juliet.goes_offline()
-    await passes(60)
-    phone.calls(OUR_NUMBER)
-    await passes(4)
-    assert "180 Ringing" not in phone.heard
-    juliet.comes_back()
-    await juliet.until("Incoming call")
-    await phone.hears_back("180 Ringing")
-    juliet.answer()
-    phone.confirms(await phone.hears_back("200 OK"))
-    await juliet.until("Connected")
-    await hung_up(home, juliet)

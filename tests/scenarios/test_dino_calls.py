@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.session.model import Candidate, Direction
+from gateway.session.model import Candidate
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.scenarios.clock import passes
@@ -107,20 +107,6 @@ def _candidates(facts: list[object]) -> list[Candidate]:
 # In the call
 
 
-async def test_a_camera_turned_on_in_the_call_is_refused_and_the_call_goes_on(scene: Scene, home: Home) -> None:
-    """Dino answers content-reject with an error, which is no reason to end anything."""
-    dino = Dino(home)
-    await talking(scene, dino)
-    dino.turns_camera_on()
-    await dino.hears("iq content-reject")
-    dino.mute()
-    await dino.until("connected")
-    assert dino.state == "talking"
-    assert "BYE" not in scene.phone.heard
-    dino.hang_up()
-    assert (await scene.over()).cause == "normal"
-
-
 async def test_a_dino_user_has_no_keypad_and_writes_her_digits_into_the_chat(home: Home, scene: Scene) -> None:
     """Dino offers no telephone-event; the operator has switched this on."""
     scene.component._router._calls._chat_dtmf = True
@@ -131,24 +117,6 @@ async def test_a_dino_user_has_no_keypad_and_writes_her_digits_into_the_chat(hom
     assert [(what, digits) for what, _, digits, *_ in scene.engine.asked if what == "dtmf"] == [("dtmf", "42*")]
     dino.hang_up()
     await scene.over()
-
-
-async def test_a_phone_holds_a_dino_and_comes_back(home: Home, scene: Scene) -> None:
-    dino = Dino(home)
-    await dino.hears("presence")
-    dino.call(CONTACT)
-    invite = await scene.phone.hears("INVITE")
-    scene.phone.answers(invite, 200, phone_session())
-    await dino.until("connected")
-    await scene.phone.hears("ACK")
-    for direction in (Direction.SENDONLY, Direction.SENDRECV):
-        await scene.phone.reoffers(invite, direction)
-        await passes(1)
-    assert dino.heard.count("iq session-info") == 2
-    assert dino.state == "talking"
-    assert dino.complaints == []
-    dino.hang_up()
-    assert (await scene.over()).by == "caller"
 
 
 async def test_a_gateway_that_stops_says_so(home: Home, scene: Scene) -> None:

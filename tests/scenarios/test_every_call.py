@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.session.model import Direction
 from tests.clients.borogove import Borogove
 from tests.clients.cheogram import Cheogram
 from tests.clients.conversations import UNREACHABLE, Conversations
@@ -24,6 +25,7 @@ from tests.scenarios.telephones import (
     SCREENS,
     at,
     hung_up,
+    hung_up_content,
     known_or_not,
     talking,
     there,
@@ -78,19 +80,10 @@ async def test_a_video_call_to_a_telephone_is_a_call_with_sound(
     home: Home, client: type[UserAgent], rings_for: float
 ) -> None:
     """A browser refuses an answer with fewer sections than its offer: what it offers is taken in, and not sent."""
-    juliet, phone = await at(home, client), home.scene.phone
-    juliet.call(CONTACT, video=True)
-    invite = await phone.hears("INVITE")
-    if rings_for:
-        phone.answers(invite, 180)
-        await passes(rings_for)
-    phone.answers(invite, 200, phone_session())
-    await juliet.until(juliet.TALKS)
-    await phone.hears("ACK")
+    juliet = await at(home, client)
+    await talking(home, juliet, video=True, rings_for=rings_for)
     await passes(60)
-    record = await hung_up(home, juliet)
-    assert (record.by, record.cause) == ("caller", "normal")
-    assert juliet.complaints == []
+    assert (await hung_up_content(home, juliet)).by == "caller"
 
 
 @pytest.mark.parametrize(("nth", "status"), list(enumerate(STATUSES)), ids=list(map(str, STATUSES)))
@@ -150,13 +143,7 @@ async def test_a_user_who_gives_up_while_it_connects_leaves_nobody_behind(home: 
 @EVERY_ONE
 async def test_a_phone_that_hangs_up_ends_the_call(home: Home, client: type[UserAgent]) -> None:
     juliet, phone, screen = await at(home, client), home.scene.phone, SCREENS[client]
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 180)
-    await passes(3)
-    phone.answers(invite, 200, phone_session())
-    await juliet.until(juliet.TALKS)
-    await phone.hears("ACK")
+    invite = await talking(home, juliet, rings_for=3)
     phone.hangs_up(invite)
     await juliet.until(screen.left)
     assert (await home.scene.over()).by == "callee"
@@ -174,8 +161,46 @@ async def test_a_second_caller_is_told_that_the_user_is_busy(home: Home, client:
     phone.calls(OUR_NUMBER)
     await phone.hears_back(BUSY)
     assert (await home.scene.over()).cause == "busy"
-    assert (await hung_up(home, juliet)).cause == "normal"
-    assert juliet.complaints == []
+    await hung_up_content(home, juliet)
+
+
+# In a call
+
+
+@EVERY_ONE
+async def test_a_phone_that_holds_her_and_comes_back_is_talked_with_again(home: Home, client: type[UserAgent]) -> None:
+    """Whether its client understands what it is told then or not; Monal does not even answer."""
+    juliet, phone = await at(home, client), home.scene.phone
+    invite = await talking(home, juliet, rings_for=3)
+    juliet.heard.clear()
+    for told, direction in enumerate((Direction.SENDONLY, Direction.SENDRECV), 1):
+        await phone.reoffers(invite, direction)
+        await passes(120)
+        assert juliet.heard.count("iq session-info") == told
+    if client is StanzaJs:
+        assert juliet.sees.pop() == "resumed"
+        assert juliet.sees.pop() == "on hold"
+    assert (await hung_up_content(home, juliet)).by == "caller"
+
+
+@pytest.mark.parametrize("client", [Borogove, Dino, Movim])
+async def test_a_camera_that_is_turned_on_in_the_call_is_refused_and_the_call_goes_on(
+    home: Home, client: type[Borogove | Dino | Movim]
+) -> None:
+    """Dino answers content-reject with an error, which is no reason to end anything."""
+    home.knows(CONTACT)
+    juliet = client(home)
+    await passes(1)
+    await talking(home, juliet)
+    juliet.turns_camera_on()
+    await juliet.hears("iq content-reject")
+    if isinstance(juliet, Dino):
+        juliet.mute()
+    await passes(60)
+    assert "BYE" not in home.scene.phone.heard
+    record = await hung_up(home, juliet)
+    assert (record.by, record.cause) == ("caller", "normal")
+    assert juliet.complaints == (["content-reject: feature-not-implemented"] if client is Dino else [])
 
 
 # Being called
@@ -338,5 +363,4 @@ async def test_a_device_that_answers_a_moment_too_late_is_told_so_and_the_call_g
     assert not late.busy, f"still on the screen: {late.sees}"
     assert late.sees[-1] == screen.late
     assert quick.sees == [quick.RINGS, *screen.answers, quick.TALKS]
-    assert (await hung_up(home, quick)).cause == "normal"
-    assert quick.complaints == []
+    await hung_up_content(home, quick)

@@ -12,7 +12,17 @@ from tests.clients.home import Home
 from tests.clients.user_agent import UserAgent
 from tests.scenarios.clock import jumping, passes
 from tests.scenarios.scene import Scene
-from tests.scenarios.telephones import CALLING, CONTACT, EVERY_ONE, OUR_NUMBER, POCKET, at, hung_up, talking
+from tests.scenarios.telephones import (
+    CALLING,
+    CONTACT,
+    EVERY_ONE,
+    OUR_NUMBER,
+    POCKET,
+    at,
+    hung_up,
+    hung_up_content,
+    talking,
+)
 from tests.support import phone_session
 
 EVERY_TELEPHONE = pytest.mark.parametrize("client", POCKET)
@@ -237,3 +247,29 @@ async def test_a_telephone_that_a_push_does_not_wake_is_unavailable(home: Home, 
     juliet.comes_back()
     await passes(60)
     assert juliet.sees[-1:] != [juliet.RINGS], "it does not go on ringing for a call that is over"
+
+
+@EVERY_TELEPHONE
+async def test_a_telephone_that_is_woken_by_the_call_rings_once(home: Home, client: type[UserAgent]) -> None:
+    """Its server keeps the propose and sends a push; it comes back some seconds later, with a new session. To
+    Conversations, which reads the propose in the archive, that is no call (parser/MessageParser.java:987), another
+    propose is.
+    """
+    juliet, phone = client(home), home.scene.phone
+    home.adds(CALLING)
+    await passes(1)
+    home.stores = True
+    juliet.goes_offline()
+    await passes(60)
+    phone.calls(OUR_NUMBER)
+    await passes(4)
+    assert "180 Ringing" not in phone.heard
+    juliet.comes_back()
+    await juliet.until(juliet.RINGS)
+    await phone.hears_back("180 Ringing")
+    await passes(3)
+    juliet.answer()
+    phone.confirms(await phone.hears_back("200 OK"))
+    await juliet.until(juliet.TALKS)
+    assert juliet.sees.count(juliet.RINGS) == 1
+    await hung_up_content(home, juliet)

@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.session.model import Direction
-from gateway.sip.message import Request
 from tests.clients.conversations import Conversations
 from tests.clients.home import Home
 from tests.clients.monal import CONNECTED, CONNECTING, DISCOVERING, ENDED, RINGING, Monal
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER
+from tests.scenarios.telephones import CONTACT, OUR_NUMBER, hung_up_content, talking
 from tests.support import phone_session
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-
-
-async def connected(home: Home, juliet: Monal) -> Request:
-    """Juliet called and talks; the INVITE that the phone got."""
-    juliet.call(CONTACT)
-    invite = await home.scene.phone.hears("INVITE")
-    home.scene.phone.answers(invite, 180)
-    await juliet.until(RINGING)
-    home.scene.phone.answers(invite, 200, phone_session())
-    await juliet.until(CONNECTED)
-    await home.scene.phone.hears("ACK")
-    return invite
-
-
-async def hung_up(home: Home, juliet: Monal) -> None:
-    """Juliet ends the call, which worked to the end."""
-    assert juliet.sees[-1] == CONNECTED
-    juliet.hang_up()
-    await home.scene.phone.hears("BYE")
-    assert (await home.scene.over()).cause == "normal"
-    assert juliet.complaints == []
-
 
 # Outgoing
 
@@ -43,8 +16,8 @@ async def test_a_number_in_the_roster_does_not_seem_to_lack_support(home: Home) 
     juliet = Monal(home)
     home.adds(CONTACT)
     await passes(1)
-    await connected(home, juliet)
-    await hung_up(home, juliet)
+    await talking(home, juliet, rings_for=3)
+    await hung_up_content(home, juliet)
     assert juliet.sees == [DISCOVERING, RINGING, CONNECTING, CONNECTED, ENDED["normal"]]
 
 
@@ -72,24 +45,15 @@ async def test_a_known_number_may_take_its_time_to_ring(home: Home) -> None:
     await passes(5)
     phone.answers(invite, 200, phone_session())
     await juliet.until(CONNECTED)
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 # In a call
 
 
-async def test_requests_that_monal_never_answers_do_not_end_the_call(home: Home) -> None:
-    juliet, phone = Monal(home), home.scene.phone
-    invite = await connected(home, juliet)
-    for direction in (Direction.SENDONLY, Direction.SENDRECV):
-        await phone.reoffers(invite, direction)
-        await passes(120)
-    await hung_up(home, juliet)
-
-
 async def test_a_broken_path_ends_the_call_at_the_phone_too(home: Home) -> None:
     juliet = Monal(home)
-    await connected(home, juliet)
+    await talking(home, juliet, rings_for=3)
     juliet.loses_its_connection()
     await juliet.until(ENDED["connectivity"])
     await home.scene.phone.hears("BYE")
@@ -108,7 +72,7 @@ async def test_a_further_call_of_the_same_number_does_not_take_the_place_of_the_
     phone.calls(OUR_NUMBER)
     await phone.hears_back("486 Busy Here")
     await home.scene.over()
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 # Incoming
@@ -145,24 +109,4 @@ async def test_what_a_late_device_is_told_does_not_reach_the_one_that_talks(home
     await quick.until(CONNECTED)
     await late.until("Retracted call")
     await passes(30)
-    await hung_up(home, quick)
-
-
-async def test_a_device_that_is_woken_by_the_call_rings_once(home: Home) -> None:
-    juliet, phone = Monal(home), home.scene.phone
-    home.adds("+12025550199@" + DOMAIN)
-    await passes(1)
-    home.stores = True
-    juliet.goes_offline()
-    await passes(60)
-    phone.calls(OUR_NUMBER)
-    await passes(4)
-    juliet.comes_back()
-    await juliet.until("Incoming call")
-    await phone.hears_back("180 Ringing")
-    await passes(3)
-    juliet.answer()
-    phone.confirms(await phone.hears_back("200 OK"))
-    await juliet.until(CONNECTED)
-    assert juliet.sees.count("Incoming call") == 1
-    await hung_up(home, juliet)
+    await hung_up_content(home, quick)

@@ -57,19 +57,6 @@ async def test_a_movim_user_calls_talks_and_hangs_up(home: Home, scene: Scene) -
     assert movim.can_dial
 
 
-async def test_a_camera_turned_on_in_the_call_does_not_end_it(home: Home, scene: Scene) -> None:
-    movim = await online(home)
-    movim.call(CONTACT)
-    scene.phone.answers(await scene.phone.hears("INVITE"), 200, phone_session())
-    await movim.until("connected")
-    movim.turns_camera_on()
-    await movim.hears("iq content-reject")
-    await passes(60)
-    assert movim.sees[-1] == "connected"
-    movim.hang_up()
-    assert (await scene.over()).by == "caller"
-
-
 # Being called
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from gateway.session.model import Direction
-from gateway.sip.message import Request
 from tests.clients import user_agent as ua
 from tests.clients.borogove import Borogove
 from tests.clients.conversations import Conversations
@@ -13,33 +12,9 @@ from tests.clients.home import Home
 from tests.clients.monal import Monal
 from tests.clients.siskin import CONNECTED, CONNECTING, ENDED, RINGING, Siskin
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER
+from tests.scenarios.scene import DOMAIN
+from tests.scenarios.telephones import CALLING, CONTACT, OUR_NUMBER, hung_up_content, talking
 from tests.support import phone_session
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-CALLING = f"+12025550199@{DOMAIN}"
-
-
-async def connected(home: Home, juliet: Siskin) -> Request:
-    """Juliet called and talks; the INVITE that the phone got."""
-    juliet.call(CONTACT)
-    invite = await home.scene.phone.hears("INVITE")
-    home.scene.phone.answers(invite, 180)
-    await passes(3)
-    home.scene.phone.answers(invite, 200, phone_session())
-    await juliet.until(CONNECTED)
-    await home.scene.phone.hears("ACK")
-    return invite
-
-
-async def hung_up(home: Home, juliet: Siskin) -> None:
-    """Juliet ends the call, which worked to the end."""
-    assert juliet.sees[-1] == CONNECTED
-    juliet.hang_up()
-    await home.scene.phone.hears("BYE")
-    assert (await home.scene.over()).cause == "normal"
-    assert juliet.complaints == []
 
 
 def knows_two_resources_without_jmi(juliet: Siskin) -> tuple[str, str]:
@@ -62,9 +37,9 @@ async def test_a_number_is_called_and_talked_with(home: Home, known: bool) -> No
     if known:
         home.adds(CONTACT)
         await passes(1)
-    await connected(home, juliet)
+    await talking(home, juliet, rings_for=3)
     await passes(60)
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
     assert juliet.sees == [RINGING, CONNECTING, CONNECTED, ENDED]
 
 
@@ -76,7 +51,7 @@ async def test_a_phone_may_ring_for_as_long_as_the_dialplan_lets_it(home: Home) 
     await passes(100)
     phone.answers(invite, 200, phone_session())
     await juliet.until(CONNECTED)
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 async def test_one_call_to_two_resources_is_one_call(home: Home) -> None:
@@ -91,7 +66,7 @@ async def test_one_call_to_two_resources_is_one_call(home: Home) -> None:
     await juliet.until(CONNECTED)
     await passes(10)
     assert phone.heard.count("INVITE") == 1
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 async def test_giving_up_a_call_to_two_resources_gives_up_the_call(home: Home) -> None:
@@ -121,14 +96,14 @@ async def test_a_failed_call_to_two_resources_closes_its_screen(home: Home) -> N
 
 async def test_holding_at_the_phone_and_muting_at_the_client_break_nothing(home: Home) -> None:
     juliet, phone = Siskin(home), home.scene.phone
-    invite = await connected(home, juliet)
+    invite = await talking(home, juliet, rings_for=3)
     juliet.mutes()
     for direction in (Direction.SENDONLY, Direction.SENDRECV):
         await phone.reoffers(invite, direction)
         await passes(60)
     juliet.mutes(unmute=True)
     await passes(5)
-    await hung_up(home, juliet)
+    await hung_up_content(home, juliet)
 
 
 # Incoming
