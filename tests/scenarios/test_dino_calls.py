@@ -8,11 +8,9 @@ from gateway.session.model import Candidate
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER, Scene
+from tests.scenarios.scene import DOMAIN, Scene
+from tests.scenarios.telephones import CONTACT, OUR_NUMBER
 from tests.support import phone_session
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
 
 
 @pytest.fixture

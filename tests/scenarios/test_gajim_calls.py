@@ -8,11 +8,8 @@ from tests.clients.dino import Dino
 from tests.clients.gajim import Gajim, OldGajim
 from tests.clients.home import Home
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER, Scene
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-CALLING = f"+12025550199@{DOMAIN}"
+from tests.scenarios.scene import Scene
+from tests.scenarios.telephones import CALLING, CONTACT, OUR_NUMBER
 
 
 @pytest.fixture

@@ -7,11 +7,9 @@ import pytest
 from tests.clients.home import Home
 from tests.clients.movim import Movim
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER, Scene
+from tests.scenarios.scene import Scene
+from tests.scenarios.telephones import CALLING, CONTACT, OUR_NUMBER
 from tests.support import phone_session
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
 
 
 @pytest.fixture
@@ -66,7 +64,7 @@ async def test_a_call_that_a_movim_took_is_no_missed_call_in_its_chat(home: Home
     """It writes that line for every retract, of whatever call."""
     movim, phone = Movim(home), home.scene.phone
     if known:
-        home.adds(f"+12025550199@{DOMAIN}")
+        home.adds(CALLING)
         await passes(1)
     phone.calls(OUR_NUMBER)
     await movim.until("incoming")

@@ -8,10 +8,8 @@ from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.clients.psi import Psi
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER, Scene
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
+from tests.scenarios.scene import Scene
+from tests.scenarios.telephones import CONTACT, OUR_NUMBER
 
 
 @pytest.fixture
