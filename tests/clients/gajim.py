@@ -70,7 +70,8 @@ class OldGajim(UserAgent):
         self._task: asyncio.Task[None] | None = None
         super().__init__(home, resource)
 
-    def call(self, contact: str) -> None:
+    def call(self, contact: str, *, video: bool = False) -> None:
+        """Here with sound alone."""
         self.screen("calling")
         self._task = asyncio.ensure_future(self._start(contact))
 

@@ -54,8 +54,8 @@ class Psi(UserAgent):
 
     # --- the user
 
-    def call(self, contact: str) -> None:
-        """Dialog:135-166, Rtp:927-987: to whatever JID stands in the window."""
+    def call(self, contact: str, *, video: bool = False) -> None:
+        """Dialog:135-166, Rtp:927-987: to whatever JID stands in the window; here with sound alone."""
         self.state, self.peer, self.sid = "calling", contact, f"psi-{next(self._ids)}"
         self.screen("calling")
         found = [candidate(1), candidate(2)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.dialplan.plan import Plan
+from gateway.sip.message import Request
 from tests.clients.home import Home
 from tests.clients.user_agent import UserAgent
 from tests.scenarios.clock import jumping, passes
@@ -41,6 +42,14 @@ async def early() -> AsyncIterator[Home]:
     with jumping():
         async with EarlyScene() as scene:
             yield Home(scene)
+
+
+async def announced(early: Home, juliet: UserAgent) -> Request:
+    """Juliet called, and an announcement begins; the INVITE that the phone got."""
+    juliet.call(CONTACT)
+    invite = await early.scene.phone.hears("INVITE")
+    early.scene.phone.answers(invite, 183, phone_session())
+    return invite
 
 
 @EVERY_ONE
@@ -146,16 +155,13 @@ async def test_two_who_call_each_other_do_not_both_ring(home: Home, client: type
 @EVERY_ONE
 async def test_what_is_said_before_the_answer_is_heard(early: Home, client: type[UserAgent]) -> None:
     juliet, phone = await at(early, client), early.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 183, phone_session())
+    invite = await announced(early, juliet)
     await juliet.until(juliet.TALKS)
     await passes(60)
     phone.answers(invite, 200, phone_session())
     await phone.hears("ACK")
     await passes(60)
-    await hung_up(early, juliet)
-    assert juliet.complaints == []
+    await hung_up_content(early, juliet)
 
 
 @pytest.mark.parametrize("rings_after", [0.1, 5], ids=["no session yet", "connected"])
@@ -165,9 +171,7 @@ async def test_a_phone_that_rings_after_an_announcement_may_be_talked_with_for_l
 ) -> None:
     """Monal ends a call 45 s after it was told by a Jingle message that it rings, unless media connect meanwhile."""
     juliet, phone = await at(early, client), early.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 183, phone_session())
+    invite = await announced(early, juliet)
     await passes(rings_after)
     phone.answers(invite, 180)
     await juliet.until(juliet.TALKS)
@@ -175,16 +179,13 @@ async def test_a_phone_that_rings_after_an_announcement_may_be_talked_with_for_l
     phone.answers(invite, 200, phone_session())
     await phone.hears("ACK")
     await passes(120)
-    await hung_up(early, juliet)
-    assert juliet.complaints == []
+    await hung_up_content(early, juliet)
 
 
 @EVERY_ONE
 async def test_a_call_that_is_refused_after_an_announcement_ends(early: Home, client: type[UserAgent]) -> None:
     juliet, phone = await at(early, client), early.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 183, phone_session())
+    invite = await announced(early, juliet)
     await juliet.until(juliet.TALKS)
     await passes(10)
     phone.answers(invite, 404)
@@ -201,9 +202,7 @@ async def test_a_refusal_that_crosses_the_session_after_an_announcement_ends_the
 ) -> None:
     """What Conversations brings after the proceed has to be ended by Jingle: it does not read `finish`."""
     juliet, phone = await at(early, client), early.scene.phone
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 183, phone_session())
+    invite = await announced(early, juliet)
     await passes(later)
     phone.answers(invite, 404)
     await early.scene.over()
