@@ -8,8 +8,7 @@ from tests.clients.home import Home
 from tests.clients.movim import Movim
 from tests.scenarios.clock import passes
 from tests.scenarios.scene import Scene
-from tests.scenarios.telephones import CALLING, CONTACT, OUR_NUMBER
-from tests.support import phone_session
+from tests.scenarios.telephones import CALLING, CONTACT, OUR_NUMBER, hung_up_content, talking
 
 
 @pytest.fixture
@@ -37,21 +36,13 @@ async def test_the_button_of_an_added_number_lights_for_audio_only(home: Home) -
     assert movim.buttons(CONTACT) == ["audio"]
 
 
-async def test_a_movim_user_calls_talks_and_hangs_up(home: Home, scene: Scene) -> None:
+async def test_a_movim_user_mutes_herself_and_may_press_digits(home: Home, scene: Scene) -> None:
     movim = await online(home)
-    movim.call(CONTACT)
-    invite = await scene.phone.hears("INVITE")
-    scene.phone.answers(invite, 180)
-    await passes(40)  # it waits for as long as it takes
-    scene.phone.answers(invite, 200, phone_session())
-    await movim.until("connected")
+    await talking(home, movim, rings_for=40)
     movim.mute()
     await passes(60)
-    movim.hang_up()
-    await scene.phone.hears("BYE")
-    assert (await scene.over()).by == "caller"
+    assert (await hung_up_content(home, movim)).by == "caller"
     assert movim.sees == ["calling", "connected", "ended"]
-    assert movim.complaints == []
     assert movim.can_dial
 
 
