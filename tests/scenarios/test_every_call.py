@@ -352,7 +352,7 @@ async def _reads_when_another_declines(
     return seen
 
 
-@known_or_not(Monal, Siskin, Borogove, Dino)  # of these two cannot both be helped
+@known_or_not(Monal, Siskin, Borogove, Dino)  # two of these hear of each other, and both give up
 async def test_a_device_that_answers_a_moment_too_late_is_told_so_and_the_call_goes_on(
     home: Home, client: type[UserAgent], contact: str
 ) -> None:
