@@ -86,7 +86,7 @@ class Component:
         self.number, self._host, self._packet = number, host, packet
         self._binds, self._reach, self._certificate = binds, reach, certificate
         readers = readers or self._loop
-        self._muxes = [Mux(sock, packet, self._media, self._stranger, readers) for sock in sockets]
+        self._muxes = [Mux(sock, packet, self._media, self._stranger, readers, self._unasked) for sock in sockets]
         self.agent = self._make_agent(controlling, beside=beside)
         self.before: ice.Agent | None = None  # whose path is used until its successor has one
         self.path: tuple[socket.socket, ice.Address] | None = None
@@ -283,6 +283,9 @@ class Component:
 
     def _stranger(self) -> None:
         self._host.dropped["stranger"] += 1
+
+    def _unasked(self) -> None:
+        self._host.dropped["unasked"] += 1
 
     def _media(self, address: ice.Address) -> None:
         """What came on our socket and is no STUN (RFC 7983 §7)."""

@@ -55,8 +55,13 @@ class Datagrams(asyncio.DatagramTransport):
             asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
 
+_ASKS_NOT = 0x0110  # the class of a STUN message, 0 for a request (RFC 8489 §5)
+
+
 class Mux:
-    """Takes datagrams off a socket until it is closed. `on_stranger` is told of STUN that nobody can read."""
+    """Takes datagrams off a socket until it is closed. `on_stranger` is told of STUN that nobody can read, `on_unasked`
+    of answers to nothing that was asked (any more) and of indications.
+    """
 
     def __init__(
         self,
@@ -65,9 +70,11 @@ class Mux:
         on_media: Callable[[Address], None],
         on_stranger: Callable[[], None],
         readers: Readers,
+        on_unasked: Callable[[], None] = lambda: None,
     ) -> None:
         self.sock = sock
         self._packet, self._on_media, self._on_stranger = packet, on_media, on_stranger
+        self._on_unasked = on_unasked
         self._sessions: list[Datagrams] = []  # the newest first
         self._readers = readers
         self._closed = False
@@ -113,6 +120,11 @@ class Mux:
         if not self._sessions:
             self._on_stranger()
             return
+        if len(data) >= stun.HEADER_LENGTH and int.from_bytes(data[:2]) & _ASKS_NOT:
+            asked = data[8 : stun.HEADER_LENGTH]
+            if not any(asked in transport.protocol.transactions for transport in self._sessions):
+                self._on_unasked()
+                return
         try:
             transport = self._sessions[0] if len(self._sessions) == 1 else self._addressee(data)
             transport.protocol.datagram_received(data, address)

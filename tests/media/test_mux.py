@@ -21,10 +21,10 @@ class Shared:
         self.port, (self.sock,) = pool.bind([("127.0.0.1", 0)])
         self.packet = Packet()
         self.media: list[tuple[bytes, Address]] = []
-        self.strangers = 0
+        self.strangers = self.unasked = 0
         self.checks: list[str] = []
         self.came = asyncio.Event()
-        self.mux = Mux(self.sock, self.packet, self._media, self._stranger, asyncio.get_running_loop())
+        self.mux = Mux(self.sock, self.packet, self._media, self._stranger, asyncio.get_running_loop(), self._not_asked)
 
     def join(self, name: str) -> Datagrams:
         def received(message: stun.Message, address: Address, protocol: Any) -> None:
@@ -51,6 +51,10 @@ class Shared:
         self.strangers += 1
         self.came.set()
 
+    def _not_asked(self) -> None:
+        self.unasked += 1
+        self.came.set()
+
     async def after(self, phone: Phone, data: bytes) -> None:
         self.came.clear()
         phone.send(data)
@@ -70,6 +74,15 @@ def check(name: str) -> bytes:
     request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
     request.attributes["USERNAME"] = f"{name}:far"
     return bytes(request)
+
+
+@pytest.mark.parametrize("kind", [stun.Class.RESPONSE, stun.Class.ERROR, stun.Class.INDICATION])
+@pytest.mark.parametrize("sessions", [1, 2])
+async def test_an_answer_to_nothing_is_counted(shared: Shared, phone: Phone, kind: stun.Class, sessions: int) -> None:
+    for name in ("one", "other")[:sessions]:
+        shared.join(name)
+    await shared.after(phone, bytes(stun.Message(stun.Method.BINDING, kind)))
+    assert (shared.unasked, shared.strangers, shared.checks) == (1, 0, [])
 
 
 async def test_what_is_no_stun_is_media(shared: Shared, phone: Phone) -> None:
