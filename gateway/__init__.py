@@ -12,6 +12,7 @@ One call's way, from a user who presses call to a phone that rings:
     accounts.py          books what it may cost, before anybody is asked, and while they talk (call/meter.py)
     dialplan/plan.py     may he, and where to? A number, a SIP address, a test line; every decision explains itself
     call/machine.py      what the call does next, in terms of a caller and callees; call/hunt.py says who is asked when
+    mediation.py         does the media work that it orders, one thing at a time
     bridge.py            gets media for it: allocate, negotiate (session/negotiate.py), connect
     media/engine.py      the seam; behind it media/embedded.py and the worker processes with the sockets
     sip/telephony.py     the door of the SIP room; callerleg.py and calleeleg.py translate between the call and a SIP
@@ -25,8 +26,8 @@ takes it from the other end; xmpp/callee.py asks all of his devices.
 
 A room may import only what stands to the right of it:
 ops → config → switchboard, bridge → xmpp | sip | media | storage → call → dialplan | session
-→ addresses, reach → errors. (routing.py, accounts.py, notices.py, junction.py, line.py, ledger.py and trunks.py belong
-to the switchboard, settings.py to config.)
+→ addresses, reach → errors. (routing.py, accounts.py, mediation.py, notices.py, junction.py, line.py, ledger.py,
+outgoing.py and trunks.py belong to the switchboard, settings.py to config.)
 Siblings never meet. The pure rooms (addresses, reach, session, dialplan, call, the cores of xmpp and sip) know no clock
 and no wire. tests/test_house.py holds all this.
 """

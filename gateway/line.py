@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.bridge import Bridge
 from gateway.call import events as ev
@@ -101,6 +101,13 @@ class Line:
         if number:
             return self.destinations[number].via if number in self.destinations else ""
         return self.trunk or "direct" if self.facts.direction == "inbound" else "xmpp"
+
+
+def spawn(keep: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    """Have it done; it is kept until it is, for the loop alone would let go of it."""
+    task = asyncio.get_running_loop().create_task(work)
+    keep.add(task)
+    task.add_done_callback(keep.discard)
 
 
 class EchoLine:

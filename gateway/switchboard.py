@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, TypeVar
 
 import structlog
 
 from gateway import addresses
 from gateway.accounts import Accounts, Shut
 from gateway.addresses import SipUri
-from gateway.bridge import Bridge, cause_of, end_name, leg_name, number_of
+from gateway.bridge import Bridge, end_name, number_of
 from gateway.call import effects as do
 from gateway.call import events as ev
 from gateway.call.causes import Cause
@@ -33,14 +31,15 @@ from gateway.call.machine import Call, State
 from gateway.call.trace import Traced, Tracer
 from gateway.call.words import Say
 from gateway.dialplan import plan as dialplan
-from gateway.dialplan.plan import Identity
-from gateway.errors import MediaError, NegotiationError
+from gateway.errors import MediaError
 from gateway.junction import JOINED, Half, end_of, target_of
 from gateway.ledger import record_of, spoken
-from gateway.line import NOBODY, Direction, EchoLine, Facts, Line, as_attempt, audible
+from gateway.line import Direction, EchoLine, Facts, Line, as_attempt, audible, spawn
 from gateway.media import engine as media
 from gateway.media.engine import LegStatistics, MediaEngine, Recorded
+from gateway.mediation import Mediation
 from gateway.notices import Notice, Notices
+from gateway.outgoing import outgoing_call
 from gateway.reach import version_of
 from gateway.routing import DIRECT, TRUNK_FAILURES, Limits, NotSent, Routing, Stages
 from gateway.session.model import Session
@@ -52,9 +51,7 @@ from gateway.xmpp import component as xmpp
 
 log = structlog.get_logger()
 
-__all__ = ["Limits", "Switchboard", "credentials_of"]
-
-_Found = TypeVar("_Found")
+__all__ = ["Limits", "Switchboard"]
 
 
 class Switchboard:
@@ -98,6 +95,7 @@ class Switchboard:
             unix_now=unix_now,
             direct=direct,
         )
+        self._media = Mediation(self.routing, self.tell, self._control, self._saw, unix_now)
         self._lines: dict[str, Line] = {}
         self._component: xmpp.Component | None = None
         self._telephony: sip.Telephony | None = None
@@ -127,7 +125,7 @@ class Switchboard:
         caller = incoming.user.partition("/")[0]
         line = self._new_line(leg, Facts("outbound", caller, incoming.local, key=incoming.key), Towards.XMPP)
         line.payer, line.video = caller, incoming.video
-        self._spawn(line.tasks, self._route_from_xmpp(line, incoming))
+        spawn(line.tasks, self._route_from_xmpp(line, incoming))
         return Admitted(line.id, lambda report: self.tell(line.id, report))
 
     async def _route_from_xmpp(self, line: Line, incoming: xmpp.IncomingCall) -> None:
@@ -222,26 +220,7 @@ class Switchboard:
     def _ask_sip(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
         if self._telephony is None:
             raise MediaError("SIP is not attached")
-        trunk = line.plan.trunks.get(to.via)
-        identity = line.identities.get(to.via, Identity())
-        callback = line.emergency.callback if line.emergency else None
-        # An escaped @ is legal in a user part and makes the caller's address one that can be called back.
-        host = (trunk.from_host if trunk else None) or self._sip_domain
-        from_uri = SipUri("sip", identity.from_user or callback or line.payer, host)
-        asserted = identity.asserted or callback
-        outgoing = sip.OutgoingCall(
-            target=SipUri.parse(to.target),
-            from_uri=from_uri,
-            from_name=identity.display,
-            credentials=credentials_of(trunk) if trunk else None,
-            proxy=trunk.proxy if trunk else None,
-            headers=line.headers.get(to, ()),
-            # RFC 3325 §5: nobody outside of the trust that a trunk stands for gets an asserted identity.
-            asserted=SipUri("sip", asserted, host) if trunk and asserted else None,
-            anonymous=identity.anonymous and line.emergency is None,  # those who come to help must know whom
-            place=line.emergency.geolocation if line.emergency else None,
-        )
-        return self._telephony.callee(line.id, attempt, outgoing, sink)
+        return self._telephony.callee(line.id, attempt, outgoing_call(line, to, self._sip_domain), sink)
 
     def _ask_xmpp(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
         if self._component is None:
@@ -275,7 +254,7 @@ class Switchboard:
         match report:
             case ev.Redirected(attempt):
                 line.redirecting[attempt] = None
-                self._spawn(line.tasks, self._redirected(line, report))
+                spawn(line.tasks, self._redirected(line, report))
             case ev.HungUp(Leg.CALLEE, _, attempt) if attempt in line.redirecting:
                 line.redirecting[attempt] = report  # its word counts if it is not followed
             case ev.Event():
@@ -287,19 +266,19 @@ class Switchboard:
                 self._accounts.follow(line)
                 self._arm(line)
             case ev.Trickled():
-                self._media(line, lambda: self._trickled(line, report))
+                self._media.do(line, lambda: self._media.trickled(line, report))
             case ev.Dialled(leg, attempt, digits, duration):
-                self._media(line, lambda: line.bridge.digits(leg, attempt, digits, duration))
+                self._media.do(line, lambda: line.bridge.digits(leg, attempt, digits, duration))
             case ev.Reoffered():
-                self._media(line, lambda: self._reoffered(line, report))
+                self._media.do(line, lambda: self._media.reoffered(line, report))
             case ev.Reanswered():
-                self._media(line, lambda: line.bridge.reanswered(report))
+                self._media.do(line, lambda: line.bridge.reanswered(report))
             case ev.PictureAsked(leg, attempt):
-                self._media(line, lambda: line.bridge.ask_picture(leg, attempt))
+                self._media.do(line, lambda: line.bridge.ask_picture(leg, attempt))
             case ev.Held(leg, attempt, held):
-                self._media(line, lambda: self._held(line, leg, attempt, held))
+                self._media.do(line, lambda: self._media.held(line, leg, attempt, held))
             case ev.TransferAsked():
-                self._spawn(line.tasks, self._transfer_asked(line, report))
+                spawn(line.tasks, self._transfer_asked(line, report))
             case ev.PartyChanged(leg, attempt, uri, name):
                 number = 0 if leg is Leg.CALLER else attempt
                 trusted = line.via(number) in line.plan.trunks  # from others it is a claim (RFC 3325 §5)
@@ -311,7 +290,7 @@ class Switchboard:
         match effect:
             case do.PrepareOffer(attempt, destination, caller, beside):
                 line.destinations[attempt] = destination
-                self._media(line, lambda: self._prepare_offer(line, attempt, destination, caller, beside))
+                self._media.do(line, lambda: self._media.prepare_offer(line, attempt, destination, caller, beside))
             case do.Dial(attempt, destination, session):
                 try:
                     callee = self._ask(line, attempt, destination, lambda report: self.tell(line.id, report))
@@ -326,23 +305,23 @@ class Switchboard:
             case do.Progress():
                 self._leg(line, line.caller.progress)
             case do.AskCaller() if line.wants_offer:
-                self._media(line, lambda: self._offer_caller(line))
+                self._media.do(line, lambda: self._media.offer_caller(line))
             case do.AskCaller():
                 self._leg(line, line.caller.ask)
             case do.PrepareAnswer(attempt, callee_session, caller_session):
-                self._media(line, lambda: self._prepare_answer(line, attempt, callee_session, caller_session))
+                self._media.do(line, lambda: self._media.prepare_answer(line, attempt, callee_session, caller_session))
             case do.Answer(session, 0):
                 self._leg(line, lambda: line.caller.answer(session))
-                self._media(line, line.bridge.flush_digits)
-                self._media(line, lambda: self._record(line))
+                self._media.do(line, line.bridge.flush_digits)
+                self._media.do(line, lambda: self._media.record(line))
             case do.Answer(session, attempt):
                 self._control(line, attempt, lambda control: control.answer(session))
             case do.Pair(attempt, session, kept):
-                self._media(line, lambda: self._pair(line, attempt, session, kept))
+                self._media.do(line, lambda: self._media.pair(line, attempt, session, kept))
             case do.Adopt(attempt, session, kept):
-                self._media(line, lambda: self._adopt(line, attempt, session, kept))
+                self._media.do(line, lambda: self._media.adopt(line, attempt, session, kept))
             case do.Play(attempt, prompt):
-                self._media(line, lambda: line.bridge.play(attempt, prompt))
+                self._media.do(line, lambda: line.bridge.play(attempt, prompt))
             case do.TellTransfer(attempt, transfer):
                 self._control(line, attempt, lambda control: control.transferred(transfer))
             case do.HangUp(leg, cause, attempt, text, q850):
@@ -351,7 +330,7 @@ class Switchboard:
             case do.ReleaseAttempt(attempt):
                 line.callees.pop(attempt, None)
                 self.routing.attempt_over(line, attempt)
-                self._media(line, lambda: line.bridge.release_attempt(attempt))
+                self._media.do(line, lambda: line.bridge.release_attempt(attempt))
             case do.CloseMedia():
                 pass  # with the record, which wants the counters
             case do.Record():
@@ -375,125 +354,6 @@ class Switchboard:
         if (line := self._lines.get(call)) is not None:
             self._control(line, number, lambda control: control.dial_digits(digits, duration))
 
-    def _media(self, line: Line, act: Callable[[], Awaitable[None]]) -> None:
-        """Media work of one call is done in order, one at a time, beside the signalling."""
-
-        async def in_turn() -> None:
-            async with line.media:
-                try:
-                    await act()
-                except (MediaError, NegotiationError) as error:
-                    log.warning("media", call=line.id, error=str(error))
-                except Exception:
-                    log.exception("media", call=line.id)
-                    self.tell(line.id, ev.Stopped(Cause.INTERNAL))
-
-        self._spawn(line.tasks, in_turn())
-
-    async def _prepare_offer(
-        self, line: Line, attempt: int, to: Destination, caller: Session | None, beside: int | None
-    ) -> None:
-        if to.via == "echo":
-            self.tell(line.id, ev.OfferReady(attempt, Session(())))
-            return
-        if to == NOBODY or line.machine.state is State.ENDED:
-            return
-        if refused := self.routing.attempt_refused(line, attempt, to):
-            self.tell(line.id, refused)
-            return
-        policy = self.routing.policy(line, to)
-        ip = await self.routing.ip_of(line, to)
-        work = line.bridge.offer(attempt, _towards(to), policy, caller, beside, line.video, ip, to.via == JOINED)
-        await self._outcome(line, attempt, work, ev.OfferReady, ev.OfferFailed)
-
-    async def _prepare_answer(self, line: Line, attempt: int, callee: Session, caller: Session) -> None:
-        to = line.destinations[attempt]
-        policy = self.routing.policy(line, to)
-        if line.machine.state is State.ENDED:
-            return
-        bridge = line.bridge
-        work = bridge.test_line(policy, caller) if to.via == "echo" else bridge.answer(attempt, policy, callee, caller)
-        await self._outcome(line, attempt, work, ev.AnswerReady, ev.AnswerFailed)
-
-    async def _record(self, line: Line) -> None:
-        """If a rule says so, from the answer on or from when the call is sent to somebody whose rule does. The name is
-        ours alone: nothing of it is a peer's word.
-        """
-        if line.record == "no" or line.machine.state is State.ENDED:
-            return
-        began = datetime.fromtimestamp(self._unix_now(), UTC)
-        await line.bridge.record(f"{began:%Y%m%dT%H%M%SZ}-{line.id}", notice=line.record == "notice")
-
-    async def _offer_caller(self, line: Line) -> None:
-        try:
-            offer = await line.bridge.offer_caller(self.routing.policy(line, NOBODY), line.ip)
-        except (MediaError, NegotiationError) as error:
-            self.tell(line.id, ev.MediaLost(Cause.INTERNAL, str(error)))
-        else:
-            self._leg(line, lambda: line.caller.ask(offer))
-
-    async def _pair(self, line: Line, attempt: int, callee: Session, beside: int) -> None:
-        await self._off_hold(line, beside)
-        work = line.bridge.pair(attempt, callee, beside)
-        await self._outcome(line, attempt, work, lambda number, _: ev.Paired(number), ev.PairFailed)
-        await self._record(line)
-
-    async def _adopt(self, line: Line, attempt: int, offer: Session, beside: int) -> None:
-        to = line.destinations[attempt]
-        await self._off_hold(line, beside)
-        policy = self.routing.policy(line, to)
-        work = line.bridge.adopt(attempt, _towards(to), policy, offer, beside, to.via == JOINED)
-        await self._outcome(line, attempt, work, ev.Adopted, ev.PairFailed)
-
-    async def _outcome(
-        self,
-        line: Line,
-        attempt: int,
-        work: Awaitable[_Found],
-        done: Callable[[int, _Found], ev.Event],
-        failed: Callable[[int, Cause, str], ev.Event],
-    ) -> None:
-        """Do what the machine asked for, and tell it what came of it."""
-        try:
-            found = await work
-        except (MediaError, NegotiationError) as error:
-            self.tell(line.id, failed(attempt, cause_of(error), str(error)))
-        else:
-            self.tell(line.id, done(attempt, found))
-
-    # --- inside a call ------------------------------------------------------------------------------------------------
-
-    async def _trickled(self, line: Line, notice: ev.Trickled) -> None:
-        ours = await line.bridge.trickle(notice)
-        if ours is not None:
-            leg = leg_name(notice.leg, notice.attempt)
-            self._saw(line.id, leg, "restarts ICE")
-            self._control(line, notice.attempt, lambda control: control.restart(ours))
-
-    async def _reoffered(self, line: Line, notice: ev.Reoffered) -> None:
-        try:
-            answer = await line.bridge.reoffer(notice)
-        except (MediaError, NegotiationError) as error:
-            log.warning("re-offer refused", call=line.id, leg=notice.leg.value, error=str(error))
-            self._control(line, notice.attempt, lambda control: control.reanswer(None))
-            return
-        self._control(line, notice.attempt, lambda control: control.reanswer(answer.answer))
-        if answer.held is not None:
-            await self._held(line, notice.leg, notice.attempt, answer.held)
-
-    async def _held(self, line: Line, leg: Leg, attempt: int, held: bool) -> None:
-        """One end holds the other: that one is told, and hears music if this one has none for it."""
-        offer = await line.bridge.hold(leg, attempt, held)
-        if offer is not None:
-            self._saw(line.id, leg_name(leg, attempt), "holds" if held else "takes off hold")
-            other = line.bridge.peer_of(leg, attempt)
-            self._control(line, other, lambda control: control.hold(held, offer))
-
-    async def _off_hold(self, line: Line, kept: int) -> None:
-        """Whoever had put this end on hold is not its peer any more."""
-        peer = line.bridge.peer_of(Leg.CALLEE, kept) if kept else line.bridge.peer_of(Leg.CALLER, 0)
-        await self._held(line, Leg.CALLEE if peer else Leg.CALLER, peer, False)
-
     def _arm(self, line: Line) -> None:
         if line.timer is not None:
             line.timer.cancel()
@@ -509,7 +369,7 @@ class Switchboard:
 
     def _warn(self, line: Line, number: int) -> None:
         self._saw(line.id, end_name(number), "hears that the call will end")
-        self._media(line, lambda: line.bridge.play(number, "warning"))
+        self._media.do(line, lambda: line.bridge.play(number, "warning"))
 
     def _end(self, line: Line, record: do.Record) -> None:
         self._accounts.over(line)
@@ -541,13 +401,8 @@ class Switchboard:
             )
             self._on_end(finished, record.cause)
 
-        self._spawn(self._ending, close())
+        spawn(self._ending, close())
         self._write(self._notices.of_the_end(line, record))
-
-    def _spawn(self, keep: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        keep.add(task)
-        task.add_done_callback(keep.discard)
 
     # --- sent elsewhere -----------------------------------------------------------------------------------------------
 
@@ -625,14 +480,5 @@ class Switchboard:
             await asyncio.gather(*self._ending, return_exceptions=True)
 
 
-def credentials_of(trunk: dialplan.Trunk) -> sip.Credentials | None:
-    """What a trunk wants to know of us, when it asks."""
-    return sip.Credentials(trunk.username, trunk.password or "") if trunk.username else None
-
-
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _towards(to: Destination) -> Towards:
-    return Towards.XMPP if to.via == "xmpp" else Towards.SIP

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from gateway.accounts import Accounts
 from gateway.addresses import SipUri
+from gateway.call import events as ev
+from gateway.call.events import Leg
 from gateway.call.leg import Admitted, LegControl, Sink
 from gateway.call.trace import Traced
 from gateway.call.words import Say
@@ -21,12 +23,12 @@ from gateway.dialplan.plan import (
     Rule,
     Trunk,
 )
-from gateway.session.model import Session
+from gateway.session.model import Direction, Session
 from gateway.sip.telephony import IncomingCall as SipCall
 from gateway.storage.records import CallRecord
 from gateway.switchboard import Limits, Switchboard
 from gateway.xmpp.component import IncomingCall as XmppCall
-from tests.support import PCMU, FakeEngine, FakeLeg, phone_session
+from tests.support import OPUS, PCMU, FakeEngine, FakeLeg, phone_session, webrtc_session
 from tests.till import Till
 
 JULIET = "juliet@shakespeare.lit"
@@ -172,3 +174,36 @@ class Scene:
     async def ended(self) -> CallRecord:
         await self.until(lambda: bool(self.records))
         return self.records[-1]
+
+
+async def talk(plan: Plan = PLAN) -> tuple[Scene, FakeLeg, Admitted, Asked]:
+    """Juliet called a number and talks with it."""
+    scene = Scene(plan=plan)
+    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
+    callee = await scene.dialled()
+    callee.sink(ev.Answered(1, phone_session(PCMU)))
+    await scene.until(lambda: "answer" in caller.names())
+    return scene, caller, admitted, callee
+
+
+def directed(direction: Direction) -> Session:
+    session = phone_session(PCMU)
+    return replace(session, media=(replace(session.media[0], direction=direction),))
+
+
+def replacing(call: str, number: int, source: str = "192.0.2.5", session: Session | None = None) -> SipCall:
+    uri = SipUri.parse("sip:juliet@sip.example.com")
+    return SipCall(
+        uri=uri,
+        from_uri=SipUri.parse("sip:+12025550188@192.0.2.5"),
+        from_name="",
+        to_uri=uri,
+        asserted=None,
+        source=(source, 5060),
+        protocol="UDP",
+        max_forwards=70,
+        session=session,
+        anonymous=False,
+        key="new@192.0.2.5",
+        replaces=(call, Leg.CALLEE, number),
+    )

@@ -42,7 +42,7 @@ LEVELS = (
     ("session", "dialplan"),
     ("call",),
     ("xmpp", "sip", "media", "storage"),
-    ("switchboard routing junction line ledger notices trunks accounts bridge pictures",),
+    ("switchboard mediation outgoing routing junction line ledger notices trunks accounts bridge pictures",),
     ("config settings",),
     ("ops __main__",),
 )
@@ -90,6 +90,8 @@ EDGES = (
     "ledger.py",
     "notices.py",
     "line.py",
+    "mediation.py",
+    "outgoing.py",
     "routing.py",
     "switchboard.py",
     "trunks.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,13 +17,10 @@ from gateway.call.machine import State
 from gateway.dialplan.hours import Hours, zone_of
 from gateway.dialplan.numbers import Kind
 from gateway.dialplan.plan import (
-    CallerSettings,
     Emergency,
-    Format,
     LimitRule,
     Match,
     Plan,
-    Policy,
     Rule,
 )
 from gateway.media import engine as media
@@ -32,7 +28,7 @@ from gateway.session.model import Codec, Profile, Session, Setup
 from gateway.sip.telephony import OutgoingCall
 from gateway.switchboard import Limits
 from tests.board import DOMAIN, JULIET, NURSE, PLAN, Scene
-from tests.support import OPUS, PCMA, PCMU, candidate, phone_session, webrtc_session
+from tests.support import OPUS, PCMA, PCMU, phone_session, webrtc_session
 
 
 async def test_a_late_call_rings_is_asked_to_join_and_is_answered() -> None:
@@ -59,24 +55,6 @@ async def test_a_late_call_rings_is_asked_to_join_and_is_answered() -> None:
     assert record.media["caller"]["received_packets"] == 1
     assert scene.board.live == 0
     assert scene.begun == ["outbound"]
-
-
-async def test_a_number_goes_to_its_trunk_with_the_trunks_identity_and_credentials() -> None:
-    scene = Scene()
-    scene.from_xmpp("+12025550123", webrtc_session())
-    outgoing = (await scene.dialled()).made_for[0]
-    assert str(outgoing.target).startswith("sip:+12025550123@192.0.2.5")
-    assert outgoing.from_uri.user == "+12025550100"
-    assert outgoing.credentials.username == "romeo"
-    assert outgoing.proxy == SipUri.parse("sip:192.0.2.5")
-    assert "secret" not in repr(outgoing)
-
-
-async def test_a_trunk_that_wants_its_own_host_in_from_has_it() -> None:
-    trunks = {"carrier": replace(PLAN.trunks["carrier"], from_host="carrier.example"), "backup": PLAN.trunks["backup"]}
-    scene = Scene(plan=replace(PLAN, trunks=trunks))
-    scene.from_xmpp("+12025550123", webrtc_session())
-    assert str((await scene.dialled()).made_for[0].from_uri) == "sip:+12025550100@carrier.example"
 
 
 async def test_a_trunk_that_is_down_is_followed_by_the_next_and_its_media_is_given_back() -> None:
@@ -213,14 +191,6 @@ async def test_a_caller_without_encryption_is_refused_as_insecure() -> None:
     assert caller.told[-1][1] is Cause.SECURITY
 
 
-async def test_an_engine_that_fails_ends_the_call_and_says_so() -> None:
-    scene = Scene()
-    scene.engine.fails = {"allocate"}
-    caller, _ = scene.from_xmpp("romeo%montague.lit")
-    assert (await scene.ended()).cause == "internal"
-    assert caller.told[-1][1] is Cause.INTERNAL
-
-
 async def test_lost_media_ends_a_call_and_lost_media_of_one_of_two_callees_does_not() -> None:
     scene = Scene()
     _, admitted = scene.from_sip("sip:+12025550100@sip.example.com")
@@ -235,23 +205,6 @@ async def test_lost_media_ends_a_call_and_lost_media_of_one_of_two_callees_does_
     scene.engine.on_event(media.Lost(admitted.call, "callee2", Cause.MEDIA_LOST, "silence"))
     assert (await scene.ended()).cause == "media-lost"
     assert {t.label for t in scene.traced} >= {"callee1 lost", "callee2 digit 5", "caller connected", "callee2 lost"}
-
-
-async def test_digits_and_candidates_and_re_offers_reach_the_media_without_touching_the_call() -> None:
-    scene = Scene()
-    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS))
-    callee = await scene.dialled()
-    admitted.sink(ev.Dialled(Leg.CALLER, 0, "42"))
-    admitted.sink(ev.Trickled(Leg.CALLER, 0, (candidate(),)))
-    callee.sink(ev.Reoffered(Leg.CALLEE, 1, phone_session(PCMU)))
-    await scene.until(lambda: ("reanswer", None) in callee.told)
-    callee.sink(ev.Answered(1, phone_session(PCMU, Codec(101, "telephone-event", 8000))))
-    await scene.until(lambda: ("dtmf", "callee1") in scene.engine.names())
-    callee.sink(ev.Reoffered(Leg.CALLEE, 1, phone_session(PCMU, ip="192.0.2.44")))
-    await scene.until(lambda: len([1 for what, *_ in callee.told if what == "reanswer"]) == 2)
-    assert isinstance(callee.told[-1][1], Session)
-    assert scene.engine.connected("callee1")[0].address == "192.0.2.44"
-    assert caller.names() == ["answer"]
 
 
 async def test_digits_for_a_trunk_that_takes_info_are_told_to_its_leg() -> None:
@@ -512,38 +465,6 @@ async def test_a_refused_emergency_call_is_logged_loudly_and_refused_at_once() -
     assert [line["log_level"] for line in logs if line["event"] == "emergency call refused"] == ["warning"]
 
 
-async def test_an_emergency_caller_is_never_anonymous() -> None:
-    scene = Scene(plan=limited(emergency=EMERGENCY, callers={JULIET: CallerSettings(anonymous=True)}))
-    scene.from_xmpp("911", webrtc_session())
-    outgoing = (await scene.dialled()).made_for[0]
-    assert (outgoing.anonymous, outgoing.from_uri.user) == (False, "+12025550111")
-
-
-async def test_who_calls_is_shown_as_the_dialplan_says_and_asserted_to_trunks_alone() -> None:
-    policy = Policy("plus", asserted=Format())
-    trunks = {**PLAN.trunks, "carrier": replace(PLAN.trunks["carrier"], policy="plus")}
-    juliet = CallerSettings(caller_id="+12025550144", display="Juliet Capulet")
-    scene = Scene(plan=limited(trunks=trunks, policies={"plus": policy}, callers={JULIET: juliet}))
-    scene.from_xmpp("+12025550123", webrtc_session())
-    outgoing = (await scene.dialled()).made_for[0]
-    assert (str(outgoing.from_uri), outgoing.from_name) == (f"sip:+12025550144@{DOMAIN}", "Juliet Capulet")
-    assert str(outgoing.asserted) == f"sip:+12025550144@{DOMAIN}"
-    assert not outgoing.anonymous
-    scene.from_xmpp("romeo%montague.lit", webrtc_session())
-    outgoing = (await scene.dialled(2)).made_for[0]
-    assert (outgoing.asserted, outgoing.from_uri.user) == (None, JULIET)
-
-
-async def test_who_wants_no_name_has_none_and_his_trunk_alone_knows_him() -> None:
-    scene = Scene(plan=limited(callers={JULIET: CallerSettings(anonymous=True, display="Juliet")}))
-    scene.from_xmpp("+12025550123", webrtc_session())
-    outgoing = (await scene.dialled()).made_for[0]
-    assert (outgoing.anonymous, outgoing.from_name, outgoing.asserted.user) == (True, "", "+12025550100")
-    scene.from_xmpp("romeo%montague.lit", webrtc_session())
-    outgoing = (await scene.dialled(2)).made_for[0]
-    assert (outgoing.anonymous, outgoing.asserted) == (True, None)
-
-
 @pytest.mark.parametrize(("hours", "placed"), [("Mon 13:00-14:00", True), ("Mon 14:00-15:00", False)])
 async def test_a_rule_with_hours_is_asked_at_the_time_that_it_is(hours: str, placed: bool) -> None:
     office = Match(kind=(Kind.NUMBER,), hours=Hours.parse([hours], zone_of("UTC")))
@@ -570,34 +491,3 @@ async def test_a_caller_whose_name_folds_to_nothing_is_a_caller_all_the_same() -
     scene = Scene()
     scene.from_sip("sip:desk@sip.example.com", from_="sip:%C2%AD@192.0.2.5")
     assert (await scene.dialled()).made_for[1] == f"anonymous%192.0.2.5@{DOMAIN}"
-
-
-async def test_a_call_whose_rule_records_is_recorded_from_the_answer_on_under_a_name_of_ours() -> None:
-    rules = tuple(replace(rule, record="notice") for rule in PLAN.routes)
-    scene = Scene(plan=replace(PLAN, routes=rules))
-    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
-    callee = await scene.dialled()
-    assert not [asked for asked in scene.engine.asked if asked[0] == "record"]
-    callee.sink(ev.Answered(1, phone_session(PCMU)))
-    await scene.until(lambda: ("play", "callee1", "notice") in scene.engine.asked)
-    (name,) = [asked[1] for asked in scene.engine.asked if asked[0] == "record"]
-    scene.engine.tape = media.Recorded(f"{name}.wav", "No space left on device")
-    admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
-    record = await scene.ended()
-    assert record.recording == f"{name}.wav"
-    assert re.fullmatch(rf"[0-9]{{8}}T[0-9]{{6}}Z-{record.id}", str(name))
-    assert record.recording_fault == "No space left on device"
-    assert "answer" in caller.names()
-
-
-async def test_a_call_that_cannot_be_recorded_goes_on_and_its_record_says_so() -> None:
-    rules = tuple(replace(rule, record="yes") for rule in PLAN.routes)
-    scene = Scene(plan=replace(PLAN, routes=rules))
-    scene.engine.fails.add("record")
-    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
-    (await scene.dialled()).sink(ev.Answered(1, phone_session(PCMU)))
-    await scene.until(lambda: "answer" in caller.names())
-    await scene.settled()
-    admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
-    record = await scene.ended()
-    assert (record.cause, record.recording, record.recording_fault) == ("normal", "", "record failed")

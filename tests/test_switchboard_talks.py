@@ -4,38 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.addresses import SipUri
 from gateway.call import events as ev
 from gateway.call.causes import Cause
 from gateway.call.events import Leg
 from gateway.call.leg import Admitted
 from gateway.call.words import Say
 from gateway.dialplan.numbers import Kind
-from gateway.dialplan.plan import LimitRule, Match, Plan, Rule
+from gateway.dialplan.plan import LimitRule, Match, Rule
 from gateway.media import engine as media
-from gateway.session.model import Direction, Ice, Session, Setup
-from gateway.sip.telephony import IncomingCall as SipCall
-from tests.board import JULIET, NURSE, PLAN, Asked, Scene
-from tests.support import OPUS, PCMU, FakeLeg, candidate, phone_session, webrtc_session
+from gateway.session.model import Setup
+from tests.board import JULIET, NURSE, PLAN, Asked, Scene, replacing, talk
+from tests.support import OPUS, PCMU, FakeLeg, phone_session, webrtc_session
 
 EARLY = replace(
     PLAN, routes=(Rule("numbers", Match(kind=(Kind.NUMBER,)), ("carrier", "backup"), early_media=True), *PLAN.routes)
 )
-
-
-async def talk(plan: Plan = PLAN) -> tuple[Scene, FakeLeg, Admitted, Asked]:
-    """Juliet called a number and talks with it."""
-    scene = Scene(plan=plan)
-    caller, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
-    callee = await scene.dialled()
-    callee.sink(ev.Answered(1, phone_session(PCMU)))
-    await scene.until(lambda: "answer" in caller.names())
-    return scene, caller, admitted, callee
-
-
-def directed(direction: Direction) -> Session:
-    session = phone_session(PCMU)
-    return replace(session, media=(replace(session.media[0], direction=direction),))
 
 
 async def test_a_caller_hears_an_announcement_before_the_answer_where_the_rule_says_so() -> None:
@@ -49,46 +32,6 @@ async def test_a_caller_hears_an_announcement_before_the_answer_where_the_rule_s
     callee.sink(ev.HungUp(Leg.CALLEE, Cause.NOT_FOUND, 1, "no such number", 1))
     assert caller.told[-1] == ("hang_up", Cause.NOT_FOUND, "no such number", 1)
     assert (await scene.ended()).answered is None
-
-
-async def test_a_phone_that_holds_its_caller_says_so_to_the_user_and_both_are_answered() -> None:
-    scene, caller, _, callee = await talk()
-    callee.sink(ev.Reoffered(Leg.CALLEE, 1, directed(Direction.SENDONLY)))
-    await scene.until(lambda: "hold" in caller.names())
-    assert callee.names()[-1] == "reanswer"
-    assert caller.told[-1][1] is True
-    callee.sink(ev.Reoffered(Leg.CALLEE, 1, directed(Direction.SENDRECV)))
-    await scene.until(lambda: caller.names().count("hold") == 2)
-    assert caller.told[-1][1] is False
-    assert [t.label for t in scene.traced if "hold" in t.label] == ["callee1 holds", "callee1 takes off hold"]
-
-
-async def test_a_user_who_holds_has_the_phone_offered_music_and_the_talk_again() -> None:
-    scene, _, admitted, callee = await talk()
-    admitted.sink(ev.Held(Leg.CALLER, 0, True))
-    await scene.until(lambda: "hold" in callee.names())
-    _, held, offer = callee.told[-1]
-    assert held is True
-    assert isinstance(offer, Session)
-    assert offer.audio is not None
-    assert offer.audio.direction is Direction.SENDONLY
-    assert ("play", "callee1") in scene.engine.names()
-    callee.sink(ev.Reanswered(Leg.CALLEE, 1, directed(Direction.RECVONLY)))
-    admitted.sink(ev.Held(Leg.CALLER, 0, False))
-    await scene.until(lambda: callee.names().count("hold") == 2)
-    assert ("stop_playing", "callee1") in scene.engine.names()
-
-
-async def test_a_client_on_a_new_network_gets_our_new_credentials() -> None:
-    scene, caller, admitted, _ = await talk()
-    admitted.sink(ev.Trickled(Leg.CALLER, 0, (), Ice("vvvv", "q" * 22)))
-    await scene.until(lambda: "restart" in caller.names())
-    ours = caller.told[-1][1]
-    assert isinstance(ours, Session)
-    assert ours.audio is not None
-    assert ours.audio.transport.ice is not None
-    assert ours.audio.transport.ice.ufrag == "anew"
-    assert "caller restarts ICE" in [t.label for t in scene.traced]
 
 
 async def test_a_transfer_rings_the_new_party_and_connects_it_with_the_user() -> None:
@@ -109,28 +52,6 @@ async def test_a_transfer_rings_the_new_party_and_connects_it_with_the_user() ->
     assert record.cause == "normal"
     assert [(tried.origin, tried.cause) for tried in record.attempts] == [("route", "normal"), ("transfer", "normal")]
     assert len(scene.board.routing.book) == 0
-
-
-async def test_a_user_who_was_held_for_a_transfer_is_taken_off_hold_when_the_new_party_answers() -> None:
-    scene, caller, _, callee = await talk()
-    callee.sink(ev.Reoffered(Leg.CALLEE, 1, directed(Direction.SENDONLY)))
-    callee.sink(ev.TransferAsked(Leg.CALLEE, 1, "sip:+12025550177@192.0.2.5"))
-    third = await scene.dialled(2)
-    assert [what[1] for what in caller.told if what[0] == "hold"] == [True]
-    third.sink(ev.Answered(2, phone_session(PCMU)))
-    await scene.until(lambda: callee.names()[-1] == "hang_up")
-    assert [what[1] for what in caller.told if what[0] == "hold"] == [True, False]
-
-
-async def test_a_telephone_that_a_user_holds_talks_with_the_newcomer_who_takes_his_place() -> None:
-    scene, _, admitted, callee = await talk()
-    admitted.sink(ev.Held(Leg.CALLER, 0, True))
-    await scene.until(lambda: "hold" in callee.names())
-    callee.sink(ev.Reanswered(Leg.CALLEE, 1, directed(Direction.RECVONLY)))
-    newcomer = FakeLeg()
-    scene.board.on_sip_call(replacing(admitted.call, 1, session=phone_session(PCMU)), newcomer)
-    await scene.until(lambda: callee.names()[-1] == "hang_up")
-    assert newcomer.names() == ["answer"]
 
 
 async def test_a_transfer_that_the_dialplan_refuses_is_refused_and_the_talk_goes_on() -> None:
@@ -201,24 +122,6 @@ async def test_a_redirection_that_is_not_followed_ends_the_call_with_the_reason(
     record = await scene.ended()
     assert "redirected, and" in record.text
     assert caller.names() == ["hang_up"]
-
-
-def replacing(call: str, number: int, source: str = "192.0.2.5", session: Session | None = None) -> SipCall:
-    uri = SipUri.parse("sip:juliet@sip.example.com")
-    return SipCall(
-        uri=uri,
-        from_uri=SipUri.parse("sip:+12025550188@192.0.2.5"),
-        from_name="",
-        to_uri=uri,
-        asserted=None,
-        source=(source, 5060),
-        protocol="UDP",
-        max_forwards=70,
-        session=session,
-        anonymous=False,
-        key="new@192.0.2.5",
-        replaces=(call, Leg.CALLEE, number),
-    )
 
 
 async def test_a_newcomer_from_the_same_trunk_takes_the_place_of_the_phone() -> None:
@@ -350,22 +253,6 @@ async def test_a_call_that_ends_while_it_is_being_joined_fails_the_transfer_and_
     assert "hang_up" not in caller.names() + first.names()
 
 
-async def test_a_trunk_that_sends_no_offer_gets_ours_when_the_user_has_answered() -> None:
-    scene = Scene()
-    leg = FakeLeg()
-    incoming = replace(replacing("", 0), uri=SipUri.parse("sip:desk@sip.example.com"), replaces=None)
-    admitted = scene.board.on_sip_call(incoming, leg)
-    juliet = await scene.dialled()
-    offer = juliet.told[0][1]
-    assert isinstance(offer, Session)
-    assert offer.audio is not None
-    juliet.sink(ev.Answered(1, webrtc_session(OPUS, setup=Setup.ACTIVE, name=offer.audio.name)))
-    await scene.until(lambda: leg.names() == ["ask"])
-    assert isinstance(leg.told[0][1], Session)
-    admitted.sink(ev.CallerJoined(phone_session(PCMU)))
-    await scene.until(lambda: scene.engine.names()[-2:] == [("connect", "callee1"), ("connect", "caller")])
-
-
 async def test_media_that_is_lost_of_somebody_being_asked_ends_only_the_transfer() -> None:
     scene, _, admitted, callee = await talk()
     callee.sink(ev.TransferAsked(Leg.CALLEE, 1, "sip:+12025550177@192.0.2.5"))
@@ -382,13 +269,6 @@ async def test_a_user_who_has_all_the_calls_he_may_have_is_busy_to_a_trunk() -> 
     caller, _ = scene.from_sip("sip:desk@sip.example.com")
     assert (await scene.dialled(2)).made_for[0] == NURSE  # the next of the sequence
     assert caller.told == []
-
-
-async def test_candidates_of_a_leg_that_restarts_nothing_go_to_its_media() -> None:
-    scene, caller, admitted, _ = await talk()
-    admitted.sink(ev.Trickled(Leg.CALLER, 0, (candidate(),)))
-    await scene.until(lambda: scene.engine.names()[-1] == ("candidates", "caller"))
-    assert "restart" not in caller.names()
 
 
 async def test_a_user_reads_in_the_conversation_why_his_call_was_not_connected() -> None:

@@ -36,6 +36,7 @@ from gateway.ops.metrics import Direction, Metrics
 from gateway.ops.reload import Reloader
 from gateway.ops.trace import Recorder
 from gateway.ops.web import Health, Web
+from gateway.outgoing import credentials_of
 from gateway.reach import Reach
 from gateway.routing import DIRECT, Limits
 from gateway.sip.application import Application
@@ -47,7 +48,7 @@ from gateway.storage.bookings import Bookings, BookingsAway
 from gateway.storage.records import CallRecord, Records
 from gateway.storage.retention import Retention
 from gateway.storage.subscriptions import Subscriptions
-from gateway.switchboard import Switchboard, credentials_of
+from gateway.switchboard import Switchboard
 from gateway.xmpp.component import Component
 
 log = structlog.get_logger()
