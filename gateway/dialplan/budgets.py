@@ -10,7 +10,7 @@ from gateway.dialplan.conditions import Conditions
 from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Match
 from gateway.dialplan.schema import MatchSection
 from gateway.dialplan.schema_money import AllowanceSection, BudgetSection, BurstSection, SubjectSection
-from gateway.dialplan.tables import Table, near
+from gateway.dialplan.tables import Table
 
 _KINDS = ("number", "short")
 
@@ -39,9 +39,7 @@ class Budgets:
     def _subject(self, table: Table, section: SubjectSection) -> tuple[Match, tuple[str, ...]]:
         if table.sound and bool(section.user) == (section.group is not None):
             self._fault(table, f"a {table.place[0]} has one of user and group")
-        groups = self.conditions.tables.groups
-        if section.group is not None and section.group not in groups:
-            self._fault(table, f"{section.group!r} is no group{near(section.group, groups)}", "group")
+        self.conditions.tables.named(table, "group", section.group)
         user = tuple(self.conditions.callers(table, section.user, ("user",), paying=False))
         counted = section.match
         if not counted.model_fields_set:

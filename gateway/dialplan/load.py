@@ -6,10 +6,11 @@ another. Warnings are for what works and is seldom meant.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from gateway import addresses
 from gateway.addresses import SipUri
@@ -40,6 +41,8 @@ from gateway.errors import AddressError, ConfigurationError, Fault
 
 __all__ = ["in_order", "load", "near", "read_secret"]
 
+Found = TypeVar("Found")
+
 _SUFFIXES = 5  # each may take its time before the next one is asked
 
 
@@ -63,7 +66,7 @@ class _Loader:
             prefix = self._anonymous_prefix(table, section.anonymous_prefix)
             self.region = self._region(table, ("region",), section.region)
             zone = zone_named(self.tables, table, ("zone",), section.zone)
-            suffixes = tuple(self._hosts(table, "enum_suffix", section.enum_suffix))
+            suffixes = tuple(self._each(table, "enum_suffix", section.enum_suffix, addresses.host_of))
             if not 0 < len(section.enum_suffix) <= _SUFFIXES:
                 self.tables.fault(table, ("enum_suffix",), f"enum_suffix: one to {_SUFFIXES} domains")
         conditions = Conditions(self.tables, self.users, zone)
@@ -124,10 +127,11 @@ class _Loader:
             )
         return prefix
 
-    def _hosts(self, table: Table, key: str, names: Sequence[str]) -> Iterator[str]:
-        for number, name in enumerate(names):
+    def _each(self, table: Table, key: str, texts: Sequence[str], read: Callable[[str], Found]) -> Iterator[Found]:
+        """What a list of hosts or of addresses holds."""
+        for number, text in enumerate(texts):
             try:
-                yield addresses.host_of(name)
+                yield read(text)
             except AddressError as error:
                 self.tables.fault(table, (key, number), f"{key}: {error}")
 
@@ -278,9 +282,7 @@ class _Loader:
         if not (outgoing or incoming):
             self.tables.fault(table, (), "an example has to (and from), or inbound")
             return None
-        if section.trunk is not None and section.trunk not in self.tables.names["trunk"]:
-            close = near(section.trunk, self.tables.names["trunk"])
-            self.tables.fault(table, ("trunk",), f"{section.trunk!r} is no trunk{close}")
+        self.tables.named(table, "trunk", section.trunk)
         if section.region is not None and section.region not in numbers.REGIONS:
             self.tables.fault(table, ("region",), f"{section.region!r} is no region")
         calling = caller_named(self.tables, table, ("caller",), section.caller) if section.caller else None
@@ -291,20 +293,13 @@ class _Loader:
             except AddressError as error:
                 self.tables.fault(table, ("inbound",), f"inbound: {error}")
                 return None
-        enum = None if section.enum is None else tuple(self._uris(table, "enum", section.enum))
+        enum = None if section.enum is None else tuple(self._each(table, "enum", section.enum, SipUri.parse))
         # Files that are shared between installations speak of "some user of ours" and leave `from` out.
         caller = section.from_ or (f"user@{self.users[0]}" if outgoing and self.users else None)
         return plan.Example(
             table.document.file, table.line_of("expect"), caller, section.to, uri, section.trunk, section.region,
             section.at, section.expect.model_dump(exclude_unset=True), calling, enum,
         )  # fmt: skip
-
-    def _uris(self, table: Table, key: str, texts: Sequence[str]) -> Iterator[SipUri]:
-        for number, text in enumerate(texts):
-            try:
-                yield SipUri.parse(text)
-            except AddressError as error:
-                self.tables.fault(table, (key, number), f"{key}: {error}")
 
 
 def _civic(section: LocationSection) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from gateway.dialplan.files import Include, shown
 from gateway.dialplan.prices import PriceTable
 from gateway.dialplan.schema import RouteSection, TrunkSection, UserSection
 from gateway.dialplan.schema_money import AllowanceSection, BudgetSection, PricesSection
-from gateway.dialplan.tables import Table, Tables, near
+from gateway.dialplan.tables import Table, Tables
 from gateway.dialplan.toml import Place
 from gateway.errors import Fault
 
@@ -39,11 +39,9 @@ class Pricing:
             if (built := self._table(table, section))
         }
         charging = list(self._charging())
-        for table, place, name in charging:
-            if name not in self.tables.names["prices"]:
-                close = near(name, self.tables.names["prices"])
-                self.tables.fault(table, place, f"{name!r} is no prices{close}")
-        self._one_currency([found[name] for _, _, name in charging if name in found], charged_at_all=bool(charging))
+        for table, name in charging:
+            self.tables.named(table, "prices", name)
+        self._one_currency([found[name] for _, name in charging if name in found], charged_at_all=bool(charging))
         for table, route in self.tables.sections("route", RouteSection):
             self._route(table, route, found)
         if charging and any(self._spending()):
@@ -75,14 +73,14 @@ class Pricing:
         self.tables.faults.extend(Fault(shown(path, self.base), line, message) for line, message in faults)
         return built
 
-    def _charging(self) -> Iterator[tuple[Table, Place, str]]:
-        """Who names prices, and where."""
+    def _charging(self) -> Iterator[tuple[Table, str]]:
+        """Who names prices, and which."""
         for table, trunk in self.tables.sections("trunk", TrunkSection):
             if trunk.prices is not None:
-                yield table, ("prices",), trunk.prices
+                yield table, trunk.prices
         for table, route in self.tables.sections("route", RouteSection):
             if route.prices is not None:
-                yield table, ("prices",), route.prices
+                yield table, route.prices
 
     def _route(self, table: Table, section: RouteSection, found: Mapping[str, PriceTable]) -> None:
         trunks = [trunk for via in section.via if (trunk := self._trunk(via))]

@@ -277,14 +277,6 @@ class Rows:
             connection.execute(self._save[clocks], {"id": 1, "at": at})
 
 
-def call_id(call: str) -> str:
-    return short_id(call)
-
-
-def _ids(calls: Iterable[str]) -> list[str]:
-    return list(calls)
-
-
 def _enter(book: Book, row: RowMapping) -> Entry:
     holds = [Hold(*hold) for hold in row["holds"]]
     entry = Entry(**{**row, "holds": holds, "new": False})
