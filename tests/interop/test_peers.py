@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tests.interop.client.client import Client
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
-from tests.interop.peers.process import Child, PeerError, program
+from tests.interop.peers.process import Child, PeerError, free_port, is_bound, program
 from tests.interop.peers.server import Server
 from tests.interop.web.browser import Browser
 
@@ -42,6 +43,17 @@ async def test_a_child_that_dies_is_reported_with_its_last_words() -> None:
         with pytest.raises(PeerError, match="no such file"):
             await child.line("ready")
         assert await child.wait() == 3
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_port_is_bound_while_somebody_has_it(kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as somebody:
+        somebody.bind(("127.0.0.3", free_port()))
+        if kind is socket.SOCK_STREAM:
+            somebody.listen()
+        port = somebody.getsockname()[1]
+        assert is_bound(port)
+    assert not is_bound(port)
 
 
 def test_a_missing_program_is_an_error_that_names_its_package() -> None:

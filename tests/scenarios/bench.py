@@ -30,6 +30,7 @@ from typing import Any
 
 from gateway.media.engine import Connected, LegKind, LegStatistics, MediaEvent
 from gateway.session.model import Candidate, Fingerprint, Ice, Setup, Stream, Transport
+from tests.interop.peers.process import is_bound
 
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAY, YARDSTICK, PHONES = "sip.example.com", "ping.example.com", "127.0.0.3"
@@ -359,6 +360,12 @@ def sipp(folder: Path, port: int, *, ringing: int, traced: bool) -> list[object]
     return ["sipp", "-sf", scenario, *where, "-nostdin", "-timer_resol", "1", "-buff_size", "1000000", *trace]
 
 
+async def bound(port: int) -> None:
+    """Until SIPp has its port: it says nothing of being there."""
+    while not is_bound(port):  # noqa: ASYNC110 -- another program's port has no event
+        await asyncio.sleep(0.02)
+
+
 def logged(messages: Path) -> tuple[dict[int, float], dict[int, float]]:
     """When SIPp got each INVITE and sent each 180, by the number of the call."""
     text = messages.read_text(errors="replace")
@@ -483,7 +490,6 @@ async def bench(only: str) -> int:
                 print(f"no link; {list(server.links)} came")
                 print(*((folder / f"{who}.log").read_text()[-2000:] for who in ("gateway", "yardstick")))
                 return 1
-            await asyncio.sleep(1)
             number = 1
             for run, ringing, traced in (("delays", 20, True), ("throughput", 0, False), ("memory", 0, False)):
                 if only and run != only:
@@ -492,7 +498,7 @@ async def bench(only: str) -> int:
                 users = Users(server, f"{PHONES}\\3a{base}")
                 command = sipp(folder, base, ringing=ringing, traced=traced)
                 async with process(*command, core=1, log=folder / "sipp.log"):
-                    await asyncio.sleep(1)
+                    await asyncio.wait_for(bound(base), 30)
                     await users.whole_call(number)  # what is read on first use is none of a call's cost
                     number += 1
                     if run == "delays":
