@@ -24,8 +24,9 @@ from gateway.media.engine import VIDEO, LegKind, LegStatistics, MediaEngine, Rec
 from gateway.pictures import Pictures
 from gateway.reach import version_of
 from gateway.session import negotiate, protection
+from gateway.session.audio import our_setup, remote_transport
 from gateway.session.model import Direction, Dtmf, Ice, Session, Setup, Stream, Transport
-from gateway.session.negotiate import Policy, Towards
+from gateway.session.policy import Policy, Towards
 from gateway.session.protection import Srtp, UnprotectedError
 
 MAX_TRICKLED = 64  # notices kept for a leg that is not connected yet
@@ -475,7 +476,7 @@ class Bridge:
         return side
 
     async def _connect(self, side: _Side, remote: Session) -> None:
-        transport = negotiate.remote_transport(remote, side.towards, side.policy.srtp)
+        transport = remote_transport(remote, side.towards, side.policy.srtp)
         if side.stream is None or side.ours is None or side.ours.audio is None:
             raise NegotiationError("nothing was agreed")
         ours = side.ours.audio
@@ -517,7 +518,7 @@ def _muxes(offer: Session, towards: Towards) -> bool:
 
     COMPAT: QXmpp 1.16.3 (Kaidan) does not, and waits for both (QXmppStun.cpp:2563).
     """
-    return towards is Towards.SIP or negotiate.remote_transport(offer, towards).rtcp_mux
+    return towards is Towards.SIP or remote_transport(offer, towards).rtcp_mux
 
 
 def _ip_of(offer: Session) -> int | None:
@@ -537,5 +538,5 @@ def _is_new(ice: Ice, known: Ice | None) -> bool:
 
 def _our_setup(theirs: Session, towards: Towards, *, offering: bool) -> Setup:
     """Who begins with DTLS, which is spoken towards XMPP alone."""
-    fingerprint = negotiate.remote_transport(theirs, towards).fingerprint if towards is Towards.XMPP else None
-    return Setup.ACTIVE if fingerprint is None else negotiate.our_setup(fingerprint.setup, offering=offering)
+    fingerprint = remote_transport(theirs, towards).fingerprint if towards is Towards.XMPP else None
+    return Setup.ACTIVE if fingerprint is None else our_setup(fingerprint.setup, offering=offering)

@@ -21,8 +21,9 @@ from gateway.call.events import Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import VIDEO, LegKind, LegStatistics, MediaEngine
 from gateway.session import protection, video
+from gateway.session.audio import our_setup
 from gateway.session.model import Direction, Media, Session, Setup, Stream, Transport
-from gateway.session.negotiate import Policy, Towards, our_setup
+from gateway.session.policy import Policy, Towards
 from gateway.session.protection import Srtp
 
 log = structlog.get_logger()

@@ -41,7 +41,7 @@ from gateway.junction import JOINED, target_of
 from gateway.line import NOBODY, Fare, Line
 from gateway.reach import version_of
 from gateway.session.model import Dtmf, Session
-from gateway.session.negotiate import Policy, Transcode
+from gateway.session.policy import Policy, Transcode
 from gateway.session.protection import Srtp
 from gateway.sip import telephony as sip
 from gateway.sip.overload import Source, Standing, network_of

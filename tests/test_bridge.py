@@ -12,7 +12,7 @@ from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.errors import MediaError, NegotiationError
 from gateway.media.engine import LegKind, Recorded
 from gateway.session.model import Codec, Crypto, Direction, Dtmf, Ice, Media, Profile, Session, Setup
-from gateway.session.negotiate import Policy, Towards
+from gateway.session.policy import Policy, Towards
 from gateway.session.protection import Srtp, UnprotectedError
 from tests.support import EVENTS, OPUS, PCMA, PCMU, FakeEngine, candidate, phone_session, webrtc_session
 

@@ -18,7 +18,7 @@ from gateway.ledger import record_of, spoken
 from gateway.line import Facts, Fare, Line
 from gateway.media.engine import LegStatistics, Recorded
 from gateway.session.model import Session
-from gateway.session.negotiate import Towards
+from gateway.session.policy import Towards
 from gateway.storage.records import CallRecord, Quality
 from tests.support import FakeEngine, FakeLeg
 

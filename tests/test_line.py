@@ -15,7 +15,7 @@ from gateway.call.machine import Call
 from gateway.dialplan.plan import Plan
 from gateway.line import EchoLine, Facts, Line, as_attempt, audible
 from gateway.session.model import Session
-from gateway.session.negotiate import Towards
+from gateway.session.policy import Towards
 from tests.support import FakeEngine, FakeLeg
 
 UNKNOWN = ev.HungUp(Leg.CALLEE, Cause.UNAVAILABLE, 1, "no such user")

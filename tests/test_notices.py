@@ -13,7 +13,7 @@ from gateway.call.words import Say
 from gateway.dialplan.plan import Plan
 from gateway.line import Direction, Facts, Line
 from gateway.notices import Notices
-from gateway.session.negotiate import Towards
+from gateway.session.policy import Towards
 from tests.support import FakeEngine, FakeLeg
 
 JULIET, NURSE = "juliet@shakespeare.lit", "nurse@shakespeare.lit"

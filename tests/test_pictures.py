@@ -11,7 +11,7 @@ from gateway.call.events import Leg, Reanswered, Reoffered, Trickled
 from gateway.media.engine import LegKind
 from gateway.pictures import MAX_TRICKLED, Pictures
 from gateway.session.model import Codec, Crypto, Direction, Ice, Media, Profile, Session, Setup, Stream, Transport
-from gateway.session.negotiate import Policy, Towards
+from gateway.session.policy import Policy, Towards
 from gateway.session.protection import Srtp
 from tests.support import OPUS, PCMA, FakeEngine, candidate, fingerprint, phone_session, webrtc_session
 

@@ -33,7 +33,7 @@ from gateway.dialplan.plan import (
 )
 from gateway.line import NOBODY, Facts, Line
 from gateway.routing import DIRECT, MOST_HOPS, RING_ON, TRUNK_FAILURES, Limits, NotSent, Routing
-from gateway.session.negotiate import Policy, Towards, Transcode
+from gateway.session.policy import Policy, Towards, Transcode
 from gateway.sip.overload import Source, Standing
 from tests.support import FakeEngine, FakeLeg
 from tests.till import Till, books, one_call

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 from gateway.errors import GatewayError, NgError
 from gateway.media.engine import LegKind, LegStatistics
 from gateway.session import negotiate, sdp
+from gateway.session.audio import our_setup, remote_transport
 from gateway.session.model import Profile, Session, Setup, Stream, Transport
-from gateway.session.negotiate import Policy, Towards
+from gateway.session.policy import Policy, Towards
 
 DEFAULT = ("PCMA", "PCMU", "G722", "opus")
 MAX_LISTED = 1_000
@@ -119,7 +120,7 @@ class Public:
         agreed = negotiate.answer_caller(
             known.policy, known.towards_caller, known.caller, known.ours, callee, transport
         )
-        far, near = negotiate.remote_transport(callee), negotiate.remote_transport(known.caller)
+        far, near = remote_transport(callee), remote_transport(known.caller)
         theirs = _setup(callee, offering=True)
         await self._engine.connect(call, "callee", far, agreed.callee, peer="caller", setup=theirs)
         await self._engine.connect(call, "caller", near, agreed.caller, peer="callee", setup=setup)
@@ -202,7 +203,7 @@ def _setup(theirs: Session, *, offering: bool) -> Setup:
     audio = theirs.audio
     if audio is None or audio.transport.fingerprint is None:
         return Setup.ACTIVE
-    return negotiate.our_setup(audio.transport.fingerprint.setup, offering=offering)
+    return our_setup(audio.transport.fingerprint.setup, offering=offering)
 
 
 def _totals(legs: Mapping[str, LegStatistics]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 
 from gateway.errors import NegotiationError
 from gateway.session import protection
+from gateway.session.audio import announced, both, our_setup
 from gateway.session.model import Codec, Direction, Media, Profile, Session, Setup, Stream, Transport
-from gateway.session.negotiate import Towards, announced, both, our_setup
+from gateway.session.policy import Towards
 from gateway.session.protection import Srtp
 
 NAME = "video"

@@ -47,7 +47,8 @@ from gateway.media.ports import Bind, Ports
 from gateway.media.rtp import Packet
 from gateway.media.webrtcleg import WebRtcLeg
 from gateway.reach import Reach
-from gateway.session import negotiate, sdp
+from gateway.session import sdp
+from gateway.session.audio import remote_transport
 from gateway.session.model import Codec, Fingerprint, Media, Profile, Session, Setup, Stream, Transport
 
 LOOPBACK = "127.0.0.1"
@@ -180,7 +181,7 @@ class Generator:
         answered = await self.ng.request(
             "answer", {**common, **secure, "to-tag": "b", "sdp": sdp.render(answer)}, patience=20
         )
-        remote = negotiate.remote_transport(sdp.parse(str(answered["sdp"])))
+        remote = remote_transport(sdp.parse(str(answered["sdp"])))
         theirs = remote.fingerprint or Fingerprint("sha-256", "", Setup.PASSIVE)
         ours = Setup.PASSIVE if theirs.setup is Setup.ACTIVE else Setup.ACTIVE
         await client.connect(remote, Stream(self.near, (self.near,)), ours)

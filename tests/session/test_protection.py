@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import NegotiationError
 from gateway.session import negotiate, sdp
 from gateway.session.model import Crypto, Media, Profile, Session, Transport
-from gateway.session.negotiate import Policy, Towards
+from gateway.session.policy import Policy, Towards
 from gateway.session.protection import Srtp, UnprotectedError, agreed, answered, demand_dtls, settled
 from tests.support import PCMA, phone_session, webrtc_session
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import NegotiationError
 from gateway.session import video
 from gateway.session.model import Codec, Crypto, Direction, Fingerprint, Ice, Media, Profile, Session, Setup, Transport
-from gateway.session.negotiate import Towards
+from gateway.session.policy import Towards
 from gateway.session.protection import Srtp
 
 VP8 = Codec(96, "VP8", 90_000, feedback=("goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"))

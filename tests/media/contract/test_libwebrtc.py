@@ -13,7 +13,7 @@ from gateway.bridge import Bridge
 from gateway.call.events import Leg, Reoffered, Trickled
 from gateway.media.engine import Connected, MediaEngine
 from gateway.session.model import Codec, Media, Session, Transport
-from gateway.session.negotiate import Policy, Towards, Transcode
+from gateway.session.policy import Policy, Towards, Transcode
 from tests.interop.peers import tones
 from tests.interop.web.libwebrtc import LibWebRtc
 from tests.media.contract.test_contract import hears, talking
