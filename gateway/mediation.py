@@ -24,7 +24,7 @@ from gateway.junction import JOINED
 from gateway.line import NOBODY, Line, spawn
 from gateway.routing import Routing
 from gateway.session.model import Session
-from gateway.session.negotiate import Towards
+from gateway.session.policy import Towards
 
 log = structlog.get_logger()
 

@@ -43,7 +43,7 @@ from gateway.outgoing import outgoing_call
 from gateway.reach import version_of
 from gateway.routing import DIRECT, TRUNK_FAILURES, Limits, NotSent, Routing, Stages
 from gateway.session.model import Session
-from gateway.session.negotiate import Policy, Towards
+from gateway.session.policy import Policy, Towards
 from gateway.sip import telephony as sip
 from gateway.storage.records import CallRecord
 from gateway.trunks import LookUp

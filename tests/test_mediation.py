@@ -18,7 +18,7 @@ from gateway.line import Facts, Line
 from gateway.media import engine as media
 from gateway.mediation import Mediation
 from gateway.session.model import Codec, Direction, Ice, Session, Setup
-from gateway.session.negotiate import Towards
+from gateway.session.policy import Towards
 from tests.board import JULIET, PLAN, Scene, directed, replacing, talk
 from tests.support import OPUS, PCMU, FakeEngine, FakeLeg, candidate, phone_session, webrtc_session
 

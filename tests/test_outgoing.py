@@ -12,7 +12,7 @@ from gateway.call.machine import Call
 from gateway.dialplan.plan import CallerSettings, Emergency, Format, Identity, Policy
 from gateway.line import Facts, Line
 from gateway.outgoing import outgoing_call
-from gateway.session.negotiate import Towards
+from gateway.session.policy import Towards
 from tests.board import DOMAIN, JULIET, PLAN, Scene
 from tests.support import FakeEngine, FakeLeg, webrtc_session
 

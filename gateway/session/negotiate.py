@@ -21,8 +21,7 @@ from gateway.errors import NegotiationError
 from gateway.session import audio, choice, codecs, protection
 from gateway.session.codecs import is_opus, is_transcodable, twin
 from gateway.session.model import Codec, Direction, Media, Session, Setup, Stream, Transport
-from gateway.session.policy import Policy as Policy  # for who asks here
-from gateway.session.policy import Towards as Towards
+from gateway.session.policy import Policy, Towards
 
 
 @dataclass(frozen=True, slots=True)
