@@ -9,6 +9,7 @@ what `send` finds in the worker's packet. In between:
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import random
@@ -57,7 +58,7 @@ class Patience:
     silence: float = 60.0  # between packets on an RTP leg
 
 
-class Leg:
+class Leg(abc.ABC):
     """One leg of one call. `packet` and `pacer` are the worker's; `tell` takes events."""
 
     def __init__(self, call: str, name: str, packet: Packet, tell: Tell, pacer: Pacer | None = None) -> None:
@@ -108,10 +109,11 @@ class Leg:
 
     # to be done by the transport
 
+    @abc.abstractmethod
     def send(self) -> None:
         """Send the RTP packet that is in `packet`; it may be changed."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def send_control(self) -> None:
         """Send the RTCP packet that is in `packet`, if there is somewhere to send it; it may be changed."""
 
@@ -123,6 +125,7 @@ class Leg:
         """Where packets to the far end go out, if a lane may send them there."""
         return None
 
+    @abc.abstractmethod
     def read_by(self, lane: Lane | None) -> None:
         """Have this lane read what comes in, or let the leg do it."""
 
@@ -313,6 +316,7 @@ class Leg:
         self.send_control()
 
     def sent(self, octets: int) -> None:
+        """`packet` is on its way, as it is now; without its protection it had so many octets."""
         self.sent_packets += 1
         self.sent_octets += octets
 

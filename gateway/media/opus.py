@@ -19,8 +19,9 @@ MAX_MS = 120  # RFC 6716 §2.1.4: at most that in a packet
 MAX_PACKET = 1_275
 FRAMES = (60, 40, 20, 10)  # ms, what an encoder may be given (5 and 2.5 are left out)
 
-_VOIP = 2048
-_SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS, _SET_DTX = 4002, 4010, 4012, 4014, 4016
+VOIP = 2048
+SET_BITRATE, SET_COMPLEXITY = 4002, 4010
+_SET_INBAND_FEC, _SET_PACKET_LOSS, _SET_DTX = 4012, 4014, 4016
 _NOTHING = 2  # octets, and fewer: a frame that need not be sent (opus_encode(3))
 
 _ffi = FFI()
@@ -38,9 +39,10 @@ void opus_decoder_destroy(OpusDecoder *decoder);
 
 
 @functools.cache
-def _library() -> Any:
+def library(ffi: Any = _ffi) -> Any:
+    """The system's libopus, with the functions that this `ffi` declares. Raises MediaError."""
     try:
-        return _ffi.dlopen("libopus.so.0")
+        return ffi.dlopen("libopus.so.0")
     except OSError as error:
         raise MediaError("libopus.so.0 is not installed (Debian and Ubuntu: apt install libopus0)") from error
 
@@ -48,7 +50,7 @@ def _library() -> Any:
 def available() -> bool:
     """Whether this machine can do Opus."""
     try:
-        _library()
+        library()
     except MediaError:
         return False
     return True
@@ -66,18 +68,18 @@ class Encoder:
     def __init__(
         self, rate: int = RATE, *, complexity: int | None = None, bitrate: int = 24_000, dtx: bool = False
     ) -> None:
-        library, error = _library(), _ffi.new("int *")
-        state = library.opus_encoder_create(rate, 1, _VOIP, error)
+        libopus, error = library(), _ffi.new("int *")
+        state = libopus.opus_encoder_create(rate, 1, VOIP, error)
         if error[0]:
             raise MediaError(f"Opus encoder: error {error[0]}")
-        self._state = _ffi.gc(state, library.opus_encoder_destroy)
+        self._state = _ffi.gc(state, libopus.opus_encoder_destroy)
         self._out = _ffi.new("unsigned char[]", MAX_PACKET)
-        self._encode = library.opus_encode
+        self._encode = libopus.opus_encode
         self._dtx = dtx
         self._own, self._complexity = complexity is not None, self.common if complexity is None else complexity
         for request, value in (
-            (_SET_BITRATE, bitrate),
-            (_SET_COMPLEXITY, self._complexity),
+            (SET_BITRATE, bitrate),
+            (SET_COMPLEXITY, self._complexity),
             (_SET_INBAND_FEC, 1),
             (_SET_PACKET_LOSS, 5),
             (_SET_DTX, dtx),
@@ -88,29 +90,29 @@ class Encoder:
         """`pcm` is one frame of FRAMES."""
         if self._complexity != self.common and not self._own:
             self._complexity = self.common
-            self._control(_SET_COMPLEXITY, self._complexity)
+            self._control(SET_COMPLEXITY, self._complexity)
         length = self._encode(self._state, _ffi.from_buffer("int16_t[]", pcm), len(pcm) // 2, self._out, MAX_PACKET)
         if length < 0:
             raise MediaError(f"Opus encoder: error {length}")
         return b"" if self._dtx and length <= _NOTHING else bytes(_ffi.buffer(self._out, length))
 
     def _control(self, request: int, value: int) -> None:
-        _library().opus_encoder_ctl(self._state, request, _ffi.cast("int", value))
+        library().opus_encoder_ctl(self._state, request, _ffi.cast("int", value))
 
 
 class Decoder:
     """One Opus packet in, PCM at `rate` out. Raises MediaError on what is no Opus."""
 
     def __init__(self, rate: int = RATE) -> None:
-        library, error = _library(), _ffi.new("int *")
-        state = library.opus_decoder_create(rate, 1, error)
+        libopus, error = library(), _ffi.new("int *")
+        state = libopus.opus_decoder_create(rate, 1, error)
         if error[0]:
             raise MediaError(f"Opus decoder: error {error[0]}")
-        self._state = _ffi.gc(state, library.opus_decoder_destroy)
+        self._state = _ffi.gc(state, libopus.opus_decoder_destroy)
         self._most = rate * MAX_MS // 1000  # samples
         self._step = rate * 25 // 10_000  # 2.5 ms, what all durations are multiples of
         self._out = _ffi.new("int16_t[]", self._most)
-        self._decode = library.opus_decode
+        self._decode = libopus.opus_decode
 
     def decode(self, data: bytes) -> bytes:
         return self._pcm(self._decode(self._state, data, len(data), self._out, self._most, 0))

@@ -6,14 +6,12 @@ both at once is not worth a voice that is heard on the wrong side.
 
 from __future__ import annotations
 
-import functools
 import struct
-from typing import Any
 
 from cffi import FFI  # type: ignore[import-untyped]  # cffi ships no types
 
 from gateway.errors import MediaError
-from gateway.media import ogg
+from gateway.media import ogg, opus
 from gateway.media.transcode import RATE
 
 SUFFIX = "opus"
@@ -24,7 +22,7 @@ _PER_PAGE = 50  # frames: a second
 _FULL = 200  # segments, of the 255 that a page may have
 _CLOCK = 48_000 // RATE  # granule positions count samples at 48 kHz (§4)
 _ROOM = 2 * 1_275 + 2
-_VOIP, _SET_BITRATE, _SET_COMPLEXITY, _GET_LOOKAHEAD = 2048, 4002, 4010, 4027
+_GET_LOOKAHEAD = 4027
 
 _ffi = FFI()
 _ffi.cdef("""
@@ -37,26 +35,18 @@ void opus_multistream_encoder_destroy(OpusMSEncoder *encoder);
 """)
 
 
-@functools.cache
-def _library() -> Any:
-    try:
-        return _ffi.dlopen("libopus.so.0")
-    except OSError as error:
-        raise MediaError("libopus.so.0 is not installed (Debian and Ubuntu: apt install libopus0)") from error
-
-
 class OpusFile:
     """Bytes to append, out of interleaved samples. Raises MediaError."""
 
     suffix = SUFFIX
 
     def __init__(self, serial: int = 1) -> None:
-        library, error = _library(), _ffi.new("int *")
-        state = library.opus_multistream_encoder_create(RATE, 2, 2, 0, b"\x00\x01", _VOIP, error)
+        library, error = opus.library(_ffi), _ffi.new("int *")
+        state = library.opus_multistream_encoder_create(RATE, 2, 2, 0, b"\x00\x01", opus.VOIP, error)
         if error[0]:
             raise MediaError(f"Opus encoder: error {error[0]}")
         self._state = _ffi.gc(state, library.opus_multistream_encoder_destroy)
-        for request, value in ((_SET_BITRATE, BITRATE), (_SET_COMPLEXITY, COMPLEXITY)):
+        for request, value in ((opus.SET_BITRATE, BITRATE), (opus.SET_COMPLEXITY, COMPLEXITY)):
             library.opus_multistream_encoder_ctl(self._state, request, _ffi.cast("int", value))
         ahead = _ffi.new("int *")
         library.opus_multistream_encoder_ctl(self._state, _GET_LOOKAHEAD, ahead)

@@ -159,8 +159,7 @@ class RtpLeg(Leg):
         except OSError:
             self.dropped["unsent"] += 1  # a full queue, or an ICMP error of an earlier packet
             return
-        self.sent_packets += 1
-        self.sent_octets += octets
+        self.sent(octets)
 
     def send_control(self) -> None:
         latched, packet = self._latched, self.packet

@@ -14,6 +14,7 @@ Nobody's call ends because a camera is covered: there is no time-out here, the v
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import math
 from collections import OrderedDict
@@ -22,7 +23,7 @@ from dataclasses import replace
 from gateway.call.causes import Cause
 from gateway.media import feedback
 from gateway.media.engine import LegStatistics, PictureWanted
-from gateway.media.lane import Outlet
+from gateway.media.lane import Lane, Outlet
 from gateway.media.leg import Leg, Patience, Tell
 from gateway.media.rtcp import Report, write
 from gateway.media.rtp import Packet, Relay
@@ -47,21 +48,20 @@ class Video(Leg):
         self._asked_at = -math.inf  # for a picture
         self._commands = 0
 
-    def send(self) -> None:
-        before = self.sent_packets
-        super().send()
-        if self.sent_packets != before and self.stream is not None and "nack" in self.stream.send.feedback:
+    def sent(self, octets: int) -> None:
+        super().sent(octets)
+        if self.stream is not None and "nack" in self.stream.send.feedback:
             data = bytes(self.packet)
             self._kept[data[2] << 8 | data[3]] = (data, 0)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 
     def outlet(self) -> Outlet | None:
-        return None  # send() keeps what it sends; and a picture is many packets of one time, for which no lane is made
+        return None  # what is sent is kept; and a picture is many packets of one time, for which no lane is made
 
+    @abc.abstractmethod
     def resend(self, data: bytes) -> None:
         """Send a packet once more as it left the first time: protected, so under the same number and no new nonce."""
-        raise NotImplementedError
 
     def heard_control(self, now: float) -> None:
         said = feedback.read(bytes(self.packet), self.out.ssrc)
@@ -178,6 +178,9 @@ class _OnVoice(Leg):
 
     def send_control(self) -> None:
         self.voice.send_control()
+
+    def read_by(self, lane: Lane | None) -> None:
+        """What comes is read by the voice's leg."""
 
     async def close(self) -> None:
         await super().close()

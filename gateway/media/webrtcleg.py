@@ -184,8 +184,7 @@ class WebRtcLeg(Leg):
         except OSError:
             self.dropped["unsent"] += 1
             return
-        self.sent_packets += 1
-        self.sent_octets += octets
+        self.sent(octets)
 
     @property
     def srtp(self) -> Srtp | None:
@@ -283,8 +282,8 @@ class WebRtcLeg(Leg):
                 self.beside.tell_connected()
 
     def failed(self, component: Component, text: str, *, insecure: bool = False) -> None:
-        """COMPAT: QXmpp shows another certificate on component 2 than it announced (QXmppCallStream.cpp, at its "TODO
-        why does this fail?"): no keys are taken from it, and the voice goes on without reports.
+        """COMPAT: QXmpp shows another certificate on component 2 than it announced (QXmppCallStream.cpp leaves open
+        why): no keys are taken from it, and the voice goes on without reports.
         """
         if component is self._rtp:
             self.lose(Cause.SECURITY if insecure else Cause.MEDIA_FAILED, text)

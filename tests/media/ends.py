@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import random
 import socket
@@ -17,6 +18,9 @@ from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 from aiortc.rtcicetransport import RTCIceCandidate, RTCIceParameters
 
 from gateway.media.engine import MediaEvent
+from gateway.media.lane import Lane
+from gateway.media.leg import Leg
+from gateway.media.rtp import HEADER
 from gateway.session.model import Candidate, Codec, Fingerprint, Ice, Setup, Stream, Transport
 
 T = TypeVar("T")
@@ -99,7 +103,24 @@ class Opus:
         return [bytes(piece) for piece in self._codec.encode(frame)]
 
 
-class End:
+class ListLeg(Leg):
+    """A leg whose transport is a list: (PT, sequence, timestamp, payload)."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.got: list[tuple[int, int, int, bytes]] = []
+        super().__init__(*arguments)
+
+    def send(self) -> None:
+        _, second, seq, timestamp, _ = HEADER.unpack_from(self.packet.data)
+        self.got.append((second & 0x7F, seq, timestamp, bytes(self.packet)[12:]))
+        self.sent(self.packet.length)
+
+    def send_control(self) -> None: ...
+
+    def read_by(self, lane: Lane | None) -> None: ...
+
+
+class End(abc.ABC):
     """What both far ends do: keep what they hear, and speak."""
 
     def __init__(self) -> None:
@@ -108,8 +129,8 @@ class End:
         self.seq = random.getrandbits(15)
         self.timestamp = random.getrandbits(31)
 
-    def send(self, data: bytes) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def send(self, data: bytes) -> None: ...
 
     def say(self, codec: Codec, payload: bytes, step: int, *, marker: bool = False) -> None:
         self.send(packet(codec.pt, self.seq, self.timestamp, self.ssrc, payload, marker=marker))

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.call.causes import Cause
 from gateway.errors import MediaError
+from gateway.media import embedded
 from gateway.media.embedded import EmbeddedEngine, MediaSettings, Slot, share
 from gateway.media.engine import Connected, Digit, LegKind, Lost, Recorded
 from gateway.media.ng import NgClient
@@ -354,7 +355,10 @@ async def test_a_killed_worker_loses_its_calls_and_comes_back(make_engine: MakeE
     assert engine.processes != (process,)
 
 
-async def test_legs_that_wait_for_a_worker_come_to_the_same_one(make_engine: MakeEngine) -> None:
+async def test_legs_that_wait_for_a_worker_come_to_the_same_one(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_WAIT", 60.0)  # a busy machine takes its time to start two
     engine = await make_engine(workers=2)
     for leg in ("one", "other"):  # a call in each worker, so that both deaths are told
         await engine.allocate(leg, leg, LegKind.RTP)

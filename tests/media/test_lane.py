@@ -101,6 +101,8 @@ class Told(Leg):
         else:
             self.sent(octets)
 
+    def send_control(self) -> None: ...
+
     def heard(self, now: float) -> None:
         self.long += 1
         super().heard(now)

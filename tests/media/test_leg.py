@@ -14,32 +14,25 @@ from gateway.errors import MediaError
 from gateway.media import speech
 from gateway.media.engine import Connected, Digit, Lost, MediaEvent
 from gateway.media.g711 import decode_alaw, encode_alaw
-from gateway.media.leg import Leg
 from gateway.media.prompts import Sound
-from gateway.media.rtp import HEADER, Packet
+from gateway.media.rtp import Packet
 from gateway.media.tones import digits
 from gateway.session.model import Codec, Direction, Dtmf, Stream
-from tests.media.ends import EVENT_8, EVENT_48, OPUS, PCMA, PCMU, Opus, packet, sine, stream
+from tests.media.ends import EVENT_8, EVENT_48, OPUS, PCMA, PCMU, ListLeg, Opus, packet, sine, stream
 
 AMR = Codec(96, "AMR", 8_000)
 
 
-class Told(Leg):
-    """A leg whose transport is a list: (PT, sequence, timestamp, payload). `clock` is its time."""
+class Told(ListLeg):
+    """`clock` is its time."""
 
     def __init__(self, name: str, shared: Packet, agreed: Stream | None = None, pacer: Any = None) -> None:
         self.events: list[MediaEvent] = []
         super().__init__("call", name, shared, self.events.append, pacer)
         self.clock = 0.0
         self._now = lambda: self.clock
-        self.got: list[tuple[int, int, int, bytes]] = []
         if agreed is not None:
             self.agree(agreed)
-
-    def send(self) -> None:
-        _, second, seq, timestamp, _ = HEADER.unpack_from(self.packet.data)
-        self.got.append((second & 0x7F, seq, timestamp, bytes(self.packet)[12:]))
-        self.sent(self.packet.length)
 
     def hear(self, pt: int, seq: int, timestamp: int, body: bytes, now: float = 0.0) -> None:
         self.packet.fill(packet(pt, seq, timestamp, 7, body))
@@ -93,7 +86,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "until", until)
 
 
-async def spoken(leg: Leg) -> None:
+async def spoken(leg: ListLeg) -> None:
     if leg.speaker._task is not None:
         await leg.speaker._task
 

@@ -7,31 +7,28 @@ import pytest
 from gateway.errors import MediaError
 from gateway.media import speech as module
 from gateway.media.g711 import encode_alaw
-from gateway.media.leg import Leg
 from gateway.media.prompts import Sound
-from gateway.media.rtp import HEADER, Packet
+from gateway.media.rtp import Packet
 from gateway.media.speech import MAX_WAITING, Digits
 from gateway.media.tones import digits
 from gateway.session.model import Codec, Stream
-from tests.media.ends import EVENT_8, OPUS, PCMA, SAFETY, sine, stream
+from tests.media.ends import EVENT_8, OPUS, PCMA, SAFETY, ListLeg, sine, stream
 
 SHORT = Sound("short", sine(400, 480).tobytes())  # three frames
 MUSIC = Sound("music", sine(500, 800).tobytes(), endless=True)  # five frames
 TONE = Sound("tone", sine(600, 800).tobytes(), endless=True)
 
 
-class Told(Leg):
+class Told(ListLeg):
     def __init__(self, agreed: Stream | None = None) -> None:
         super().__init__("call", "a", Packet(), lambda event: None)
-        self.got: list[tuple[int, int, int, bytes]] = []
         self.more = asyncio.Event()
         if agreed is not None:
             self.agree(agreed)
             self.ready.set()
 
-    def send(self) -> None:
-        _, second, seq, timestamp, _ = HEADER.unpack_from(self.packet.data)
-        self.got.append((second & 0x7F, seq, timestamp, bytes(self.packet)[12:]))
+    def sent(self, octets: int) -> None:
+        super().sent(octets)
         self.more.set()
 
     async def heard(self, count: int) -> list[bytes]:  # type: ignore[override]  # what this end heard, not what it said

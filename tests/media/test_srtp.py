@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import importlib.util
 import secrets
+import sys
+from types import ModuleType
 
 import pytest
 from pylibsrtp import Policy, Session
 
+from gateway.media import srtp
 from gateway.media.rtp import Packet
 from gateway.media.srtp import PROFILES, Keys, Profile, Srtp
 from tests.media.ends import packet
@@ -76,3 +80,35 @@ def test_rtcp_has_its_own_protection(in_place: bool) -> None:
 
 def test_keys_do_not_show_themselves() -> None:
     assert "secret" not in repr(Keys(PROFILES[0], b"secret", b"secret"))
+
+
+@pytest.fixture
+def without_binding(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module as it is with a release of pylibsrtp that has its C binding elsewhere."""
+    spec = importlib.util.spec_from_file_location("srtp_without_binding", srtp.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    monkeypatch.setitem(sys.modules, "pylibsrtp._binding", None)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_another_release_of_pylibsrtp_protects_by_its_public_methods(without_binding: ModuleType) -> None:
+    profile, sent = without_binding.PROFILES[0], Packet()
+    key = secrets.token_bytes(profile.key + profile.salt)
+    near = without_binding.Srtp(without_binding.Keys(profile, key, key), sent)
+    sent.fill(clear := packet(8, 1, 160, 7, b"sound"))
+    assert near.protect()
+    assert Session(Policy(key, Policy.SSRC_ANY_INBOUND, srtp_profile=profile.policy)).unprotect(bytes(sent)) == clear
+
+
+def test_without_the_binding_nothing_is_done_in_place(without_binding: ModuleType) -> None:
+    profile = without_binding.PROFILES[0]
+    key = secrets.token_bytes(profile.key + profile.salt)
+    near = without_binding.Srtp(without_binding.Keys(profile, key, key), Packet())
+    assert near.inward is None
+    assert near.outward is None
+    for function in (without_binding.PROTECT, without_binding.UNPROTECT):
+        assert function(None, *without_binding.buffer(Packet())) != 0
