@@ -14,6 +14,7 @@ from gateway.errors import MediaError
 from gateway.media import speech
 from gateway.media.engine import Connected, Digit, Lost, MediaEvent
 from gateway.media.g711 import decode_alaw, encode_alaw
+from gateway.media.leg import Leg
 from gateway.media.prompts import Sound
 from gateway.media.rtp import Packet
 from gateway.media.tones import digits
@@ -86,7 +87,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "until", until)
 
 
-async def spoken(leg: ListLeg) -> None:
+async def spoken(leg: Leg) -> None:
     if leg.speaker._task is not None:
         await leg.speaker._task
 
