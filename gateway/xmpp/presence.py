@@ -6,6 +6,7 @@
     unsubscribe                                unsubscribed, unavailable
     probe                                      presence
     presence, message, request, propose        presence, once until that device is unavailable
+    presence that his server sends by itself   nothing: who unsubscribed, and lets us see him, did not ask
     unavailable                                what was shared with this device ends with unavailable
     any of the asking ones, unmappable         an error
 
@@ -222,7 +223,7 @@ class Presences:
             return [*sent, self._shown(user, asked)]
         if requested:
             return sent + self._share((user, asked), now)
-        return sent + self._volunteer(user, asked)
+        return sent if self._by_itself(user, asked) else sent + self._volunteer(user, asked)
 
     def met(self, user: str, asked: str) -> list[ET.Element]:
         """A user's device speaks to a contact in a message or a request: the first time it is shown the contact."""
@@ -294,7 +295,8 @@ class Presences:
         self._ours.ties.remove(user, asked, Tie.REGISTERED | Tie.SEES | Tie.SEEN | Tie.ASKED)
         self._less.discard((bare(user), bare(asked)))
         over = [stanzas.presence(bare(user), bare(asked), type=kind) for kind in ("unsubscribe", "unsubscribed")]
-        return [*over, self._withdrawn(user, asked)]
+        # His devices stay noted as shown: presence that crosses our unsubscribe does not show them the domain anew.
+        return [*over, self._gone((bare(user), self.voice(asked)))]
 
     # --- calls
 
@@ -418,6 +420,12 @@ class Presences:
 
     def _sees(self, user: str, contact: str) -> bool:
         return bool(self._book(user).ties.between(user, contact) & (Tie.SEES | Tie.REGISTERED))
+
+    def _by_itself(self, user: str, contact: str) -> bool:
+        """Whether his server sends us his presence because he lets the contact see it (RFC 6121 §4.2.2, §4.4.2), though
+        he does not care for the contact's. The answer to our probe (§4.3.2) may well come after his unsubscribe.
+        """
+        return Tie.SEEN in self._book(user).ties.between(user, contact) and not self._sees(user, contact)
 
     def _in_call(self, pair: Pair) -> bool:
         return any((user, bare(pair[1])) in self._calls for user in (pair[0], bare(pair[0])))

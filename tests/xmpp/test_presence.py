@@ -431,6 +431,45 @@ def test_who_unsubscribed_may_be_shown_the_contact_again(scene: Scene) -> None:
     assert scene.says() == [f"caps {ROMEO}/sip -> {JULIET}"]
 
 
+def test_who_unsubscribes_while_our_probe_is_answered_sees_the_contact_go_for_good(scene: Scene) -> None:
+    left = [f"unsubscribed {ROMEO} -> {BARE}", f"unavailable {ROMEO}/sip -> {BARE}"]
+    for answer_first in (True, False):
+        scene.presences.restore([(BARE, ROMEO, "sees seen asked")])
+        scene.presences.link_up(scene.now)
+        assert scene.passes(0.0) == [f"caps {ROMEO}/sip -> {BARE}", f"probe {ROMEO} -> {BARE}"]
+        if answer_first:
+            assert scene.says() == [f"caps {ROMEO}/sip -> {JULIET}"]
+            assert scene.says("unsubscribe", user=BARE) == left
+        else:
+            assert scene.says("unsubscribe", user=BARE) == left
+            assert scene.says() == [], "the contact would come back, and stay"
+        assert scene.presences.devices(JULIET) == (Device(JULIET, None),), "calls to him still find his device"
+        scene.presences.link_lost()
+
+
+def test_who_unsubscribed_and_lets_us_see_him_is_shown_the_contact_when_he_asks(scene: Scene) -> None:
+    """His server goes on sending his presence: that he is away now, or has come back, asks for nothing."""
+    scene.says("subscribe", user=BARE)
+    scene.says("subscribed", user=BARE)
+    assert scene.says() == [f"caps {ROMEO}/sip -> {JULIET}"]
+    scene.says("unsubscribe", user=BARE)
+    assert scene.says(inner="<show>away</show>") == []
+    scene.says("unavailable")
+    assert scene.says() == []
+    assert scene.meets() == [f"caps {ROMEO}/sip -> {JULIET}"]
+    assert scene.says(inner=TEMPPRES) == [f"caps {ROMEO} -> {JULIET}"]
+    assert f"caps {ROMEO}/sip -> {BARE}" in scene.says("subscribe", user=BARE)
+
+
+def test_a_call_shows_the_contact_for_its_time_to_somebody_who_unsubscribed(scene: Scene) -> None:
+    for said in ("subscribe", "subscribed", "unsubscribe"):
+        scene.says(said, user=BARE)
+    scene.presences.request(BARE, ROMEO, 0.0)
+    scene.presences.call_began(BARE, ROMEO)
+    assert scene.says() == []  # what the probe brought
+    assert [told(sent) for sent in scene.presences.call_ended(BARE, ROMEO)] == [f"unavailable {ROMEO}/sip -> {BARE}"]
+
+
 def test_a_restart_loses_no_subscription(scene: Scene) -> None:
     scene.says("subscribe", user=BARE)
     scene.says("subscribed", user=BARE)
@@ -584,3 +623,13 @@ def test_a_registered_user_sees_the_domain_and_is_told_when_it_comes(scene: Scen
     ]
     assert not scene.presences.registered(BARE)
     assert scene.kept[-1] == (BARE, DOMAIN, "")
+
+
+def test_presence_that_crosses_the_end_of_a_registration_shows_nothing_anew(scene: Scene) -> None:
+    scene.presences.register(JULIET, DOMAIN)
+    scene.says("subscribed", user=BARE, to=DOMAIN)
+    assert scene.says(to=DOMAIN) == []
+    scene.presences.unregister(JULIET, DOMAIN)
+    assert scene.says(inner="<show>away</show>", to=DOMAIN) == []
+    scene.says("unavailable", to=DOMAIN)
+    assert scene.says(to=DOMAIN) == [f"pstn {DOMAIN} -> {JULIET}"]

@@ -63,8 +63,7 @@ class Gateway:
 
     async def ready(self) -> Self:
         """Waits until the component is connected and SIP is listened for."""
-        # A busy machine takes most of the usual patience for the imports alone.
-        await self.child.line(r'"event": ?"ready"', timeout=3 * PATIENCE)
+        await self.child.line(r'"event": ?"ready"')
         return self
 
     def contact(self, local: str) -> str:

@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 # Telephones live at addresses of their own: the gateway never dials its own address, and knows a trunk by its address.
 PHONE_HOST = "127.0.0.2"
 TRUNK_HOST = "127.0.0.3"
-PATIENCE = 20.0  # seconds that a peer may take for any one thing, on a machine that is busy with others
+PATIENCE = 60.0  # seconds that a peer may take for any one thing; on a busy machine imports alone take twenty
 
 # Below the range that systems draw ephemeral ports from, so that nobody takes one between our look and the peer's bind.
 _PORTS = range(12000, 19900, 4)
