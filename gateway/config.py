@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from gateway import addresses
+from gateway import addresses, contacts
 from gateway.dialplan import examples, load, toml
 from gateway.dialplan.files import matching
 from gateway.dialplan.plan import Plan
@@ -381,7 +381,7 @@ class _Reader:
         for number, text in enumerate(section.users):
             if host := self._host(("xmpp", "users", number), text):
                 # JIDs carry a domain in letters, not in ASCII (RFC 7622 §3.2).
-                users.append(addresses.readable_host(host))
+                users.append(contacts.readable_host(host))
             if host and host == domain:
                 self.fault(("xmpp", "users", number), f"{text} is the gateway's own domain, not its users'")
         return tuple(users)

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from gateway import addresses
+from gateway import contacts
 from gateway.accounts import Accounts
 from gateway.addresses import SipUri
 from gateway.call import events as ev
@@ -229,7 +229,7 @@ class Routing:
     async def _host_of(self, local: str) -> frozenset[str]:
         """What the host of a contact's SIP URI resolves to: a name for a trunk is that trunk (safety rule 2)."""
         try:
-            uri = addresses.contact(local)
+            uri = contacts.contact(local)
         except AddressError:
             return frozenset()
         if not isinstance(uri, SipUri) or uri.scheme == "tel":
@@ -446,7 +446,7 @@ class Routing:
         """Where one URI leads; what is booked for it is added to `fares`."""
         try:
             uri = SipUri.parse(text)
-            local = addresses.local_of(uri)
+            local = contacts.local_of(uri)
         except AddressError as error:
             return NotSent(str(error))
         if uri.host == self._sip_domain:  # one of our own users: whom any caller from there may reach
@@ -477,7 +477,7 @@ class Routing:
         """Under which local part a caller from SIP appears."""
         if incoming.anonymous:
             # Each anonymous caller is a contact of his own: clients take a second call of one JID for the first one's.
-            return addresses.local_of(SipUri("sip", "anonymous", f"{secrets.token_hex(4)}.anonymous.invalid"))
+            return contacts.local_of(SipUri("sip", "anonymous", f"{secrets.token_hex(4)}.anonymous.invalid"))
         return dialplan.caller_local(self.plan, identity, trunk)
 
 
@@ -501,7 +501,7 @@ def key_of(trunk: str) -> str:
 
 def _name_in(uri: SipUri) -> str:
     """Whom a URI of ours asks for, however it is written; of long ones, which are remembered too, the beginning."""
-    return (addresses.jid_of(uri) or addresses.folded(uri.user or ""))[:100]
+    return (contacts.jid_of(uri) or contacts.folded(uri.user or ""))[:100]
 
 
 def _longest(whole: Iterable[Limit], trunk: Limit | None = None) -> float | None:

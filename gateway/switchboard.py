@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import structlog
 
-from gateway import addresses
+from gateway import contacts
 from gateway.accounts import Accounts, Shut
 from gateway.addresses import SipUri
 from gateway.bridge import Bridge, end_name, number_of
@@ -227,7 +227,7 @@ class Switchboard:
             raise MediaError("XMPP is not attached")
         # A user who was transferred to another one appears as a caller from elsewhere does.
         user, _, host = line.payer.rpartition("@")
-        contact = line.contact or addresses.local_of(SipUri("sip", user, host))
+        contact = line.contact or contacts.local_of(SipUri("sip", user, host))
         trusted = line.facts.direction != "inbound" or line.trunk is not None
         return self._component.callee(
             line.id, attempt, to.target, f"{contact}@{self._domain}", sink, ask_presence=trusted

@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Bottom up. Names in one string are one room; rooms of one level are siblings.
 LEVELS = (
     ("errors",),
-    ("addresses", "reach"),
+    ("addresses contacts", "reach"),
     ("session", "dialplan"),
     ("call",),
     ("xmpp", "sip", "media", "storage"),

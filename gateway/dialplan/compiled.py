@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
-from gateway import addresses
+from gateway import contacts
 from gateway.addresses import SipUri
 from gateway.dialplan.index import Index, expanded
 from gateway.dialplan.numbers import Kind
@@ -115,10 +115,10 @@ class Plan:
         Text may be escaped as a local part is.
         """
         prefix = self.anonymous_prefix
-        if not prefix or not text.startswith(prefix) or len(text) > addresses.MAX_LOCAL:
+        if not prefix or not text.startswith(prefix) or len(text) > contacts.MAX_LOCAL:
             return None
-        rest = addresses.unescape(text.removeprefix(prefix))
-        return rest if addresses.is_dialled(rest) else None
+        rest = contacts.unescape(text.removeprefix(prefix))
+        return rest if contacts.is_dialled(rest) else None
 
     def settings(self, caller: str) -> CallerSettings:
         """What is set for a bare JID: his own, and where that is silent his groups', in the order of the files."""

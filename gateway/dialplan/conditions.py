@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
-from gateway import addresses
+from gateway import addresses, contacts
 from gateway.dialplan import emergencies, numbers
 from gateway.dialplan.hours import Hours, HoursError, zone_of
 from gateway.dialplan.numbers import Kind
@@ -68,8 +68,8 @@ class Conditions:
         self._contradiction(table, section)
         return Match(
             tuple(kinds), section.country, section.type, section.number,
-            tuple(self._hosts(table, section.host)), tuple(map(addresses.folded, section.user)),
-            tuple(map(addresses.folded, section.name)),
+            tuple(self._hosts(table, section.host)), tuple(map(contacts.folded, section.user)),
+            tuple(map(contacts.folded, section.name)),
             tuple(self.callers(table, section.from_, ("match", "from"), paying=True)),
             tuple(self._regexes(table, section.regex)), self.hours(table, section),
         )  # fmt: skip
@@ -157,7 +157,7 @@ class Conditions:
                 self.tables.fault(table, place, f"{pattern!r} is no JID, no JID with a *, and no @group")
                 continue
             else:
-                patterns_meant = (addresses.folded(pattern),)
+                patterns_meant = (contacts.folded(pattern),)
             yield pattern if pattern.startswith("@") else patterns_meant[0]
             for meant in patterns_meant:
                 if paying and self.users and meant.rpartition("@")[2] not in self.users:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 
-from gateway import addresses
+from gateway import contacts
 from gateway.addresses import SipUri
 from gateway.dialplan import numbers
 from gateway.dialplan.compiled import Plan, same
@@ -61,7 +61,7 @@ def _refused(plan: Plan, each: Listed, trunk_hosts: Collection[str]) -> str | No
     if name := odd_parameter(uri):
         return f"the URI parameter {name} is not allowed"
     try:
-        dialled = addresses.dialled_in(dataclasses.replace(uri, user=addresses.folded(uri.user or "")))
+        dialled = contacts.dialled_in(dataclasses.replace(uri, user=contacts.folded(uri.user or "")))
     except AddressError:
         return None
     emergencies = plan.emergency.numbers if plan.emergency else ()

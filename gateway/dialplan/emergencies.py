@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import phonenumbers
 from phonenumbers import PhoneMetadata
 
-from gateway.addresses import Dialled
+from gateway.contacts import Dialled
 
 # Emergency numbers that every phone without a SIM card knows, in any country (3GPP TS 22.101 §10.1.1).
 FOREIGN = frozenset({"000", "08", "110", "112", "118", "119", "911", "999"})

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway import addresses
-from gateway.addresses import Dialled, SipUri
+from gateway import contacts
+from gateway.addresses import SipUri
+from gateway.contacts import Dialled
 from gateway.dialplan import numbers
 from gateway.dialplan.callers import limits, policy_of
 from gateway.dialplan.compiled import Plan
@@ -36,8 +37,8 @@ class Inbound:
 def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute | Refusal:
     """Decides about a call from SIP; never raises for what a peer sent. `explain` as in route()."""
     # juliet%40shakespeare.lit and juliet%shakespeare.lit are one user to a rule.
-    jid = addresses.jid_of(call.uri)
-    user = addresses.folded(call.uri.user or "")
+    jid = contacts.jid_of(call.uri)
+    user = contacts.folded(call.uri.user or "")
     shown = "%".join(jid.rsplit("@", 1)) if jid else user
     number = _e164(call.uri, call.region or _region(plan, plan.trunks.get(call.trunk or "")))
     kind = Kind.NUMBER if number else Kind.URI
@@ -67,7 +68,7 @@ def inbound(plan: Plan, call: Inbound, *, explain: bool = False) -> InboundRoute
         try:
             # Names were prepared when the rule was read; what was captured is a peer's word.
             to = tuple(
-                target.replace("{user}", addresses.prepared_local(captured)) if "{user}" in target else target
+                target.replace("{user}", contacts.prepared_local(captured)) if "{user}" in target else target
                 for target in rule.to
             )
         except AddressError as error:
@@ -120,14 +121,14 @@ def calling(local: str) -> str:
     `local` is a local part as caller_local() makes it. A number without a + is one at its host, never a trunk's.
     """
     try:
-        contact = addresses.contact(local)
+        contact = contacts.contact(local)
     except AddressError:
         return "anonymous"
     if isinstance(contact, Dialled):
         return contact.text
     if not isinstance(contact, SipUri):
-        return addresses.folded(local)
-    user = addresses.folded(contact.user or "anonymous")
+        return contacts.folded(local)
+    user = contacts.folded(contact.user or "anonymous")
     withheld = user == "anonymous" or contact.host.endswith("anonymous.invalid")
     return "anonymous" if withheld else f"{user}@{contact.host}"
 
@@ -157,7 +158,7 @@ def _region(plan: Plan, trunk: Trunk | None) -> str | None:
 def _e164(uri: SipUri, region: str | None) -> str | None:
     """The number in the user part of a SIP or tel URI in E.164, None when it is none."""
     try:
-        dialled = addresses.dialled_in(uri)
+        dialled = contacts.dialled_in(uri)
     except AddressError:
         return None
     return numbers.read(dialled, region).number if dialled else None
@@ -171,7 +172,7 @@ def caller_local(plan: Plan, from_uri: SipUri, trunk: Trunk | None) -> str:
     # Where to call back is the user at his host; parameters describe the way this call came.
     for user in (from_uri.user, "anonymous"):
         try:
-            return addresses.local_of(SipUri("sip", user, host, from_uri.port))
+            return contacts.local_of(SipUri("sip", user, host, from_uri.port))
         except AddressError:
             continue
     return "anonymous%anonymous.invalid"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway import addresses
+from gateway import addresses, contacts
 from gateway.dialplan import numbers, plan
 from gateway.dialplan.conditions import Conditions
 from gateway.dialplan.rules import is_e164
@@ -73,7 +73,7 @@ class Incoming:
             for index, text in enumerate(match.caller)
         ]
         return plan.InboundMatch(
-            match.source == "any", match.trunk, tuple(dialled), tuple(map(addresses.folded, match.user)),
+            match.source == "any", match.trunk, tuple(dialled), tuple(map(contacts.folded, match.user)),
             tuple(each for each in callers if each), self.conditions.hours(table, match),
         )  # fmt: skip
 
@@ -83,9 +83,9 @@ class Incoming:
             local, _, domain = target.rpartition("@")
             if not local or "/" in domain:
                 self._tables.fault(table, ("to", index), f"{target!r} is no bare JID")
-            elif users and addresses.folded(domain) not in users:
+            elif users and contacts.folded(domain) not in users:
                 self._tables.fault(table, ("to", index), f"{domain} is none of [xmpp] users")
-        to = tuple(target if "{user}" in target else addresses.folded(target) for target in targets)
+        to = tuple(target if "{user}" in target else contacts.folded(target) for target in targets)
         self._tables.twice(table, ("to",), to)
         return to
 
@@ -98,7 +98,7 @@ def caller_named(tables: Tables, table: Table, keys: Place, text: str) -> str | 
     star = "*." if host.startswith("*.") else ""
     try:
         if at and user and "@" not in user:
-            return f"{addresses.folded(user)}@{host if host == '*' else star + addresses.host_of(host[len(star) :])}"
+            return f"{contacts.folded(user)}@{host if host == '*' else star + addresses.host_of(host[len(star) :])}"
     except AddressError:
         pass
     message = f"{text!r} is no caller: a number as +44*, user@host, or anonymous"
@@ -116,7 +116,7 @@ def refuses(tables: Tables, table: Table, section: Section, keys: Sequence[str])
 def _e164_pattern(text: str, region: str | None) -> str:
     if text.endswith("*") and not text[:-1].strip("+0123456789"):
         return text
-    number = numbers.read(addresses.dialled(text), region).number
+    number = numbers.read(contacts.dialled(text), region).number
     if number is None:
         raise AddressError(f"{text!r} is no number{'' if region else ' without a region'}")
     return number

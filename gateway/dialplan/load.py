@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from gateway import addresses
+from gateway import addresses, contacts
 from gateway.addresses import SipUri
 from gateway.dialplan import coverage, numbers, plan
 from gateway.dialplan.budgets import Budgets, allowances
@@ -140,7 +140,7 @@ class _Loader:
         if text is None:
             return None
         try:
-            number = numbers.read(addresses.dialled(text), None).number
+            number = numbers.read(contacts.dialled(text), None).number
         except AddressError:
             number = None
         if number is None:
@@ -176,7 +176,7 @@ class _Loader:
         found: dict[str, plan.CallerSettings] = {}
         for table, section in self.tables.sections("users", UserSection):
             name = str(table.place[1])
-            key = name if name.startswith("@") else addresses.folded(name)
+            key = name if name.startswith("@") else contacts.folded(name)
             if key in found:
                 self.tables.fault(table, (), f"{name!r} is set already")
             if name.startswith("@"):

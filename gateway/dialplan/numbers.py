@@ -27,7 +27,7 @@ import phonenumbers
 from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberFormat, PhoneNumberType, ValidationResult
 from phonenumbers.shortnumberinfo import ShortNumberCost
 
-from gateway.addresses import MAX_DIALLED, Dialled
+from gateway.contacts import MAX_DIALLED, Dialled
 from gateway.dialplan import emergencies
 from gateway.dialplan.emergencies import FOREIGN
 

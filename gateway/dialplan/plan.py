@@ -24,8 +24,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway import addresses
-from gateway.addresses import Dialled, Name, SipUri
+from gateway import contacts
+from gateway.addresses import SipUri
+from gateway.contacts import Dialled, Name
 from gateway.dialplan import costs, numbers
 from gateway.dialplan.booking import Tariff
 from gateway.dialplan.callers import identity, limits, policy_of
@@ -67,7 +68,7 @@ __all__ = [
 def mappable(plan: Plan, local: str) -> bool:
     """Whether the local part of a contact names anything, whoever asks and whether or not he may call it."""
     withheld = plan.withheld(local)
-    return addresses.mappable(local if withheld is None else withheld, plan.named)
+    return contacts.mappable(local if withheld is None else withheld, plan.named)
 
 
 # XMPP to SIP ----------------------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ class _Callee:
     def facts(self, caller: str) -> Facts:
         """What rules can ask of this call."""
         reading, uri = self.reading, self.uri
-        user = addresses.folded(uri.user or "") if uri else None
+        user = contacts.folded(uri.user or "") if uri else None
         text = reading.dial if reading else f"{user}@{uri.host}" if uri else self.name
         countries = (f"+{reading.calling_code}", reading.country or "") if reading and reading.number else ()
         return Facts(
@@ -242,7 +243,7 @@ def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[st
     listed = plan.emergency.numbers if plan.emergency else ()
     try:
         withheld = plan.withheld(request.local)
-        contact = addresses.contact(request.local) if withheld is None else addresses.dialled(withheld)
+        contact = contacts.contact(request.local) if withheld is None else contacts.dialled(withheld)
         if isinstance(contact, Dialled) and withheld is None:  # a tel URI
             withheld = plan.withheld(contact.text)
             contact = contact if withheld is None else dataclasses.replace(contact, text=withheld)
@@ -264,12 +265,12 @@ def _read(plan: Plan, request: Request, settings: CallerSettings, steps: list[st
 
 def _read_uri(plan: Plan, request: Request, uri: SipUri, region: str | None, listed: Collection[str]) -> _Callee:
     trunk = trunk_at(plan, uri, request.resolved, request.trunk_hosts)
-    user = addresses.folded(uri.user or "")
+    user = contacts.folded(uri.user or "")
     withheld = plan.withheld(user)
     if withheld is not None:
         user = withheld
     try:
-        dialled = addresses.dialled_in(dataclasses.replace(uri, user=user))
+        dialled = contacts.dialled_in(dataclasses.replace(uri, user=user))
         reading = numbers.read(dialled, region, listed, at_a_host=True) if dialled else None
     except AddressError as error:
         reading = Reading(Kind.NUMBER, user.partition(";")[0], problem=str(error))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gateway import addresses
+from gateway import contacts
 from gateway.dialplan import toml
 from gateway.dialplan.schema import NAMED, REPEATED, SINGLE
 from gateway.dialplan.toml import Document, Place, Section
@@ -96,7 +96,7 @@ class Tables:
             if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
                 self.faults.append(document.fault(place, f"groups.{name}: a list of JIDs"))
                 continue
-            self.groups[name] = tuple(addresses.folded(member) for member in members)
+            self.groups[name] = tuple(contacts.folded(member) for member in members)
             for number, member in enumerate(members):
                 if not is_caller(member) or member == "*":
                     self.faults.append(document.fault((*place, number), f"{member!r} is no JID, nor one with a *"))

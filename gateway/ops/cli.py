@@ -329,13 +329,13 @@ def _incoming(
 
 def _bare(jid: str, option: str = "--from") -> str:
     """A bare JID as a server spells it."""
-    from gateway import addresses
+    from gateway import addresses, contacts
     from gateway.errors import AddressError
 
     local, at, domain = jid.partition("/")[0].rpartition("@")
     try:
         if at:
-            return f"{addresses.prepared_local(local)}@{addresses.readable_host(addresses.host_of(domain))}"
+            return f"{contacts.prepared_local(local)}@{contacts.readable_host(addresses.host_of(domain))}"
     except AddressError:
         pass
     _wrong(f"{option}: {jid!r} is no JID")
@@ -343,12 +343,12 @@ def _bare(jid: str, option: str = "--from") -> str:
 
 def _local(address: str, domain: str) -> str:
     """The local part of a contact of this gateway; a sip: or tel: URI stands for its contact."""
-    from gateway import addresses
+    from gateway import addresses, contacts
     from gateway.errors import AddressError
 
     if address.lower().startswith(("sip:", "sips:", "tel:")):
         try:
-            return addresses.local_of(addresses.SipUri.parse(address))
+            return contacts.local_of(addresses.SipUri.parse(address))
         except AddressError as error:
             _wrong(str(error))
     local, at, host = address.partition("/")[0].rpartition("@")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gateway import addresses
-from gateway.addresses import Dialled, SipUri
+from gateway import contacts
+from gateway.addresses import SipUri
+from gateway.contacts import Dialled
 from gateway.dialplan import numbers
 from gateway.dialplan.numbers import Kind
 from gateway.errors import AddressError
@@ -91,8 +92,8 @@ def _row(written: str, region: str | None, **found: object) -> Row:
 def _dialled(written: str) -> Dialled | None:
     """What is dialled in a local part, a JID or a URI; None when nothing is. Raises AddressError."""
     if written.lower().startswith(("sip:", "sips:", "tel:")):
-        return addresses.dialled_in(SipUri.parse(written.replace(" ", "")))
-    contact = addresses.contact(written.partition("@")[0])
+        return contacts.dialled_in(SipUri.parse(written.replace(" ", "")))
+    contact = contacts.contact(written.partition("@")[0])
     if isinstance(contact, SipUri):
-        return addresses.dialled_in(contact)
+        return contacts.dialled_in(contact)
     return contact if isinstance(contact, Dialled) else None

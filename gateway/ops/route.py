@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
-from gateway import addresses
+from gateway import contacts
 from gateway.addresses import SipUri
 from gateway.dialplan import plan as dialplan
 from gateway.dialplan.costs import in_words
@@ -38,7 +38,7 @@ async def outgoing_by_dns(plan: Plan, request: Request, look_up: LookUp, enum: E
     whereabouts = Whereabouts(plan.trunks.values, look_up)
     outcome = dialplan.route(plan, request, explain=True)
     try:
-        uri = addresses.contact(request.local)
+        uri = contacts.contact(request.local)
     except AddressError:
         uri = None
     if isinstance(outcome, Route) and not outcome.emergency and isinstance(uri, SipUri) and uri.scheme != "tel":

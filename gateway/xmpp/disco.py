@@ -19,8 +19,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from gateway import addresses
-from gateway.addresses import Name, SipUri
+from gateway import contacts
+from gateway.addresses import SipUri
+from gateway.contacts import Name
 from gateway.errors import AddressError
 from gateway.xmpp.caps import CAPS2, DTLS, ICE, RTP_AUDIO, RTP_VIDEO, Entity, Identity
 from gateway.xmpp.profile import VCARD4, VCARD_TEMP
@@ -108,8 +109,8 @@ def has_items(node: str | None) -> bool:
 def complaint(name: str) -> tuple[str, str]:
     """Condition and words for a local part that cannot be mapped: a bad address, a bad number, or an unknown name."""
     try:
-        found = addresses.contact(name)
-        addresses.local_of(found)
+        found = contacts.contact(name)
+        contacts.local_of(found)
     except AddressError as error:
         return "jid-malformed", str(error)
     if isinstance(found, Name):
@@ -125,7 +126,7 @@ def local_of(written: str) -> str:
     text = written.strip()[:_LONGEST_WRITTEN]
     try:
         if "@" in text:
-            return addresses.local_of(SipUri.parse(text if text.startswith(("sip:", "sips:")) else f"sip:{text}"))
-        return addresses.local_of(addresses.contact(text.removeprefix("sip:").removeprefix("tel:")))
+            return contacts.local_of(SipUri.parse(text if text.startswith(("sip:", "sips:")) else f"sip:{text}"))
+        return contacts.local_of(contacts.contact(text.removeprefix("sip:").removeprefix("tel:")))
     except AddressError:
         return ""

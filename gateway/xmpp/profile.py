@@ -16,8 +16,9 @@ import base64
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from gateway import addresses
-from gateway.addresses import Dialled, Name, SipUri
+from gateway import contacts
+from gateway.addresses import SipUri
+from gateway.contacts import Dialled, Name
 from gateway.dialplan import emergencies, numbers
 from gateway.errors import AddressError
 from gateway.xmpp import avatar
@@ -47,14 +48,14 @@ class Profile:
 def profile(local: str) -> Profile:
     """The contact with this local part; the gateway itself for an empty one. Never raises."""
     try:
-        found = addresses.contact(local) if local else Name(DOMAIN_NAME)
+        found = contacts.contact(local) if local else Name(DOMAIN_NAME)
     except AddressError:
         found = Name(local)
     match found:
         case Name(text):
             return Profile(text, "", "", avatar.picture())
         case SipUri():
-            name = f"{found.user or ''}@{addresses.readable_host(found.host)}"
+            name = f"{found.user or ''}@{contacts.readable_host(found.host)}"
             return Profile(name, "", str(found), avatar.picture(_calling_code(found.user or "")))
         case Dialled():
             return _of_number(found.text)

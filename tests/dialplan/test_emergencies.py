@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import addresses
-from gateway.addresses import Dialled
+from gateway import contacts
+from gateway.contacts import Dialled
 from gateway.dialplan import numbers
 from gateway.dialplan.emergencies import Emergency, calling_code, international, is_emergency, recognise, regions
 from gateway.dialplan.numbers import Kind, read
@@ -141,7 +141,7 @@ def test_no_emergency_number_is_an_ordinary_one_in_its_region(
     digits = text.translate({ord("0") + n: 0xFF10 + n for n in range(10)}) if wide else text
     written = "".join(data.draw(BETWEEN) + digit for digit in digits) + data.draw(BETWEEN)
     for spelling in (written, f"tel:{written}", f"tel\\3a{written};ext=5;phone-context=example.com"):
-        contact = addresses.contact(spelling)
+        contact = contacts.contact(spelling)
         assert isinstance(contact, Dialled)
         reading = read(contact, region)
         assert (reading.kind, reading.dial, reading.foreign) == (Kind.EMERGENCY, text, False)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import addresses
-from gateway.addresses import Dialled, SipUri
+from gateway import contacts
+from gateway.addresses import SipUri
+from gateway.contacts import Dialled
 from gateway.dialplan import numbers
 from gateway.dialplan.numbers import Kind, Reading
 from gateway.errors import AddressError
@@ -48,9 +49,9 @@ ROWS = list(rows())
 def reading_of(row: Row) -> Reading:
     try:
         if row.dialled.startswith("tel:"):
-            found = addresses.dialled_in(SipUri.parse(row.dialled))
+            found = contacts.dialled_in(SipUri.parse(row.dialled))
         else:
-            found = addresses.dialled(row.dialled)
+            found = contacts.dialled(row.dialled)
     except AddressError as error:
         return Reading(Kind.NUMBER, row.dialled, problem=str(error))
     assert isinstance(found, Dialled)

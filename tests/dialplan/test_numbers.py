@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from types import FrameType
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.addresses import MAX_DIALLED, Dialled
+from gateway.contacts import MAX_DIALLED, Dialled
 from gateway.dialplan import numbers
 from gateway.dialplan.numbers import (
     Kind,
@@ -22,6 +18,7 @@ from gateway.dialplan.numbers import (
     read,
     region_of,
 )
+from tests.steps import steps
 
 # Dialled, region, E.164, country, types. Sources: NANPA; Ofcom's numbering plan and its numbers for drama; BNetzA;
 # ARCEP; AGCOM; ITU-T E.164.1 for networks of no country.
@@ -335,25 +332,12 @@ def test_a_published_type_goes_before_the_librarys() -> None:
 
 
 def test_a_long_string_costs_no_more_steps_than_a_bounded_one() -> None:
-    def steps(text: str) -> int:
-        count = 0
-
-        def tracer(frame: FrameType, event: str, _: object) -> Any:
-            nonlocal count
-            count += 1
-            return tracer
-
-        before = sys.gettrace()
-        sys.settrace(tracer)
-        try:
-            read(Dialled(text), "DE")
-        finally:
-            sys.settrace(before)
-        return count
+    def cost(text: str) -> int:
+        return steps(read, Dialled(text), "DE")
 
     read(Dialled("0" * 33), "DE")
     for digits in ("1", "0", "49", "*", "110"):
-        assert steps(digits * 10_240) <= steps(digits * MAX_DIALLED) <= 3_000
+        assert cost(digits * 10_240) <= cost(digits * MAX_DIALLED) <= 3_000
 
 
 def test_the_names_of_types_and_regions_are_those_of_the_contract() -> None:

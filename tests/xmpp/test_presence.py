@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from gateway import addresses
+from gateway import contacts
 from gateway.xmpp import disco, presence, profile, stanzas
 from gateway.xmpp.caps import Entity, Identity
 from gateway.xmpp.presence import Device, Presences
@@ -598,7 +598,7 @@ def test_what_is_ignored_is_counted(scene: Scene, kind: str, counted: list[str])
 
 
 def test_digits_of_other_scripts_are_no_number(scene: Scene) -> None:
-    mappable = Presences(DOMAIN, ("shakespeare.lit",), addresses.mappable)
+    mappable = Presences(DOMAIN, ("shakespeare.lit",), contacts.mappable)
     stanza = parse(f"<presence from='{JULIET}' to='+\u0661\u0662\u0663@{DOMAIN}'>{TEMPPRES}</presence>")
     (answer,) = mappable.receive(stanza, 0.0)
     condition = stanzas.condition(answer)
