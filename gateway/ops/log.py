@@ -21,7 +21,8 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -50,8 +51,9 @@ _SECRET_TEXT = (
     re.compile(r"(?P<keep>://[^/\s:@]{0,64}:)[^/\s@]{1,256}(?=@)"),  # a URL's password, RFC 3986 §3.2.1
 )
 # A word of each: most texts have none, and every line of a flood is looked at.
-_SIGNS = ("authorization", "ice-pwd", "inline:", "pwd=", "<handshake", "://")
+_SIGNS = ("authorization", "pwd", "inline:", "<handshake", "://")
 _FLAT = frozenset({str, int, float, bool, type(None)})  # values that hold no others
+_FIRST = frozenset({"timestamp", "level", "event", "logger"})  # what every line begins with
 _MANY_LINES = frozenset({"exception", "stack"})
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _ODD = re.compile(r"[\s=\"']")  # what makes a value one that has to be quoted
@@ -71,8 +73,24 @@ _LIBRARIES = {
 
 def stamped(_logger: WrappedLogger | None, method: str, event: EventDict) -> EventDict:
     """The first processor: the level, and the time in UTC to the microsecond (RFC 3339)."""
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
     event["level"] = "warning" if method == "warn" else method
-    event["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    event["timestamp"] = f"{_second(seconds)}.{microseconds:06d}Z"
+    return event
+
+
+@functools.lru_cache(maxsize=2)  # under load a thousand lines have the same
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+_stacked = structlog.processors.StackInfoRenderer()
+
+
+def explained(logger: WrappedLogger | None, method: str, event: EventDict) -> EventDict:
+    """The stack and the traceback that a line was given, as text; most have none."""
+    if "exc_info" in event or "stack_info" in event:
+        event = structlog.processors.format_exc_info(logger, method, _stacked(logger, method, event))
     return event
 
 
@@ -137,6 +155,8 @@ def _pictured(text: str) -> str:
 def _value(value: object) -> str:
     if not isinstance(value, str):
         return repr(value)
+    if value.isalnum():  # most are, and it takes no regular expression to see that
+        return str(value)
     return repr(str(value)) if _ODD.search(value) else str(value)
 
 
@@ -144,20 +164,31 @@ def plain_text(_logger: WrappedLogger | None, _method: str, event: EventDict) ->
     """All of it for text that no terminal colours. Most lines have nothing that rules 1 and 2 are about: flat facts, no
     sign of a secret, no control character. Those are seen in the finished line, and only others are made with care.
     """
-    if _FLAT.issuperset(map(type, event.values())) and not any(map(_is_secret, event)):
-        line = _line(dict(event))
+    facts = _facts(tuple(event))
+    if facts is not None and _FLAT.issuperset(map(type, event.values())):
+        line = _line(event, facts)
         if line.isprintable() and not _is_suspicious(line):
             return line
-    return _line(picture(None, "", redact(None, "", event)))
+    event = picture(None, "", redact(None, "", event))
+    text = _line(event, sorted(event.keys() - _FIRST - _MANY_LINES))
+    return "\n".join([text, *(event[name] for name in ("stack", "exception") if event.get(name))])
 
 
-def _line(event: EventDict) -> str:
-    """Time, level, event, facts by name; then a traceback."""
-    time, level, name = event.pop("timestamp", ""), event.pop("level", ""), event.pop("event", "")
-    logger, stack, exception = event.pop("logger", ""), event.pop("stack", ""), event.pop("exception", "")
-    words = [f"{time} [{level:<9}] {name:<24}", *([f"[{logger}]"] if logger else ())]
-    words += [f"{key}={_value(event[key])}" for key in sorted(event)]
-    return "\n".join([" ".join(words).rstrip(" "), *(part for part in (stack, exception) if part)])
+@functools.lru_cache(maxsize=1024)
+def _facts(keys: tuple[str, ...]) -> list[str] | None:
+    """The keys of a line's facts in their order; None where one may be a secret's, or there is more than one line.
+    Events have few shapes, so that this is found out once for each.
+    """
+    if not _MANY_LINES.isdisjoint(keys) or any(map(_is_secret, keys)):
+        return None
+    return sorted(set(keys) - _FIRST)
+
+
+def _line(event: EventDict, facts: Sequence[str]) -> str:
+    """Time, level, event, facts by name."""
+    logger = f"[{event['logger']}] " if "logger" in event else ""
+    head = f"{event['timestamp']} [{event['level']:<9}] {event['event']:<24} {logger}"
+    return (head + " ".join([f"{key}={_value(event[key])}" for key in facts])).rstrip(" ")
 
 
 class Out:
@@ -170,17 +201,14 @@ class Out:
     def write(self, line: str) -> None:
         with self._lock:
             try:
-                self._put(line + "\n")
+                try:
+                    self._stream.write(line + "\n")
+                except UnicodeEncodeError:  # a peer's octets that are no UTF-8, or a stream that is none
+                    encoding = getattr(self._stream, "encoding", None) or "ascii"
+                    self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
                 self._stream.flush()
             except (OSError, ValueError):  # a broken pipe, a closed file
                 pass
-
-    def _put(self, line: str) -> None:
-        try:
-            self._stream.write(line)
-        except UnicodeEncodeError:  # a peer's octets that are no UTF-8, or a stream that is none
-            encoding = getattr(self._stream, "encoding", None) or "ascii"
-            self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
 
     debug = info = warning = error = critical = write
 
@@ -204,8 +232,7 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
     stream = stream if stream is not None else sys.stderr
     out = Out(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    both: list[Processor] = [stamped, structlog.processors.StackInfoRenderer()]
-    last: list[Processor] = [structlog.processors.format_exc_info, redact]
+    last: list[Processor] = [explained, redact]
     if format == "json":
         last.append(structlog.processors.JSONRenderer(default=str, ensure_ascii=False))
     elif stream.isatty():
@@ -218,7 +245,7 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
     handler = _ToOut(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*both, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[stamped, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -233,7 +260,7 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
         library.setLevel(debugging if threshold <= logging.DEBUG else max(usual, threshold))
 
     structlog.configure(
-        processors=[*both, *last],
+        processors=[stamped, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: out,
         cache_logger_on_first_use=False,  # modules keep their loggers, configuration comes later and may come again

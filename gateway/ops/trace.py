@@ -8,8 +8,8 @@
         1.502  │ · media: connected callee1                                      │
 
 Drawing is pure: records of gateway.call.trace with their time in, lines of text out, also from a log written as JSON
-lines, and from a call record. The Recorder is the Tracer that the rooms are given: it writes that log, keeps the latest
-calls in memory, and gives a call that is over its ladder, without the messages' text, for the record.
+lines, and from a call record. The Recorder is the Tracer that the rooms are given: it writes that log, and gives a call
+that is over its ladder, without the messages' text, for the record.
 All are bounded in calls and in lines a call, and print nothing of a peer's text that could move a cursor.
 """
 
@@ -77,48 +77,32 @@ class _Calls(Generic[Kept]):
 
 
 class Recorder:
-    """A Tracer: every message goes to the log as an event "trace", the latest calls stay here. For one thread.
+    """A Tracer: every message goes to the log as an event "trace", and what it was stays here until its call is over.
+    For one thread.
 
     It writes to the log that is configured when it is made.
     """
 
-    def __init__(self, calls: int = 100, lines: int = 500, clock: Callable[[], float] = time.time) -> None:
-        self._calls: _Calls[Rung] = _Calls(calls, lines)
-        self._short: _Calls[Step] = _Calls(LIVE, KEPT)
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._calls: _Calls[Step] = _Calls(LIVE, KEPT)
         self._over: OrderedDict[str, None] = OrderedDict()
         self._clock = clock
         self._log = structlog.get_logger().bind()  # once: otherwise it is made anew for each message
 
     def __call__(self, traced: Traced) -> None:
-        at, call, peer, sent, label, key = (
-            self._clock(),
-            traced.call,
-            traced.peer,
-            traced.sent,
-            traced.label,
-            traced.key,
-        )
-        self._calls.add(call, Rung(at, traced))
-        # A media event's text is a reason of our own; the messages themselves are in the log, and too much for a row.
-        text = traced.text[:TEXT] if peer == "media" else ""
+        call, peer, sent, label, key, text = traced
         if call not in self._over:
-            self._short.add(call, (at, peer, sent, label[:LABEL], key[:KEY], text))
-        self._log.info("trace", call=call, peer=peer, sent=sent, label=label, key=key, text=traced.text)
+            # A media event's text is a reason of our own; the messages' text is in the log, and too much for a row.
+            kept = text[:TEXT] if peer == "media" else ""
+            self._calls.add(call, (self._clock(), peer, sent, label[:LABEL], key[:KEY], kept))
+        self._log.info("trace", call=call, peer=peer, sent=sent, label=label, key=key, text=text)
 
     def take(self, call: str) -> tuple[Step, ...]:
         """The ladder of a call that is over, as a CallRecord has it. What comes later is in the log alone."""
         self._over[call] = None
         if len(self._over) > OVER:
             self._over.popitem(last=False)
-        return tuple(self._short.rungs.pop(call, ()))
-
-    def calls(self) -> list[str]:
-        """The ids of the calls that are kept, the latest first."""
-        return list(reversed(self._calls.rungs))
-
-    def ladder(self, call: str, *, detail: bool = False) -> list[str]:
-        """The call's ladder; empty when it is not (or no longer) kept."""
-        return list(ladder(call, self._calls.rungs.get(call, ()), detail=detail))
+        return tuple(self._calls.rungs.pop(call, ()))
 
 
 def ladders(
