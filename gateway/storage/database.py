@@ -167,7 +167,7 @@ class Database(Generic[Row]):
 
 def storable(text: str) -> str:
     """The text without what a database refuses: NUL, lone surrogates."""
-    if text.isascii() and "\0" not in text:
+    if text.isprintable():  # so are most, and neither of the two
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 

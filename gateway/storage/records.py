@@ -11,10 +11,11 @@ How rows get into a database that may be away, without SQL on the event loop: da
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -143,6 +144,9 @@ metadata = MetaData()
 _SHORT, _LONG = 255, 1024
 
 
+_QUALITY = frozenset(item.name for item in fields(Quality))
+
+
 def _quality_columns() -> list[Column[Any]]:
     return [
         Column("codec", String(_SHORT), nullable=False, server_default=""),
@@ -221,34 +225,53 @@ ladders = Table(
 )
 
 
-def _row(table: Table, known: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known as columns of the table, after rule 2; a quality is its columns."""
-    quality = known.get("quality")
-    row = {**known, **(asdict(quality) if quality is not None else {})}
-    found: dict[str, Any] = {}
-    for name, length, is_tree in _shape(table):
-        if name not in row:
-            continue
-        value = row[name]
-        if length:
-            value = storable(value)[:length]
-        elif is_tree:
-            value = _storable_tree(value)
-        found[name] = value
-    return found
+def _getter(columns: Iterable[Column[Any]]) -> Callable[[Any], tuple[Any, ...]]:
+    """Of a record what these columns hold; a quality is its columns."""
+    return attrgetter(*(f"quality.{c.name}" if c.name in _QUALITY else c.name for c in columns))
+
+
+# What stands in a row, in the order of its columns.
+_of_call = _getter(column for column in calls.columns if column.name != "number")
+_of_attempt = _getter(column for column in attempts.columns if column.name != "call")
+
+
+class _Rows:
+    """Rows of one table in the words of its driver. SQLAlchemy writes the statement, once; on its own way to each row
+    it would take longer than the database.
+    """
+
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        columns = [column for column in table.columns if column is not table.autoincrement_column]
+        self._names = [column.name for column in columns]
+        self._converters = [_converter(column, dialect) for column in columns]
+        compiled = insert(table).compile(dialect=dialect, column_keys=self._names)
+        self._statement, self._by_name = str(compiled), not compiled.positional
+
+    def write(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        values: list[Any] = [
+            tuple([value if of is None else of(value) for value, of in zip(row, self._converters, strict=True)])
+            for row in rows
+        ]
+        if self._by_name:
+            values = [dict(zip(self._names, row, strict=True)) for row in values]
+        if values:
+            connection.exec_driver_sql(self._statement, values)
 
 
 @cache
-def _shape(table: Table) -> tuple[tuple[str, int, bool], ...]:
-    """Of each column its name, the length of its text, and whether it is a tree of values."""
-    return tuple(
-        (c.name, (c.type.length or 0) if isinstance(c.type, String) else 0, isinstance(c.type, JSON))
-        for c in table.columns
-    )
+def _rows(table: Table, dialect: Dialect) -> _Rows:
+    return _Rows(table, dialect)
 
 
-def _shallow(record: CallRecord | AttemptRecord) -> dict[str, Any]:
-    return {item.name: getattr(record, item.name) for item in fields(record)}
+def _converter(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What makes a value of this column one for the driver, and keeps rule 2; None where nothing has to be done."""
+    process = column.type.dialect_impl(dialect).bind_processor(dialect)
+    if isinstance(column.type, String):
+        length = column.type.length
+        return lambda text: (text if text.isprintable() else storable(text))[:length]  # mostly it is
+    if column is calls.c.media and process is not None:
+        return lambda tree: process(_storable_tree(tree))
+    return process
 
 
 def _storable_tree(value: Any) -> Any:
@@ -312,11 +335,14 @@ def _write(connection: Connection, batch: Sequence[CallRecord]) -> None:
     for call in there:
         new.pop(call, None)
     records = list(reversed(new.values()))
-    tried = [(record.id, attempt) for record in records for attempt in record.attempts]
-    for table, rows in (
-        (calls, [_row(calls, _shallow(record)) for record in records]),
-        (attempts, [_row(attempts, {"call": call, **_shallow(attempt)}) for call, attempt in tried]),
-        (ladders, [_row(ladders, {"call": r.id, "rungs": r.ladder}) for r in records if r.ladder]),
-    ):
-        if rows:
-            connection.execute(insert(table), rows)
+    tried = [(record.id, *_of_attempt(attempt)) for record in records for attempt in record.attempts]
+    told = [(record.id, _rungs(record)) for record in records if record.ladder]
+    for table, rows in ((calls, [_of_call(record) for record in records]), (attempts, tried), (ladders, told)):
+        _rows(table, connection.dialect).write(connection, rows)
+
+
+def _rungs(record: CallRecord) -> list[tuple[float, str, bool, str, str, str]]:
+    return [
+        (at, peer, sent, storable(label), storable(key), storable(text))
+        for at, peer, sent, label, key, text in record.ladder
+    ]
