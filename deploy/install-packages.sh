@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the demo and the tests need from the system's packages: what is missing, and nothing else. It never asks.
 #   deploy/install-packages.sh            the demo: Python, Prosody, baresip, libopus, libspandsp
-#   deploy/install-packages.sh --tests    also ejabberd, SIPp, linphone, Kamailio, PostgreSQL, Chromium, Node.js
+#   deploy/install-packages.sh --tests    also ejabberd, SIPp, linphone, Kamailio, NSD, PostgreSQL, Chromium, Node.js
 # For Debian 12 and Ubuntu 24.04, as root or with sudo. On other systems it tells what it misses.
 set -eu
 
@@ -62,6 +62,7 @@ look() {
     need kamailio-tls-modules kamailio_has tls
     need kamailio-websocket-modules kamailio_has websocket
     need rtpengine-daemon has rtpengine
+    need nsd has nsd
     need postgresql postgresql_is_there
     need nodejs runs node
     need npm runs npm
@@ -102,7 +103,7 @@ let_services_start() {
 # What was not started now would be at the next boot.
 disable_new_services() {
   [ -d /run/systemd/system ] || return 0
-  for service in prosody ejabberd kamailio rtpengine-daemon postgresql; do
+  for service in prosody ejabberd kamailio rtpengine-daemon nsd postgresql; do
     case " $missing " in
     *" $service "*) as_root systemctl disable --quiet "$service" || : ;;
     esac

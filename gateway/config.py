@@ -84,6 +84,7 @@ class Config:
     sip_certificate: Path | None
     sip_key: Path | None
     sip_ca: Path | None
+    sip_nameservers: tuple[tuple[str, int], ...]  # none: this machine's
     sip_strangers: Literal["silent", "refuse"]
     media_engine: Literal["embedded", "rtpengine"]
     media_address: str
@@ -288,6 +289,7 @@ class _Reader:
         if sip and sip.advertise:
             self._ip(("sip", "advertise"), sip.advertise)
         certificates = self._certificates(sip) if sip else {}
+        nameservers = tuple(self._nameservers(sip)) if sip else ()
         if media:
             self._check_media(media, listen)
         events = self._rtpengine(media) if media and media.engine == "rtpengine" else None
@@ -321,6 +323,7 @@ class _Reader:
             sip_certificate=certificates.get("certificate"),
             sip_key=certificates.get("key"),
             sip_ca=certificates.get("ca"),
+            sip_nameservers=nameservers,
             sip_strangers=sip.strangers,
             media_engine=media.engine,
             media_address=media.address,
@@ -412,6 +415,20 @@ class _Reader:
             if host:
                 self._ip(place, host)
                 yield host, port
+
+    def _nameservers(self, section: SipSection) -> Iterator[tuple[str, int]]:
+        """Addresses, as nobody could look up the name of a name server; no more than a call has patience for."""
+        if len(section.nameservers) > 3:
+            self.fault(("sip", "nameservers"), "nameservers: three at most are asked")
+        for number, text in enumerate(section.nameservers):
+            place: Place = ("sip", "nameservers", number)
+            try:
+                host, port = addresses.host_and_port(text)
+            except AddressError as error:
+                self.fault(place, str(error))
+                continue
+            self._ip(place, host.strip("[]"))
+            yield host.strip("[]"), port or 53
 
     def _certificates(self, section: SipSection) -> dict[str, Path]:
         """The files of [sip], which have to be there and to go together."""

@@ -35,6 +35,7 @@ class SipSection(Section):
     certificate: Text | None = None
     key: Text | None = None
     ca: Text | None = None
+    nameservers: Words = ()  # ADDRESS or ADDRESS:PORT, three at most; without any the system's
     strangers: Literal["silent", "refuse"] = "silent"
 
 

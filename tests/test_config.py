@@ -98,6 +98,7 @@ def test_a_minimal_configuration_has_sensible_defaults(tmp_path: Path) -> None:
     assert (found.xmpp_domain, found.sip_domain) == ("sip.example.com", "sip.example.com")
     assert found.server == ("127.0.0.1", 5347)
     assert found.sip_listen == ("udp:0.0.0.0:5060", "tcp:0.0.0.0:5060")
+    assert found.sip_nameservers == ()  # this machine's
     assert (found.media_ports, found.media_workers) == ((20_000, 29_999), 0)
     assert found.storage_url == f"sqlite:///{tmp_path.resolve()}/gateway.db"
     assert (found.http_listen, found.log_level, found.log_format) == ("127.0.0.1:8080", "info", "text")
@@ -119,6 +120,15 @@ def test_a_complete_configuration_reaches_each_room(tmp_path: Path) -> None:
     assert found.storage_url == "postgresql://gateway:s3cret@db.example/gateway"
     assert found.key_file == tmp_path.resolve() / "gateway.key"
     assert (found.http_listen, found.log_level, found.log_format) == ("127.0.0.1:8081", "debug", "json")
+
+
+def test_name_servers_come_with_their_ports(tmp_path: Path) -> None:
+    servers = '[sip]\nnameservers = ["127.0.0.1:5353", "192.0.2.53", "[::1]:5353"]\n'
+    assert read(written(tmp_path, MINIMAL + servers)).sip_nameservers == (
+        ("127.0.0.1", 5353),
+        ("192.0.2.53", 53),
+        ("::1", 5353),
+    )
 
 
 TLS = """
@@ -308,6 +318,14 @@ BROKEN = {
             "gateway.toml:8: 'udp:0.0.0.0:5060' stands there twice",
             "gateway.toml:8: '[::]' has no port",
         ],
+    ),
+    "name servers": (
+        MINIMAL + '[sip]\nnameservers = ["192.0.2.53", "dns.example:53", "[2001:db8::1]:x"]\n',
+        ["gateway.toml:6: 'dns.example' is no IP address", "gateway.toml:6: not a port: 'x'"],
+    ),
+    "too many name servers": (
+        MINIMAL + '[sip]\nnameservers = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]\n',
+        ["gateway.toml:6: nameservers: three at most are asked"],
     ),
     "media": (
         MINIMAL

@@ -301,10 +301,10 @@ def _outgoing(settings: Config, request: Request, *, dns: bool) -> Route | Refus
         return routing.reachable(routing.outgoing(settings.plan, request), settings.media_allow)
     import asyncio
 
-    from gateway.ops.serve import look_up
-    from gateway.sip.resolver import enum
+    from gateway.sip.resolver import Resolver
 
-    found = asyncio.run(routing.outgoing_by_dns(settings.plan, request, look_up, enum))
+    resolver = Resolver(settings.sip_nameservers)
+    found = asyncio.run(routing.outgoing_by_dns(settings.plan, request, resolver.hosts, resolver.enum))
     return routing.reachable(found, settings.media_allow)
 
 

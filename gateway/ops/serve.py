@@ -42,7 +42,7 @@ from gateway.routing import DIRECT, Limits
 from gateway.sip.application import Application
 from gateway.sip.digestserver import DigestServer
 from gateway.sip.pings import Pings
-from gateway.sip.resolver import enum, resolve
+from gateway.sip.resolver import Resolver
 from gateway.sip.telephony import Account, Telephony
 from gateway.storage.bookings import Bookings, BookingsAway
 from gateway.storage.records import CallRecord, Records
@@ -76,11 +76,6 @@ def spare_collections() -> None:
     gc.set_threshold(10_000)
 
 
-async def look_up(uri: SipUri) -> frozenset[str]:
-    """The addresses behind a URI's host, whatever they are: for comparing, not for sending."""
-    return frozenset(target.host for target in await resolve(uri))
-
-
 class Gateway:
     """All rooms of one process, wired."""
 
@@ -102,6 +97,7 @@ class Gateway:
             self._workers = config.media_workers or len(os.sched_getaffinity(0))
         self._link: asyncio.Task[None] | None = None
         self._trace = trace = Recorder()
+        resolver = Resolver(config.sip_nameservers)
         self._board = Switchboard(
             config.plan,
             self._engine,
@@ -119,16 +115,17 @@ class Gateway:
             ),
             say=Say(config.chat_lines),
             language=config.language,
-            look_up=look_up,
+            look_up=resolver.hosts,
             unix_now=time.time,
             accounts=Accounts(self._bookings, on_answer=self._metrics.booked, on_frozen=self._metrics.account_frozen),
             direct=replace(DIRECT, video=config.media_video),
         )
-        self._board.routing.ask_enum = enum
+        self._board.routing.ask_enum = resolver.enum
         reach = Reach(config.media_allow)
         # The plan was asked with one answer of DNS and the call is placed with another: a trunk is no direct target.
         app = Application(
             permit=lambda address: reach.permits(address) and not self._board.routing.is_trunk(address),
+            resolve=resolver.resolve,
             tls=config.tls,
             door=config.door,
             standing=self._board.routing.standing,

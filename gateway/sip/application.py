@@ -29,7 +29,7 @@ from gateway.sip.message import Message, Request, Response
 from gateway.sip.outbound import Outbound
 from gateway.sip.overload import Door, Gate, Source, Standing, StandingOf
 from gateway.sip.peer import Peer
-from gateway.sip.resolver import Permit, anyone
+from gateway.sip.resolver import Permit, Resolve, anyone, resolve
 from gateway.sip.transaction import Timers
 from gateway.sip.transport import Pace, Room, TlsSettings, Transports
 from gateway.sip.usage import ALLOW, METHODS, Dispatch, Ended, Exchange, Finished, Heard, Incoming, Usage
@@ -75,8 +75,9 @@ class Application(MutableMapping[str, Any]):
     """One SIP endpoint. As a mapping it keeps whatever the program wants to keep with it.
 
     `advertise` is our address for Via and Contact behind NAT; `permit` judges every address that a peer or a user
-    names; `standing` says who those are that send us something new, `digest` who may prove it by a password, and `door`
-    what is let in of that; `tls` has the certificates; `trace` sees every message.
+    names; `resolve` asks DNS, by default this machine's name servers; `standing` says who those are that send us
+    something new, `digest` who may prove it by a password, and `door` what is let in of that; `tls` has the
+    certificates; `trace` sees every message.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Application(MutableMapping[str, Any]):
         dialplan: BaseDialplan | None = None,
         advertise: str | None = None,
         permit: Permit = anyone,
+        resolve: Resolve = resolve,
         trace: Trace | None = None,
         timers: Timers | None = None,
         limits: Limits | None = None,
@@ -115,7 +117,7 @@ class Application(MutableMapping[str, Any]):
         self.agent.digest = digest
         self.agent.gate = Gate(door)
         self.agent.backlog = lambda: self.transports.backlog
-        self._outbound = Outbound(self.transports, self._permits, self._arrive)
+        self._outbound = Outbound(self.transports, self._permits, self._arrive, resolve)
         self._state: dict[str, Any] = {}
         self._dialogs: dict[Usage, Dialog] = {}
         self._waiting: dict[Exchange, asyncio.Future[Response]] = {}

@@ -15,10 +15,10 @@ import structlog
 
 from gateway.addresses import SipUri
 from gateway.errors import AddressError
-from gateway.sip import resolver
 from gateway.sip.headers import bracketed
 from gateway.sip.layer import Flow
 from gateway.sip.locate import SECURE, Permit, anyone, literal, transport_of
+from gateway.sip.resolver import Resolve
 from gateway.sip.targets import Course, Penalties, Target, widened
 from gateway.sip.tls import UntrustedError
 from gateway.sip.transport import Transports
@@ -33,10 +33,13 @@ Arrive = Callable[[Exchange, Flow | None], None]
 
 
 class Outbound:
-    """`permit` judges every address that a peer or a user names; `arrive` is told of every exchange, once."""
+    """`permit` judges every address that a peer or a user names; `arrive` is told of every exchange, once; `resolve`
+    asks DNS.
+    """
 
-    def __init__(self, transports: Transports, permit: Permit, arrive: Arrive) -> None:
+    def __init__(self, transports: Transports, permit: Permit, arrive: Arrive, resolve: Resolve) -> None:
         self._transports = transports
+        self._resolve = resolve
         self._judge = permit
         self._arrive = arrive
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,7 +107,7 @@ class Outbound:
         return lambda address: address == known or self._judge(address)
 
     async def _find(self, exchange: Exchange, uri: SipUri, large: bool) -> None:
-        targets = await resolver.resolve(uri, self._permit(exchange))
+        targets = await self._resolve(uri, self._permit(exchange))
         hint = exchange.hint
         if hint is not None:
             # Of several servers the one that has the dialog (RFC 3263 §4: what follows goes where the first one went).

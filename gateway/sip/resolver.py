@@ -10,10 +10,11 @@ import asyncio
 import itertools
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import dns.asyncresolver
 import dns.exception
+import dns.nameserver
 import dns.rdata
 import dns.resolver
 import structlog
@@ -33,26 +34,27 @@ MAX_CACHED = 4096  # answers
 # nobody answered, not again for a while; addresses are asked for as long as it takes.
 SERVICES = {"NAPTR": 1.0, "SRV": 2.0}  # seconds
 DROPPED = 300.0  # seconds
+TURN = 1.0  # seconds for one name server, then the next one is asked
 MAX_DROPPED = 1000
 ENUM = 3.0  # seconds for one suffix: a question that gets lost is asked again
 SILENT = 30.0  # seconds in which a suffix is not asked again that did not answer: every call would wait for it
 
+Resolve = Callable[[SipUri, Permit], Awaitable[list[Target]]]
+
 
 class Resolver:
-    """`nameservers` are this machine's by default."""
+    """`nameservers` are addresses with their ports, asked one after the other; without any they are this machine's."""
 
-    def __init__(
-        self, nameservers: Sequence[str] | None = None, port: int = 53, chance: Chance = random.random
-    ) -> None:
+    def __init__(self, nameservers: Sequence[tuple[str, int]] = (), chance: Chance = random.random) -> None:
         self._chance = chance
         try:
-            self._dns = dns.asyncresolver.Resolver(configure=nameservers is None)
+            self._dns = dns.asyncresolver.Resolver(configure=not nameservers)
         except dns.resolver.NoResolverConfiguration:
             self._dns = dns.asyncresolver.Resolver(configure=False)  # only names of this machine are known then
-        if nameservers is not None:
-            self._dns.port = port  # first: the next line takes it
-            self._dns.nameservers = list(nameservers)
+        if nameservers:
+            self._dns.nameservers = [dns.nameserver.Do53Nameserver(*each) for each in nameservers]
         self._dns.lifetime = PATIENCE
+        self._dns.timeout = TURN
         self._dns.cache = dns.resolver.LRUCache(MAX_CACHED)
         self._dropped: dict[Question, float] = {}  # -> until when it is not asked again
         self._silent: dict[str, float] = {}  # a suffix of ENUM, likewise
@@ -80,9 +82,8 @@ class Resolver:
         if self._dropped.get(question, now) > now:
             return ()
         try:
-            answer = await self._dns.resolve(
-                question.name, question.kind, search=False, lifetime=SERVICES.get(question.kind, PATIENCE)
-            )
+            lifetime = self._lifetime(SERVICES[question.kind]) if question.kind in SERVICES else PATIENCE
+            answer = await self._dns.resolve(question.name, question.kind, search=False, lifetime=lifetime)
         except dns.exception.Timeout:
             if question.kind in SERVICES:
                 if len(self._dropped) >= MAX_DROPPED:
@@ -92,6 +93,14 @@ class Resolver:
         except (dns.exception.DNSException, OSError, UnicodeError):
             return ()
         return [record for data in answer if (record := _record(data)) is not None]
+
+    def _lifetime(self, seconds: float) -> float:
+        """How long a question may take: so long, and a turn for each further name server."""
+        return seconds + TURN * max(0, len(self._dns.nameservers) - 1)
+
+    async def hosts(self, uri: SipUri) -> frozenset[str]:
+        """The addresses behind a URI, whatever they are: for comparing, not for sending."""
+        return frozenset(target.host for target in await self.resolve(uri))
 
     async def enum(self, number: str, suffixes: Sequence[str]) -> tuple[SipUri, ...] | str:
         """The SIP URIs that DNS has for a number in E.164 below the first of these suffixes that has any; none where
@@ -112,7 +121,8 @@ class Resolver:
         if self._silent.get(suffix, now) > now:
             return None
         try:
-            answer = await self._dns.resolve(naptr.domain(number, suffix), "NAPTR", search=False, lifetime=ENUM)
+            name, lifetime = naptr.domain(number, suffix), self._lifetime(ENUM)
+            answer = await self._dns.resolve(name, "NAPTR", search=False, lifetime=lifetime)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except dns.exception.Timeout:
@@ -157,13 +167,8 @@ async def _known_here(name: str) -> list[str]:
 
 
 async def resolve(uri: SipUri, permit: Permit = anyone) -> list[Target]:
-    """As Resolver.resolve, by the resolver that everybody here shares."""
+    """As Resolver.resolve, by this machine's name servers and with one memory for all who ask so."""
     return await shared().resolve(uri, permit)
-
-
-async def enum(number: str, suffixes: Sequence[str]) -> tuple[SipUri, ...] | str:
-    """As Resolver.enum, by the same resolver."""
-    return await shared().enum(number, suffixes)
 
 
 def shared() -> Resolver:
@@ -175,4 +180,4 @@ def shared() -> Resolver:
 
 _shared: Resolver | None = None
 
-__all__ = ["Permit", "Resolver", "Target", "anyone", "enum", "resolve", "shared"]
+__all__ = ["Permit", "Resolve", "Resolver", "Target", "anyone", "resolve", "shared"]

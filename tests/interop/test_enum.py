@@ -31,20 +31,17 @@ class Asking:
     """A routing room whose DNS is the test's."""
 
     def __init__(self, server: NameServer) -> None:
-        self._resolver = Resolver(["127.0.0.1"], server.port, chance=lambda: 0.0)
+        self._resolver = Resolver([("127.0.0.1", server.port)], chance=lambda: 0.0)
         self.routing = Routing(
             PLAN,
             sip_domain="sip.example.com",
             limits=Limits(),
-            look_up=self._look_up,
+            look_up=self._resolver.hosts,
             accounts=Accounts(cast(Any, None)),
             now=lambda: 0.0,
             unix_now=lambda: 1_000_000.0,
         )
         self.routing.ask_enum = self._resolver.enum
-
-    async def _look_up(self, uri: SipUri) -> frozenset[str]:
-        return frozenset(target.host for target in await self._resolver.resolve(uri))
 
     async def decides(self, number: str, plan: Plan = PLAN) -> Route:
         outcome = await self.routing.decide(plan, JULIET, number)

@@ -39,7 +39,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NameServer]:
     """A name server on loopback, which the resolver that everybody shares asks."""
     made = NameServer()
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: made, ("127.0.0.1", 0))
-    monkeypatch.setattr(resolver, "_shared", Resolver(["127.0.0.1"], transport.get_extra_info("sockname")[1]))
+    monkeypatch.setattr(resolver, "_shared", Resolver([transport.get_extra_info("sockname")]))
     yield made
     transport.close()
 

@@ -17,7 +17,7 @@ from gateway import config
 from gateway.addresses import SipUri
 from gateway.media import worker
 from gateway.ops import cli
-from gateway.sip import resolver
+from gateway.sip.resolver import Resolver
 from gateway.storage.records import Records
 from tests.storage.test_records import CALL
 
@@ -189,10 +189,10 @@ def test_route_tells_what_becomes_of_a_call_from_sip(
 def test_route_asks_dns_when_it_is_told_to(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def enum(number: str, suffixes: Sequence[str]) -> tuple[SipUri, ...] | str:
+    async def enum(_: Resolver, number: str, suffixes: Sequence[str]) -> tuple[SipUri, ...] | str:
         return (SipUri.parse("sip:a@9.9.9.9"),)
 
-    monkeypatch.setattr(resolver, "enum", enum)
+    monkeypatch.setattr(Resolver, "enum", enum)
     rules = '[[route]]\nname = "listed"\nmatch = { kind = "number" }\nvia = "enum"\n'
     (folder / "dialplan" / "a.toml").write_text(
         RULES.replace('[[route]]\nname = "premium"', rules + '[[route]]\nname = "premium"')

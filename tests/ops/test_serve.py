@@ -152,10 +152,6 @@ async def test_a_server_that_is_down_is_waited_for(tmp_path: Path) -> None:
         assert await running == 0
 
 
-async def test_an_address_is_its_own_look_up() -> None:
-    assert await serve.look_up(SipUri.parse("sip:a@192.0.2.7")) == {"192.0.2.7"}
-
-
 def test_what_somebody_names_passes_the_policy_and_is_no_trunk(tmp_path: Path) -> None:
     made = gateway(tmp_path, 1)
     trunk = Trunk("carrier", SipUri.parse("sip:203.0.113.5"), allow=(ipaddress.ip_network("8.8.4.0/24"),))

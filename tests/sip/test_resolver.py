@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -88,7 +89,7 @@ async def server() -> AsyncIterator[NameServer]:
 
 
 def resolving(server: NameServer) -> Resolver:
-    return Resolver(["127.0.0.1"], server.port, chance=lambda: 0.0)
+    return Resolver([("127.0.0.1", server.port)], chance=lambda: 0.0)
 
 
 async def test_a_domain_is_found_by_its_services(server: NameServer) -> None:
@@ -214,6 +215,29 @@ async def test_a_suffix_that_is_silent_is_not_waited_for_by_every_call(
     assert len(server.asked) == 1
 
 
-async def test_the_process_has_one_memory_of_dns(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_names_no_resolver_asks_that_of_the_process(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(resolver, "_shared", resolving(server))
-    assert await resolver.enum(NUMBER, ["e164.arpa"]) == LISTED
+    assert await resolver.resolve(SipUri.parse("sip:a@plain.example")) == [Target("UDP", "192.0.2.3", 5060)]
+
+
+async def test_a_name_has_all_its_addresses_for_comparing(server: NameServer) -> None:
+    assert await resolving(server).hosts(SipUri.parse("sip:a@inside.example")) == {"10.0.0.1", "192.0.2.5"}
+    assert await resolving(server).hosts(SipUri.parse("sip:a@192.0.2.7")) == {"192.0.2.7"}
+
+
+async def test_a_name_server_that_is_silent_leaves_time_for_the_next_one(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "TURN", 0.05)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        both = Resolver([mute.getsockname(), ("127.0.0.1", server.port)], chance=lambda: 0.0)
+        assert [target.host for target in await both.resolve(SipUri.parse("sip:a@example.com"))] == [
+            "192.0.2.1",
+            "2001:db8::1",
+            "192.0.2.2",
+        ]
+        assert await both.enum(NUMBER, ["e164.arpa"]) == LISTED
+        assert mute.recv(512, socket.MSG_DONTWAIT)  # it was asked before

@@ -183,6 +183,11 @@ class Child:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n".encode())
 
+    def send(self, number: int) -> None:
+        """Sends a signal to the process and its children."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     async def stop(self, signal_: int = signal.SIGTERM, grace: float = 10.0) -> int:
         """Ends the process, with patience first and without later; its exit code (negative: the signal)."""
         assert self._process is not None
