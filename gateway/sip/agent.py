@@ -467,10 +467,10 @@ def _mark(request: Request, flow: Flow) -> None:
     elements = split(via, ",")
     if not elements:
         return
+    host, port = flow.remote
     pieces = split(elements[0], ";")
     names = [piece.partition("=")[0].strip().lower() for piece in pieces]
     kept = [piece for piece, name in zip(pieces, names, strict=True) if name not in ("received", "rport")]
-    host, port = flow.remote
     kept.append(f"received={host}")
     if "rport" in names:
         kept.append(f"rport={port}")
@@ -482,12 +482,11 @@ _SHOWN = tuple((name, name.lower()) for name in ("From", "To", "Contact", "Reaso
 _PROVING = tuple(
     (name, name.lower()) for name in ("Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate")
 )
-_TOLD = frozenset({"cseq", *(key for _, key in (*_SHOWN, *_PROVING))})
 
 
 def safe_text(message: Message) -> str:
     """One line of detail for a ladder: who to whom, CSeq, Reason; never authentication, never a body."""
-    first = message.headers.first(_TOLD)
+    first = message.headers.first
     shown = [message.uri] if isinstance(message, Request) else []
     shown.append(f"CSeq {first.get('cseq')}")
     shown += [f"{name}: {value}" for name, key in _SHOWN if (value := first.get(key))]

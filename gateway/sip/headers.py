@@ -6,6 +6,7 @@ string and an angle bracket hide separators, an escape hides one character, and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -130,7 +131,10 @@ class NameAddr:
 
     @property
     def tag(self) -> str | None:
-        return self.parameter("tag") or None
+        for name, value in self.parameters:
+            if name == "tag":
+                return value or None
+        return None
 
     def with_tag(self, tag: str) -> NameAddr:
         return replace(self, parameters=(*((n, v) for n, v in self.parameters if n != "tag"), ("tag", tag)))
@@ -154,8 +158,11 @@ class NameAddr:
         return host_port(rest.partition(";")[0].partition("?")[0])
 
 
+_UNFIT = re.compile(r"""[ \t"<>\r\n\0]""")  # for a URI
+
+
 def _name_addr(text: str) -> NameAddr:
-    opening = _outside_quotes(text, "<")
+    opening = _outside_quotes(text, "<") if '"' in text else text.find("<")
     if opening < 0:
         # Without brackets every parameter is the header's, and a URI's own headers are not allowed (RFC 3261 §20.10).
         uri, _, rest = text.partition(";")
@@ -170,7 +177,7 @@ def _name_addr(text: str) -> NameAddr:
         display = unquote(text[:opening].strip())
     uri = uri.strip()
     scheme, colon, address = uri.partition(":")
-    if not colon or not scheme or not address or any(c in uri for c in ' \t"<>\r\n\0'):
+    if not colon or not scheme or not address or _UNFIT.search(uri):
         raise SipError("an address without a URI")
     return NameAddr(uri, display, parameters(rest.lstrip().removeprefix(";")))
 

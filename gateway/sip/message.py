@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import re
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -44,6 +46,17 @@ COMPACT = {  # RFC 3261 §7.3.3 and the IANA registry
     "v": "via",
     "x": "session-expires",
     "y": "identity",
+}
+
+# As nearly everybody spells them: these need no second look.
+_USUAL = {
+    name: name.lower()
+    for name in (
+        *("Via", "From", "To", "Call-ID", "CSeq", "Contact", "Max-Forwards", "Content-Type", "Content-Length", "Allow"),
+        *("Supported", "Require", "User-Agent", "Server", "Route", "Record-Route", "Expires", "Accept", "Subject"),
+        *("Session-Expires", "Min-SE", "P-Asserted-Identity", "Privacy", "Reason", "Allow-Events", "Date", "RAck"),
+        *("Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate", "Warning", "RSeq", "Event"),
+    )
 }
 
 # Fields that a message has once (RFC 3261 §7.3.1; two of them is how smugglers of requests begin, RFC 4475 §3.3.8).
@@ -94,6 +107,7 @@ PHRASES = {
     606: "Not Acceptable",
 }
 
+_UNFIT = re.compile(r"[ \t\r<>\0]")  # for a Request-URI
 _NAMES = ("from", "to", "contact")  # fields with a display name
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
 
@@ -116,33 +130,35 @@ def _known(name: str) -> tuple[str, str]:
 
 
 class Headers:
-    """The header fields of one message, in order, as (name, value) text; a lookup folds case and compact forms."""
+    """The header fields of one message, in order, as (name, value) text; a lookup folds case and compact forms.
 
-    __slots__ = ("_fields",)
+    `first` has the first value of each field by canonical name: for reading only, where a message's few are read again
+    and again.
+    """
+
+    __slots__ = ("_fields", "first")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        self._fields: list[tuple[str, str, str]] = [(canonical(name), name, value) for name, value in fields]
+        self._fields: list[tuple[str, str, str]] = []
+        self.first: dict[str, str] = {}
+        for name, value in fields:
+            self.add(name, value)
+
+    @classmethod
+    def of(cls, fields: list[tuple[str, str, str]]) -> Headers:
+        """Of fields whose canonical names are known."""
+        new = cls()
+        new._fields, new.first = fields, {key: value for key, _, value in reversed(fields)}
+        return new
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first field of that name."""
-        key = _folded(name)
-        for k, _, value in self._fields:  # two hundred times in a call, and so no generator
-            if k == key:
-                return value
-        return default
-
-    def first(self, keys: frozenset[str]) -> dict[str, str]:
-        """The first field of each of these names, by canonical name: one pass for all that a reader wants."""
-        found: dict[str, str] = {}
-        for key, _, value in self._fields:
-            if key in keys and key not in found:
-                found[key] = value
-        return found
+        return self.first.get(_folded(name), default)
 
     def all(self, name: str) -> list[str]:
         """Every field of that name as it was written; commas inside are left alone."""
-        key = canonical(name)
-        return [value for k, _, value in self._fields if k == key]
+        key = _folded(name)
+        return [value for k, _, value in self._fields if k == key] if key in self.first else []
 
     def listed(self, name: str) -> list[str]:
         """The elements of a comma-separated header, over all fields of that name (RFC 3261 §7.3.1)."""
@@ -150,23 +166,28 @@ class Headers:
 
     def tokens(self, name: str) -> frozenset[str]:
         """The elements of a header that lists option tags or methods, lower case."""
-        return frozenset(element.lower() for element in self.listed(name))
+        return frozenset([element.lower() for element in self.listed(name)])
 
     def add(self, name: str, value: str) -> None:
-        self._fields.append((canonical(name), name, value))
+        key = canonical(name)
+        self._fields.append((key, name, value))
+        self.first.setdefault(key, value)
 
     def prepend(self, name: str, value: str) -> None:
-        self._fields.insert(0, (canonical(name), name, value))
+        key = canonical(name)
+        self._fields.insert(0, (key, name, value))
+        self.first[key] = value
 
     def set(self, name: str, value: str) -> None:
         """Replace the first field of that name, drop the others, or append it."""
         key = canonical(name)
-        for index, (k, _, _) in enumerate(self._fields):
-            if k == key:
-                rest = [field for field in self._fields[index + 1 :] if field[0] != key]
-                self._fields[index:] = [(key, name, value), *rest]
-                return
-        self._fields.append((key, name, value))
+        if key in self.first:
+            index = next(index for index, field in enumerate(self._fields) if field[0] == key)
+            rest = [field for field in self._fields[index + 1 :] if field[0] != key]
+            self._fields[index:] = [(key, name, value), *rest]
+        else:
+            self._fields.append((key, name, value))
+        self.first[key] = value
 
     def replace_first(self, name: str, value: str) -> None:
         """Replace the first field of that name and leave the others."""
@@ -174,16 +195,16 @@ class Headers:
         for index, (k, written, _) in enumerate(self._fields):
             if k == key:
                 self._fields[index] = (key, written, value)
+                self.first[key] = value
                 return
 
     def remove(self, name: str) -> None:
         key = canonical(name)
-        self._fields = [field for field in self._fields if field[0] != key]
+        if self.first.pop(key, None) is not None:
+            self._fields = [field for field in self._fields if field[0] != key]
 
     def copy(self) -> Headers:
-        new = Headers()
-        new._fields = list(self._fields)
-        return new
+        return Headers.of(self._fields.copy())
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -202,50 +223,70 @@ class Headers:
 
 
 class Message:
-    """What requests and responses share. The typed views below raise SipError for a field that cannot be read."""
+    """What requests and responses share. The typed views below raise SipError for a field that cannot be read.
 
-    __slots__ = ("body", "headers")
+    A view of a field that one message is asked for ten times is kept, with the text that it was read from.
+    """
+
+    __slots__ = ("_cseq", "_from", "_to", "_via", "body", "headers")
 
     def __init__(self, headers: Headers, body: bytes = b"") -> None:
         self.headers = headers
         self.body = body
+        self._via: tuple[str, Via] | None = None
+        self._from: tuple[str, NameAddr] | None = None
+        self._to: tuple[str, NameAddr] | None = None
+        self._cseq: tuple[str, CSeq] | None = None
+
+    # Abstract for the type checker alone: with ABCMeta each isinstance() would be a call of its own.
+    @property
+    @abstractmethod
+    def start_line(self) -> str: ...
 
     @property
-    def start_line(self) -> str:
-        raise NotImplementedError
-
-    @property
+    @abstractmethod
     def label(self) -> str:
         """What a ladder prints."""
-        raise NotImplementedError
-
-    def _need(self, name: str) -> str:
-        value = self.headers.get(name)
-        if value is None:
-            raise SipError(f"no {name}")
-        return value
 
     @property
     def call_id(self) -> str:
-        return self._need("Call-ID")
+        return self._need("call-id")
 
     @property
     def cseq(self) -> CSeq:
-        return CSeq.parse(self._need("CSeq"))
+        text = self._need("cseq")
+        if self._cseq is None or self._cseq[0] is not text:
+            self._cseq = text, CSeq.parse(text)
+        return self._cseq[1]
 
     @property
     def via(self) -> Via:
         """The topmost Via."""
-        first = split(self._need("Via"), ",", limit=1)
-        return Via.parse(first[0] if first else "")
+        text = self._need("via")
+        if self._via is None or self._via[0] is not text:
+            first = split(text, ",", limit=1)
+            self._via = text, Via.parse(first[0] if first else "")
+        return self._via[1]
 
     @property
     def from_(self) -> NameAddr:
-        return NameAddr.parse(self._need("From"))
+        text = self._need("from")
+        if self._from is None or self._from[0] is not text:
+            self._from = text, NameAddr.parse(text)
+        return self._from[1]
 
     @property
     def to(self) -> NameAddr:
-        return NameAddr.parse(self._need("To"))
+        text = self._need("to")
+        if self._to is None or self._to[0] is not text:
+            self._to = text, NameAddr.parse(text)
+        return self._to[1]
+
+    def _need(self, key: str) -> str:
+        try:
+            return self.headers.first[key]
+        except KeyError:
+            raise SipError(f"no {key}") from None
 
     @property
     def contact(self) -> NameAddr | None:
@@ -365,23 +406,23 @@ class MalformedError(SipError):
         self.request = request
 
 
+_ECHOED = (("from", "From"), ("to", "To"), ("call-id", "Call-ID"), ("cseq", "CSeq"))
+
+
 def respond(request: Request, status: int, reason: str = "", *, tag: str | None = None) -> Response:
     """A response to `request` with the fields that RFC 3261 §8.2.6 copies; `tag` goes into a To that has none."""
-    headers = Headers()
-    for value in request.headers.all("Via"):
-        headers.add("Via", value)
-    for name in ("From", "To", "Call-ID", "CSeq"):
-        # Of a field that must not be repeated the first counts, so that even this answer can be read.
-        if (first := request.headers.get(name)) is not None:
-            headers.add(name, first)
+    asked = request.headers.first
+    fields = [("via", "Via", value) for value in request.headers.all("Via")]
+    # Of a field that must not be repeated the first counts, so that even this answer can be read.
+    fields += [(key, name, asked[key]) for key, name in _ECHOED if key in asked]
+    headers = Headers.of(fields)
     if status > 100 and tag is not None:
-        to = headers.get("To") or ""
         try:
-            tagged = NameAddr.parse(to).tag is not None
+            tagged = request.to.tag is not None
         except SipError:
             tagged = False  # a To that nobody can read is echoed, with a tag behind it
         if not tagged:
-            headers.set("To", f"{to};tag={tag}")
+            headers.set("To", f"{asked.get('to', '')};tag={tag}")
     if status == 100:
         for value in request.headers.all("Timestamp"):  # RFC 3261 §8.2.6.1
             headers.add("Timestamp", value)
@@ -397,7 +438,7 @@ def parse(data: bytes, *, framed: bool = False) -> Request | Response:
         raise MalformedError("more than 64 KiB", 513)
     head, separator, body = _divide(data)
     lines, fault = _lines(head.decode("utf-8", "surrogateescape"))
-    headers, nameless = _fields(lines[1:])
+    headers, nameless, doubled = _fields(lines)
     fault = fault or nameless
     message = _start(lines[0], headers)
     message.body = body
@@ -405,9 +446,7 @@ def parse(data: bytes, *, framed: bool = False) -> Request | Response:
     if fault is None and not separator:
         fault = "no blank line after the headers"
     if fault is None:
-        fault = _doubled(headers)
-    if fault is None:
-        fault = _strayed(headers)
+        fault = doubled or _strayed(headers)
     if fault is None and not framed:
         fault = _cut(message)
     if fault is not None:
@@ -458,20 +497,29 @@ def _lines(head: str) -> tuple[list[str], str | None]:
     return [" ".join(part for part in parts if part) for parts in found], fault
 
 
-def _fields(lines: list[str]) -> tuple[Headers, str | None]:
-    """The header fields, and the first fault if there is one."""
-    headers, fault = Headers(), None
-    fields = headers._fields
-    for line in lines:
+def _fields(lines: list[str]) -> tuple[Headers, str | None, str | None]:
+    """The header fields; what is wrong with a line of them, and what with all of them, as far as anything is."""
+    headers = Headers()
+    fields, first = headers._fields, headers.first
+    fault: str | None = None
+    doubled: str | None = None
+    for line in lines[1 : MAX_HEADERS + 2]:
         name, colon, value = line.partition(":")
-        key, name = _known(name.rstrip(" \t")) if colon and len(name) <= MAX_NAME else ("", "")
-        if key:
-            fields.append((key, name, value.strip()))
-        elif line and not fault:
-            fault = "a header line without a name"
-        if len(fields) > MAX_HEADERS:
-            return headers, f"more than {MAX_HEADERS} header fields"
-    return headers, fault
+        key = _USUAL.get(name, "")
+        if not key and colon and len(name) <= MAX_NAME:
+            key, name = _known(name.rstrip(" \t"))
+        if not key or not colon:
+            fault = fault or ("a header line without a name" if line else None)
+            continue
+        value = value.strip()
+        fields.append((key, name, value))
+        if key not in first:
+            first[key] = value
+        elif key in SINGLE:
+            doubled = doubled or f"more than one {key}"
+    if len(lines) > MAX_HEADERS + 1:
+        fault = f"more than {MAX_HEADERS} header fields"
+    return headers, fault, doubled
 
 
 def _start(line: str, headers: Headers) -> Request | Response:
@@ -491,20 +539,10 @@ def _start(line: str, headers: Headers) -> Request | Response:
     request = Request(method, uri.strip(), headers)
     if version.upper() != VERSION:
         raise MalformedError(f"version {version[:16]!r}", 505, request)
-    if not request.uri or any(character in request.uri for character in " \t\r<>\0"):
+    if not request.uri or _UNFIT.search(request.uri):
         # RFC 4475 §3.1.2.7, §3.1.2.8: angle brackets around the Request-URI, or white space inside
         raise MalformedError("the Request-URI is none", 400, request)
     return request
-
-
-def _doubled(headers: Headers) -> str | None:
-    seen = set[str]()
-    for key, _, _ in headers._fields:
-        if key in SINGLE:
-            if key in seen:
-                return f"more than one {key}"
-            seen.add(key)
-    return None
 
 
 def _strayed(headers: Headers) -> str | None:
@@ -512,6 +550,8 @@ def _strayed(headers: Headers) -> str | None:
     (RFC 4475 §3.1.2.1); empty elements are nothing.
     """
     for value in headers.all("Via"):
+        if value.startswith("SIP/") and "," not in value:
+            continue  # as most are: one hop
         if any(hop[:3].upper() != "SIP" for hop in split(value, ",")):
             return "a Via that is none"
     return None
