@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from gateway.errors import SdpError
 from gateway.session import text as limits
@@ -42,6 +43,7 @@ MAX_LINES = 2_000
 _MAX_ORIGIN = 10**20
 _MAX_FINGERPRINTS = 16
 _DIRECTIONS, _SETUPS = frozenset(Direction), frozenset(Setup)
+_PROFILES = {str(profile): profile for profile in Profile}
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
 _NO_FORMAT = "127"  # an m= line needs a format (RFC 3264 §6: a rejected one too); nobody explains this one
 
@@ -75,7 +77,9 @@ def parse(text: str) -> Session:
     head, *sections = _parts(text)
     if len(sections) > limits.MAX_MEDIA:
         raise SdpError(f"more than {limits.MAX_MEDIA} media sections", sections[limits.MAX_MEDIA].line)
-    media = _named([_media(section, head) for section in sections], [s.first("mid") for s in sections], sections)
+    lines = [_m_line(section) for section in sections]
+    names = _names(sections, [line.kind for line in lines])
+    media = tuple([_media(*each, head) for each in zip(names, lines, sections, strict=True)])
     user, session_id, version = _origin(head.origin)
     return Session(media, _bundle(head, media), user, session_id, version)
 
@@ -142,9 +146,9 @@ def _bundle(head: _Part, media: tuple[Media, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _named(media: list[Media], mids: list[str | None], parts: list[_Part]) -> tuple[Media, ...]:
-    """Give each section its mid, or its kind where it has none, so that every name is there once."""
-    taken: set[str] = set()
+def _names(parts: list[_Part], kinds: list[str]) -> list[str]:
+    """Of each section its mid, or its kind where it has none, so that every name is there once."""
+    mids, taken = [part.first("mid") for part in parts], set[str]()
     for mid, part in zip(mids, parts, strict=True):
         if mid is None:
             continue
@@ -153,12 +157,12 @@ def _named(media: list[Media], mids: list[str | None], parts: list[_Part]) -> tu
         if mid in taken:
             raise SdpError(f"a=mid:{mid} twice", part.line)
         taken.add(mid)
-    named = []
-    for section, mid in zip(media, mids, strict=True):
-        name = mid or _free(section.kind, taken)
+    names = []
+    for kind, mid in zip(kinds, mids, strict=True):
+        name = mid or _free(kind, taken)
         taken.add(name)
-        named.append(replace(section, name=name))
-    return tuple(named)
+        names.append(name)
+    return names
 
 
 def _free(kind: str, taken: set[str]) -> str:
@@ -169,14 +173,22 @@ def _free(kind: str, taken: set[str]) -> str:
     return name
 
 
-def _media(part: _Part, head: _Part) -> Media:
-    kind, port, proto, formats = _m_line(part)
+class _Line(NamedTuple):
+    """An m= line."""
+
+    kind: str
+    port: int
+    proto: str
+    formats: list[str]
+
+
+def _media(name: str, line: _Line, part: _Part, head: _Part) -> Media:
+    kind, port, proto, formats = line
     direction = _direction(part) or _direction(head) or Direction.SENDRECV
-    try:
-        profile = Profile(proto.upper())
-    except ValueError:
+    profile = _PROFILES.get(proto.upper())
+    if profile is None:
         foreign = " ".join((proto, *formats))
-        return Media("", kind, (), Transport(port=0), direction=direction, rejected=True, foreign=foreign)
+        return Media(name, kind, (), Transport(port=0), direction=direction, rejected=True, foreign=foreign)
     ice = _ice(part, head)
     address = part.connection or head.connection
     if address is None or address in _UNSPECIFIED:
@@ -195,7 +207,7 @@ def _media(part: _Part, head: _Part) -> Media:
         crypto=_crypto(part),
     )
     return Media(
-        name="",
+        name=name,
         kind=kind,
         codecs=_codecs(part, formats),
         transport=transport,
@@ -208,7 +220,7 @@ def _media(part: _Part, head: _Part) -> Media:
     )
 
 
-def _m_line(part: _Part) -> tuple[str, int, str, list[str]]:
+def _m_line(part: _Part) -> _Line:
     words = part.m.split()
     if len(words) < 4:
         raise SdpError("m= lacks a port, a protocol or a format", part.line)
@@ -222,7 +234,7 @@ def _m_line(part: _Part) -> tuple[str, int, str, list[str]]:
         raise SdpError(f"more than {limits.MAX_CODECS} formats", part.line)
     if not all(map(is_token, formats)):
         raise SdpError("a format in m= is no token", part.line)
-    return kind.lower(), port, proto, formats
+    return _Line(kind.lower(), port, proto, formats)
 
 
 def _direction(part: _Part) -> Direction | None:
@@ -335,11 +347,14 @@ def _crypto(part: _Part) -> tuple[Crypto, ...]:
 
 def _fingerprint(part: _Part, head: _Part) -> Fingerprint | None:
     """Of several the one that everybody can check (RFC 8122 §5); both lines may stand in the head (RFC 8842 §5.1)."""
+    lines = part.all("fingerprint") or head.all("fingerprint")
+    if not lines:
+        return None
     found: list[Fingerprint] = []
     said = (part.first("setup") or head.first("setup") or "actpass").lower()
     # Absent is as good as "either": RFC 8842 §5.2 demands the line, so whoever leaves it out has no preference.
     setup = Setup(said) if said in _SETUPS else Setup.ACTPASS
-    for line, value in (part.all("fingerprint") or head.all("fingerprint"))[:_MAX_FINGERPRINTS]:
+    for line, value in lines[:_MAX_FINGERPRINTS]:
         algorithm, _, digest = value.partition(" ")
         digest = digest.strip().upper()
         if not is_token(algorithm) or not is_fingerprint(digest):

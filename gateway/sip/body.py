@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gateway.errors import SdpError, SipError
 from gateway.session import sdp
-from gateway.session.model import Session
+from gateway.session.model import Media, Session
 from gateway.sip.headers import pairs
 from gateway.sip.message import Message
 
@@ -138,12 +136,12 @@ class Description:
     def __init__(self, session_id: str) -> None:
         self._id = session_id
         self._version = 0
-        self._last: Session | None = None
+        self._last: tuple[tuple[Media, ...], tuple[str, ...], str] | None = None
 
     def write(self, session: Session) -> str:
         """The SDP for an offer or an answer of ours."""
-        own = replace(session, id=self._id, version=0)
-        if self._last is not None and own != self._last:
+        said = (session.media, session.bundle, session.origin)
+        if self._last is not None and said != self._last:
             self._version += 1
-        self._last = own
-        return sdp.render(replace(own, version=self._version))
+        self._last = said
+        return sdp.render(Session(*said, self._id, self._version))
