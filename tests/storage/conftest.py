@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.storage.bookings import Bookings
+from tests.storage.bank import gateway
 from tests.storage.postgres import Server
 
 
@@ -21,3 +23,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'gateway.db'}"
     server: Server = request.getfixturevalue("postgres")
     return server.database()
+
+
+@pytest.fixture
+async def bank(url: str) -> AsyncIterator[Bookings]:
+    async with gateway(url) as bookings:
+        yield bookings

@@ -4,84 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from gateway.dialplan.booking import Burst, Claim, Period, Tariff, Unit
+from gateway.dialplan.booking import Burst, Claim, Period, Unit
 from gateway.errors import GatewayError
 from gateway.storage import bookings as module
 from gateway.storage.bookings import Ask, Bookings, BookingsAway, Exhausted, Frozen, Granted
 from gateway.storage.bookrows import bookings as calls
 from gateway.storage.bookrows import budgets, bursts
-from tests.storage.postgres import Server
-
-JULIET = "juliet@shakespeare.lit"
-HUNDRED = Claim("all user juliet", "all", Unit.CALLS, Period.MONTH, 100)
-TALK = Claim("abroad user juliet", "abroad", Unit.SECONDS, Period.MONTH, 1000)
-SPEND = Claim("spend user juliet", "spend", Unit.MONEY, Period.MONTH, 10_000_000, currency="EUR")
-TARIFF = Tariff("EUR", connect=50_000, per_minute=600_000)
-BURST = Burst("fast juliet", "fast", 3, 60)
-
-
-def ask(call: str, *claims: Claim, seconds: int = 60, bursts: tuple[Burst, ...] = ()) -> Ask:
-    return Ask(call, JULIET, claims, bursts, TARIFF, seconds)
-
-
-class Time:
-    """Both clocks of a gateway, to be set by the test."""
-
-    def __init__(self) -> None:
-        self.wall = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
-        self.boot = 1000.0
-
-    def on(self, seconds: float) -> None:
-        self.wall += seconds
-        self.boot += seconds
-
-
-@asynccontextmanager
-async def gateway(url: str, **how: Any) -> AsyncIterator[Bookings]:
-    bookings = Bookings(url, **{"limit": 20.0, "retry": 0.01, **how})
-    await bookings.start()
-    try:
-        yield bookings
-    finally:
-        await bookings.stop()
-
-
-def on(time: Time) -> dict[str, Callable[[], float]]:
-    return {"wall": lambda: time.wall, "boot": lambda: time.boot}
-
-
-async def drawn(bookings: Bookings) -> dict[str, tuple[int, int]]:
-    """Used and reserved of each budget, in the database."""
-    bookings._limit = 20.0  # reading is not what is tried
-    return {usage.budget: (usage.used, usage.reserved) for usage in (await bookings.accounts()).budgets}
-
-
-async def settled(bookings: Bookings) -> None:
-    """All that was settled so far is in the database: what is booked later comes later."""
-    await bookings.thaw("nobody@shakespeare.lit")
-
-
-@pytest.fixture
-async def bank(url: str) -> AsyncIterator[Bookings]:
-    async with gateway(url) as bookings:
-        yield bookings
+from tests.storage.bank import BURST, HUNDRED, JULIET, SPEND, TALK, Time, ask, drawn, gateway, on, settled
+from tests.storage.locks import locked
 
 
 async def test_two_hundred_calls_at_once_book_exactly_a_budget_of_one_hundred(bank: Bookings) -> None:
@@ -99,7 +41,7 @@ async def test_two_hundred_calls_at_once_book_exactly_a_budget_of_one_hundred(ba
 PROCESS = """
 import asyncio, json, sys
 from gateway.storage.bookings import Ask, Bookings, Granted
-from tests.storage.test_bookings import HUNDRED, JULIET, SPEND, TARIFF, gateway
+from tests.storage.bank import HUNDRED, JULIET, SPEND, TARIFF, gateway
 
 async def main(name, url):
     async with gateway(url) as bookings:
@@ -140,7 +82,7 @@ async def test_four_processes_book_exactly_one_budget_among_them(url: str) -> No
 
 KILLED = """
 import asyncio, sys
-from tests.storage.test_bookings import TALK, ask, gateway, settled
+from tests.storage.bank import TALK, ask, gateway, settled
 
 async def main(url):
     async with gateway(url) as bookings:
@@ -288,18 +230,33 @@ async def test_a_clock_that_is_set_moves_no_budget(url: str, step: float) -> Non
     ) == 1
 
 
-async def test_no_sql_runs_on_the_event_loop(bank: Bookings) -> None:
-    threads: set[int] = set()
-    event.listen(bank.engine, "before_cursor_execute", lambda *_: threads.add(threading.get_ident()))
-    await bank.reserve(ask("a", TALK, bursts=(BURST,)))
-    await bank.extend("a", 90)
-    bank.settle("a")
-    await bank.freeze(JULIET, "x")
-    await bank.thaw(JULIET)
-    await bank.accounts()
-    await bank.sweep()
-    assert threads
-    assert threading.get_ident() not in threads
+async def test_no_sql_runs_on_the_event_loop(url: str) -> None:
+    asking: set[int] = set()
+
+    def overheard(frame: FrameType, what: str, called: Any) -> None:
+        """Whoever calls a driver: the module `sqlite3`, which is written in C, or the package `psycopg`."""
+        called_by = type(getattr(called, "__self__", None)).__module__ if what == "c_call" else ""
+        if "sqlite3" in called_by or frame.f_globals.get("__name__", "").startswith("psycopg"):
+            asking.add(threading.get_ident())
+
+    bookings = Bookings(url, limit=20.0)
+    threading.setprofile(overheard)
+    sys.setprofile(overheard)
+    try:
+        await bookings.start()
+        await bookings.reserve(ask("a", TALK, bursts=(BURST,)))
+        await bookings.extend("a", 90)
+        bookings.settle("a")
+        await bookings.freeze(JULIET, "x")
+        await bookings.thaw(JULIET)
+        await bookings.accounts()
+        await bookings.sweep()
+        await bookings.stop()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert asking
+    assert threading.get_ident() not in asking
 
 
 async def test_text_that_a_database_refuses_is_booked_all_the_same(bank: Bookings) -> None:
@@ -315,175 +272,6 @@ async def test_text_that_a_database_refuses_is_booked_all_the_same(bank: Booking
     await settled(bank)
     (usage,) = (await bank.accounts()).budgets
     assert (usage.used, usage.reserved, usage.most) == (1, 0, 1)
-
-
-async def test_one_booking_that_the_database_refuses_takes_no_other_with_it(bank: Bookings) -> None:
-    await bank.reserve(Ask("c\ud800", "j\ud800@x", (replace(TALK, key="k\ud800", budget="b\ud800"),)))
-    bad: Any = object()
-    with capture_logs() as log:
-        answers = await asyncio.gather(
-            bank.reserve(ask("a", TALK)),
-            bank.reserve(ask("b", replace(TALK, most=bad))),
-            bank.reserve(ask("c", TALK)),
-            return_exceptions=True,
-        )
-    assert answers[::2] == [Granted(60), Granted(60)]
-    assert isinstance(answers[1], BookingsAway)
-    assert any(line["event"] == "the database refuses a booking" for line in log)
-
-
-# A database that is away
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Somebody else writes to the database and takes his time."""
-    connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
-        connection.close()
-
-
-async def test_a_locked_file_refuses_paid_calls_and_keeps_what_was_settled(tmp_path: Path) -> None:
-    file = tmp_path / "gateway.db"
-    async with gateway(f"sqlite:///{file}", limit=0.05) as bookings:
-        assert await patiently(bookings, ask("a", TALK)) == Granted(60)
-        with locked(file):
-            bookings.settle("a", 10, answered=True)
-            with pytest.raises(BookingsAway):
-                await bookings.reserve(ask("b", TALK))
-            bookings.settle("b")
-        assert await patiently(bookings, ask("c", TALK)) == Granted(60)
-        assert await drawn(bookings) == {"abroad": (10, 60)}
-
-
-async def patiently(bookings: Bookings, one: Ask) -> object:
-    """What is answered as soon as the database answers."""
-    while True:
-        try:
-            return await bookings.reserve(one)
-        except BookingsAway:
-            await asyncio.sleep(0.01)
-
-
-async def test_a_full_disk_refuses_paid_calls_and_loses_nothing_that_was_acknowledged(
-    tmp_path: Path,
-) -> None:
-    file = tmp_path / "gateway.db"
-    async with gateway(f"sqlite:///{file}") as bookings:
-        granted: list[str] = []
-        full = lambda connection, _: connection.execute("PRAGMA max_page_count = 1")  # noqa: E731
-        event.listen(bookings.engine, "connect", full)
-        bookings._disconnect()
-        bookings.engine.dispose()
-
-        async def until_it_is_full() -> None:
-            for _ in range(10_000):
-                await bookings.reserve(ask(f"c{len(granted)}", replace(TALK, most=10**9)))
-                granted.append(f"c{len(granted)}")
-
-        with pytest.raises(BookingsAway, match="full"):
-            await until_it_is_full()
-        event.remove(bookings.engine, "connect", full)
-        for call in granted:
-            bookings.settle(call, 7, answered=True)
-        assert await patiently(bookings, ask("again", replace(TALK, most=10**9))) == Granted(60)
-        assert granted
-        assert await drawn(bookings) == {"abroad": (7 * len(granted), 60)}
-
-
-async def test_a_file_that_is_no_database_refuses_paid_calls_until_it_is_put_back(tmp_path: Path) -> None:
-    file = tmp_path / "gateway.db"
-    async with gateway(f"sqlite:///{file}") as bookings:
-        await bookings.reserve(ask("a", TALK))
-    whole = file.read_bytes()
-    async with gateway(f"sqlite:///{file}") as bookings:
-        file.write_bytes(b"this is no database, " * (len(whole) // 20))
-        bookings._disconnect()
-        bookings.engine.dispose()
-        with pytest.raises(BookingsAway):
-            await bookings.reserve(ask("b", TALK))
-        with pytest.raises(BookingsAway):
-            await bookings.accounts()
-        file.write_bytes(whole)
-        assert await patiently(bookings, ask("b", TALK)) == Granted(60)
-        assert await drawn(bookings) == {"abroad": (0, 120)}
-
-
-@pytest.fixture
-def restarted() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_a_server_that_stops_and_starts_loses_nothing_that_was_acknowledged(restarted: Server, mode: str) -> None:
-    async with gateway(restarted.database()) as bookings:
-        for call in "abc":
-            assert await bookings.reserve(ask(call, TALK)) == Granted(60)
-        restarted.stop(mode)
-        for call in "de":
-            with pytest.raises(BookingsAway):
-                await bookings.reserve(ask(call, TALK))
-        bookings.settle("a", 10, answered=True)
-        with pytest.raises(BookingsAway):
-            await bookings.extend("b", 120)
-        with pytest.raises(BookingsAway):
-            await bookings.frozen(JULIET)
-        restarted.start()
-        assert await patiently(bookings, ask("f", TALK)) == Granted(60)
-        assert await bookings.extend("b", 120) == Granted(120)
-        assert await drawn(bookings) == {"abroad": (10, 240)}
-
-
-@pytest.mark.slow
-async def test_a_server_that_restarts_between_two_calls_is_not_noticed(restarted: Server) -> None:
-    async with gateway(restarted.database()) as bookings:
-        await bookings.reserve(ask("a", TALK))
-        restarted.stop()
-        restarted.start()
-        assert await bookings.reserve(ask("b", TALK)) == Granted(60)
-        assert await drawn(bookings) == {"abroad": (0, 120)}
-
-
-@pytest.mark.slow
-async def test_a_server_that_hangs_keeps_nobody_waiting_and_is_taken_up_again(restarted: Server) -> None:
-    async with gateway(restarted.database()) as bookings:
-        await bookings.reserve(ask("a", TALK))
-        connection: Any = bookings._connection
-        served_by = connection.connection.dbapi_connection.info.backend_pid
-        os.kill(served_by, signal.SIGSTOP)
-        try:
-            bookings._limit = 0.1
-            for call in "bc":
-                with pytest.raises(BookingsAway, match=r"no answer from the database in 0\.1 s"):
-                    await bookings.reserve(ask(call, TALK))
-                bookings.settle(call)
-        finally:
-            os.kill(served_by, signal.SIGCONT)
-        bookings._limit = 20.0
-        assert await bookings.reserve(ask("d", TALK)) == Granted(60)
-        assert await drawn(bookings) == {"abroad": (0, 120)}
-
-
-async def test_what_was_settled_waits_for_a_database_that_is_away_and_a_stop_does_not_wait_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "STOPPING", 0.1)
-    file = tmp_path / "gateway.db"
-    with capture_logs() as log:
-        async with gateway(f"sqlite:///{file}", limit=0.05) as bookings:
-            await patiently(bookings, ask("a", TALK))
-            with locked(file):
-                bookings.settle("a", 10, answered=True)
-                await bookings.stop()
-    assert [line["event"] for line in log if line["log_level"] == "error"] == [
-        "booking not settled: its lease will end it"
-    ]
 
 
 async def test_no_more_wait_than_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

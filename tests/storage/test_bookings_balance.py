@@ -19,7 +19,7 @@ from gateway.storage.bookings import Ask, Bookings, Granted
 from gateway.storage.bookrows import bookings as calls
 from gateway.storage.bookrows import budgets
 from gateway.storage.windows import window
-from tests.storage.test_bookings import Time, gateway, on
+from tests.storage.bank import Time, gateway, on
 
 CLAIM = Claim("abroad user juliet", "abroad", Unit.SECONDS, Period.HOUR, 500)
 

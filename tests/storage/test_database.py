@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from structlog.testing import capture_logs
 from gateway.errors import GatewayError
 from gateway.storage import database
 from gateway.storage.database import BATCH, Database, storable
+from tests.storage.locks import locked
 
 metadata = MetaData()
 words = Table(
@@ -53,18 +53,6 @@ async def store(file: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wo
     await opened.start()
     yield opened
     await opened.stop()
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Somebody else writes to the database and takes his time."""
-    connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
-        connection.close()
 
 
 async def test_rows_are_written_in_their_order_and_the_table_is_made_once(store: Words) -> None:

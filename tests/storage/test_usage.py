@@ -36,7 +36,7 @@ def booked(connection: Connection) -> Connection:
         now = (NOON - timedelta(hours=hours)).timestamp()
         book = Book(now, Calendar(now))
         ask = Ask(f"c{hours}", "juliet@shakespeare.lit", (HOUR, MONTH))
-        rows.load(connection, book, calls=(), accounts=(), bursts_of={}, claims=ask.claims)
+        rows.load(connection, book, claims=ask.claims)
         book.reserve(ask, 300)
         book.freeze("romeo@montague.lit", "stolen password")
         rows.save(connection, book)
