@@ -9,15 +9,19 @@ What differs from a stock aioice connection:
 - it may start without any remote candidate, and waits for checks; its owner says when to give up;
 - whoever becomes controlling in a conflict of roles nominates what was found before;
 - of several nominated pairs one is selected, and a later nomination is followed (see `Agent.nominated`);
-- consent (RFC 7675) is lost after 30 s without an answer, on links with a round trip over half a second too.
+- consent (RFC 7675) is lost after 30 s without an answer, on links with a round trip over half a second too; what is
+  asked and answered for it is most of a call's STUN, and is not composed and read anew each time (consent.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import socket
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import aioice
@@ -26,6 +30,7 @@ from aioice import stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, StunProtocol
 
+from gateway.media import consent
 from gateway.media.mux import Datagrams, Mux
 from gateway.media.ports import Bind, plain
 from gateway.reach import Reach
@@ -36,9 +41,34 @@ log = structlog.get_logger()
 MAX_CANDIDATES = 64  # that a far end may name, and sources that it may send checks from
 CONSENT_INTERVAL = 5.0
 CONSENT_EXPIRES = 30.0  # RFC 7675 §5.1
+_STRANGE = (400, 401)  # not authentic: no answer, so that a scanner finds nothing here
+_ASKED = 8  # checks for consent whose answer may yet come: those of that time
 QUIET = 2.0  # s without anything on the selected pair, after which any other nomination is followed at once
 
 Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One that the far end sent on the selected pair, and that went well; all of it but its transaction."""
+
+    pair: CandidatePair
+    attributes: bytes
+    controlling: bool  # our role then
+    nominates: bool
+    answer: consent.Answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A transaction of ours that asks for consent, as aioice wants to see one."""
+
+    agent: Agent
+    protocol: StunProtocol
+
+    def response_received(self, message: stun.Message, addr: Address) -> None:
+        if message.message_class is stun.Class.RESPONSE and message.check_message_integrity(self.agent.their_key):
+            self.agent.consented(message.transaction_id)
 
 
 class Agent(aioice.Connection):
@@ -77,7 +107,12 @@ class Agent(aioice.Connection):
         self._reach = reach
         self._on_selected = on_selected
         self._on_stranger = on_stranger
-        self._refused = False
+        self._error = 0  # what the check in hand was answered
+        self._said = b""  # its attributes, but for those that prove it
+        self._check: _Check | None = None  # what is answered in short
+        self._question: tuple[CandidatePair, bool, bytes] | None = None  # the last of ours: pair, role, attributes
+        self._asked: OrderedDict[bytes, _Asked] = OrderedDict()
+        self._consented_at = 0.0
         self._named = 0
         self._last_nominated: CandidatePair | None = None
         self._nominated_at = 0.0
@@ -158,20 +193,23 @@ class Agent(aioice.Connection):
             return
         # A check for consent need not have one (RFC 7675 §5.1), and aioice takes it for granted.
         message.attributes.setdefault("PRIORITY", 1)
-        self._refused = False
+        self._error = 0
         super().request_received(message, addr, protocol)
-        if self._refused:
+        if self._error in _STRANGE:
             self._on_stranger()
-        else:
-            self.sources.add(addr)
+            return
+        self.sources.add(addr)
+        pair = self.selected_pair
+        if not self._error and pair is not None and pair.protocol is protocol and pair.remote_addr == addr:
+            nominates = "USE-CANDIDATE" in message.attributes
+            self._check = _Check(pair, self._said, self.ice_controlling, nominates, consent.Answer(*addr))
 
     def respond_error(
         self, request: stun.Message, addr: Address, protocol: StunProtocol, error_code: tuple[int, str]
     ) -> None:
-        if error_code[0] in (400, 401):
-            self._refused = True  # not authentic: no answer, so that a scanner finds nothing here
-            return
-        super().respond_error(request, addr, protocol, error_code)
+        self._error = error_code[0]
+        if self._error not in _STRANGE:
+            super().respond_error(request, addr, protocol, error_code)
 
     def data_received(self, data: bytes, component: int) -> None:
         self._on_stranger()  # no STUN that can be read; the base class would queue it for nobody
@@ -225,21 +263,76 @@ class Agent(aioice.Connection):
             return True
         return pair.remote_candidate.priority >= current.remote_candidate.priority
 
+    # the same again
+
+    def received(self, data: bytes, addr: Address, protocol: StunProtocol) -> None:
+        """STUN for this session. Raises what aioice does for malformed attributes: ValueError and the like."""
+        if data[:2] == consent.REQUEST:
+            if self._is_again(data, addr, protocol):
+                return
+        elif (transaction := data[8 : consent.HEAD]) in self._asked and consent.is_authentic(
+            data, consent.RESPONSE, self.their_key
+        ):
+            self.consented(transaction)
+            return
+        self._said = data[consent.HEAD : -consent.TAIL]
+        protocol.datagram_received(data, addr)
+
+    def _is_again(self, data: bytes, addr: Address, protocol: StunProtocol) -> bool:
+        """Answer a check that is like the last one, if that would come to the same."""
+        check = self._check
+        if (
+            check is None
+            or check.pair is not self.selected_pair
+            or check.pair is not self._nominated.get(self.component)
+            or check.pair.state is not CandidatePair.State.SUCCEEDED
+            or check.pair.protocol is not protocol
+            or check.pair.remote_addr != addr
+            or check.controlling is not self.ice_controlling
+            or check.attributes != data[consent.HEAD : -consent.TAIL]
+            or not consent.is_authentic(data, consent.REQUEST, key := self.local_password.encode())
+        ):
+            return False
+        if check.nominates and not self.ice_controlling:
+            self._last_nominated, self._nominated_at = check.pair, asyncio.get_running_loop().time()
+        protocol.transport.sendto(check.answer.to(data[8 : consent.HEAD], key), addr)
+        return True
+
+    @property
+    def their_key(self) -> bytes:
+        return (self.remote_password or "").encode()
+
+    def consented(self, transaction: bytes) -> None:
+        """An authentic answer to this came."""
+        self._forget(transaction)
+        self._consented_at = asyncio.get_running_loop().time()
+
     async def query_consent(self) -> None:
         loop = asyncio.get_running_loop()
-        key = (self.remote_password or "").encode()
-        granted = loop.time()
-        while loop.time() - granted < CONSENT_EXPIRES:
+        self._consented_at = loop.time()
+        while (left := self._consented_at + CONSENT_EXPIRES - loop.time()) > 0:
             # RFC 7675 §5.1: not in lockstep with others
-            await asyncio.sleep(CONSENT_INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311 -- no secret
+            await asyncio.sleep(min(left, CONSENT_INTERVAL * random.uniform(0.8, 1.2)))  # noqa: S311 -- no secret
             pair = self._nominated.get(self.component)
-            if pair is None:
-                continue
-            request = self.build_request(pair, nominate=False)
-            try:
-                await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=2)
-                granted = loop.time()
-            except stun.TransactionError:
-                continue
+            if pair is not None:
+                self._ask(pair)
         self._query_consent_task = None
         await self.close()
+
+    def _ask(self, pair: CandidatePair) -> None:
+        """RFC 7675 §5.1: a transaction of its own, sent once; its answer may come behind a later one's."""
+        question = self._question
+        if question is None or question[0] is not pair or question[1] is not self.ice_controlling:
+            attributes = bytes(self.build_request(pair, nominate=False))[consent.HEAD :]
+            question = self._question = (pair, self.ice_controlling, attributes)
+        transaction = secrets.token_bytes(12)
+        if len(self._asked) >= _ASKED:
+            self._forget(next(iter(self._asked)))
+        asked = self._asked[transaction] = _Asked(self, pair.protocol)
+        pair.protocol.transactions[transaction] = cast(stun.Transaction, asked)
+        request = consent.compose(consent.REQUEST, transaction, question[2], self.their_key)
+        pair.protocol.transport.sendto(request, pair.remote_addr)
+
+    def _forget(self, transaction: bytes) -> None:
+        del self._asked[transaction].protocol.transactions[transaction]
+        del self._asked[transaction]

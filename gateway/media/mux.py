@@ -12,7 +12,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aioice import stun
 from aioice.ice import Connection, StunProtocol
@@ -29,15 +29,18 @@ class Session(Protocol):
     @property
     def local_username(self) -> str: ...
 
+    def received(self, data: bytes, addr: Address, protocol: StunProtocol) -> None:
+        """STUN that is for this session."""
+
 
 class Datagrams(asyncio.DatagramTransport):
     """One session's share of a socket, as aioice wants to see a transport."""
 
-    def __init__(self, mux: Mux, session: Connection) -> None:
+    def __init__(self, mux: Mux, session: Session) -> None:
         super().__init__()
         self.sock = mux.sock
-        self.session: Session = session
-        self.protocol = StunProtocol(session)
+        self.session = session
+        self.protocol = StunProtocol(cast(Connection, session))
         self.protocol.connection_made(self)
         self._mux = mux
 
@@ -80,7 +83,7 @@ class Mux:
         self._closed = False
         self.read_by(None)
 
-    def join(self, session: Connection) -> Datagrams:
+    def join(self, session: Session) -> Datagrams:
         transport = Datagrams(self, session)
         self._sessions.insert(0, transport)
         return transport
@@ -127,7 +130,7 @@ class Mux:
                 return
         try:
             transport = self._sessions[0] if len(self._sessions) == 1 else self._addressee(data)
-            transport.protocol.datagram_received(data, address)
+            transport.session.received(data, address[:2], transport.protocol)
         except (ValueError, KeyError, struct.error, IndexError):
             self._on_stranger()  # aioice leaves some malformed attributes to the caller
 

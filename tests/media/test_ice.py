@@ -259,13 +259,147 @@ async def test_consent_that_is_no_longer_given_closes_the_agent(
 ) -> None:
     monkeypatch.setattr(ice, "CONSENT_INTERVAL", 0.01)
     monkeypatch.setattr(ice, "CONSENT_EXPIRES", 0.05)
-    monkeypatch.setattr(stun, "RETRY_RTO", 0.01)
     ours = opened()
     theirs = await foreign(ours, controlling=True)
     async with asyncio.timeout(SAFETY):
         await asyncio.gather(ours.agent.connect(), theirs.connect())
         await theirs.close()
         assert await ours.agent.get_event() is not None
+
+
+@pytest.fixture
+async def talking(opened: Any, foreign: Any) -> tuple[Agent, aioice.Connection]:
+    """Two that have found each other; ours is controlled."""
+    ours = opened()
+    theirs = await foreign(ours, controlling=True)
+    async with asyncio.timeout(SAFETY):
+        await asyncio.gather(ours.agent.connect(), theirs.connect())
+    return ours.agent, theirs
+
+
+@pytest.fixture
+def long_way(monkeypatch: pytest.MonkeyPatch) -> list[stun.Message]:
+    """What aioice is given to read."""
+    read: list[stun.Message] = []
+    parse = stun.parse_message
+
+    def parsing(data: bytes) -> stun.Message:
+        read.append(parse(data))
+        return read[-1]
+
+    monkeypatch.setattr(stun, "parse_message", parsing)
+    return read
+
+
+async def asks(theirs: aioice.Connection, **more: Any) -> None:
+    """Until it is answered, and the answer is authentic."""
+    pair, key = theirs._nominated[1], cast(str, theirs.remote_password).encode()
+    request = theirs.build_request(pair, nominate=False)
+    request.attributes.update(more)
+    async with asyncio.timeout(SAFETY):
+        await pair.protocol.request(request, pair.remote_addr, integrity_key=key)
+
+
+def requests(read: list[stun.Message]) -> int:
+    return sum(message.message_class is stun.Class.REQUEST for message in read)
+
+
+@pytest.mark.parametrize("more", [{}, {"USE-CANDIDATE": None}])
+async def test_a_check_that_is_repeated_is_answered_without_being_read_again(
+    talking: tuple[Agent, aioice.Connection], long_way: list[stun.Message], more: dict[str, None]
+) -> None:
+    _, theirs = talking
+    await asks(theirs, **more)
+    before = requests(long_way)
+    for _ in range(3):
+        await asks(theirs, **more)
+    assert requests(long_way) == before
+
+
+async def test_a_check_that_says_something_else_is_read(
+    talking: tuple[Agent, aioice.Connection], long_way: list[stun.Message]
+) -> None:
+    ours, theirs = talking
+    await asks(theirs)
+    before = requests(long_way)
+    await asks(theirs, **{"USE-CANDIDATE": None})
+    assert requests(long_way) == before + 1
+    ours._nominated.clear()  # nor is one answered in short when another pair is used by now
+    await asks(theirs, **{"USE-CANDIDATE": None})
+    assert requests(long_way) == before + 2
+
+
+async def test_a_repeated_nomination_of_the_selected_pair_keeps_it_selected(
+    talking: tuple[Agent, aioice.Connection],
+) -> None:
+    ours, theirs = talking
+    selected, other = ours.selected_pair, nominee(1, 1)
+    for _ in range(2):
+        await asks(theirs, **{"USE-CANDIDATE": None})
+    ours._heard_at = asyncio.get_running_loop().time
+    ours.nominated(other, asyncio.get_running_loop().time())
+    await asks(theirs, **{"USE-CANDIDATE": None})
+    ours.nominated(other, asyncio.get_running_loop().time())
+    assert ours.selected_pair is selected
+
+
+async def test_a_repeated_check_that_is_forged_is_a_strangers(opened: Any, foreign: Any) -> None:
+    ours = opened()
+    theirs = await foreign(ours, controlling=True)
+    async with asyncio.timeout(SAFETY):
+        await asyncio.gather(ours.agent.connect(), theirs.connect())
+    await asks(theirs)
+    request = theirs.build_request(theirs._nominated[1], nominate=False)
+    request.add_message_integrity(b"x" * 22)
+    ours.stranger.clear()
+    theirs._nominated[1].protocol.send_stun(request, ("127.0.0.1", ours.port))
+    async with asyncio.timeout(SAFETY):
+        await ours.stranger.wait()
+
+
+async def test_an_answer_in_whatever_form_is_consent(
+    talking: tuple[Agent, aioice.Connection], long_way: list[stun.Message]
+) -> None:
+    ours, theirs = talking
+    pair = ours._nominated[1]
+    ours._consented_at = 0.0
+    ours._ask(pair)
+    async with asyncio.timeout(SAFETY):
+        while not ours._consented_at:  # noqa: ASYNC110 -- nobody is told
+            await asyncio.sleep(0.001)
+    assert not any(message.message_class is stun.Class.RESPONSE for message in long_way)
+    ours._consented_at = 0.0
+    ours._asked[b"twelve bytes"] = asked = ice._Asked(ours, pair.protocol)
+    pair.protocol.transactions[b"twelve bytes"] = cast(Any, asked)
+    for key, consents in ((b"x" * 22, False), (theirs.local_password.encode(), True)):
+        answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, b"twelve bytes", {"SOFTWARE": "a telephone"})
+        answer.add_message_integrity(key)
+        del answer.attributes["FINGERPRINT"]
+        ours.received(bytes(answer), pair.remote_addr, pair.protocol)
+        assert bool(ours._consented_at) is consents
+    assert not ours._asked
+    assert not pair.protocol.transactions
+
+
+async def test_a_refusal_is_no_consent(talking: tuple[Agent, aioice.Connection]) -> None:
+    ours, theirs = talking
+    ours._consented_at = 0.0
+    ours._ask(pair := ours._nominated[1])
+    (transaction,) = ours._asked
+    refusal = stun.Message(stun.Method.BINDING, stun.Class.ERROR, transaction, {"ERROR-CODE": (403, "Forbidden")})
+    refusal.add_message_integrity(theirs.local_password.encode())
+    ours.received(bytes(refusal), pair.remote_addr, pair.protocol)
+    assert not ours._consented_at
+
+
+async def test_what_was_asked_and_is_not_answered_is_forgotten(talking: tuple[Agent, aioice.Connection]) -> None:
+    ours, theirs = talking
+    await theirs.close()
+    pair = ours._nominated[1]
+    for _ in range(20):
+        ours._ask(pair)
+    assert set(pair.protocol.transactions) == set(ours._asked)
+    assert len(ours._asked) == ice._ASKED
 
 
 async def test_who_becomes_controlling_nominates_what_was_found_before(opened: Any) -> None:

@@ -36,6 +36,7 @@ class Shared:
         session: Any = SimpleNamespace(
             local_username=name,
             request_received=received,
+            received=lambda data, address, protocol: protocol.datagram_received(data, address),
             data_received=lambda data, component: self._stranger(),
             protocol_lost=lost,
         )
