@@ -46,7 +46,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _EVENTS: dict[str, type[MediaEvent]] = {kind.__name__: kind for kind in (Connected, Lost, Digit, PictureWanted)}
-_BOOT = 10.0  # s, until a new process answers
+_BOOT = 30.0  # s, until a new process answers; on a machine that is starting everything at once too
 _HEARTBEAT = 2.0  # s between pings, and how long one may take
 _MISSED = 3  # pings in a row; a machine that is busy for a moment must not cost a worker its calls
 _FAREWELL = 3.0  # s, until a worker that was told to end is killed

@@ -57,7 +57,7 @@ async def start(port: int | None = None, *more: str) -> Daemon:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
         probe.connect((HOST, port))
-        for _ in range(100):
+        for _ in range(400):
             with contextlib.suppress(OSError):
                 probe.send(b"1 d7:command4:pinge")
                 async with asyncio.timeout(0.2):

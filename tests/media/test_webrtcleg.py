@@ -269,8 +269,9 @@ async def test_a_repeated_restart_is_one_and_another_takes_its_place(make_leg: A
 
 
 async def test_a_restart_that_comes_to_nothing_leaves_the_call_on_its_path(make_leg: Any, browser: Browser) -> None:
-    leg = make_leg(connect=0.2)
+    leg = make_leg()
     await talking(leg, browser)
+    leg._patience = Patience(connect=0.2)
     await leg.restart(Ice("gone", "x" * 22))
     async with asyncio.timeout(SAFETY):
         while not leg._rtp.overdue:  # noqa: ASYNC110 -- nobody is told
@@ -281,8 +282,9 @@ async def test_a_restart_that_comes_to_nothing_leaves_the_call_on_its_path(make_
 
 
 async def test_a_path_that_is_gone_while_another_is_looked_for_is_not_the_end(make_leg: Any, browser: Browser) -> None:
-    leg = make_leg(connect=0.5)
+    leg = make_leg()
     await talking(leg, browser)
+    leg._patience = Patience(connect=0.5)
     await leg.restart(Ice("gone", "x" * 22))
     await leg._rtp.before.close()
     lost = await events(leg).of(Lost, "leg")
