@@ -269,7 +269,7 @@ def test_faults_of_the_environment_are_told_by_their_names(tmp_path: Path) -> No
 # Faults --------------------------------------------------------------------------------------------------------------
 
 BROKEN = {
-    "nothing": ("", ["gateway.toml:1: 'domain' is missing", "gateway.toml:1: 'users' is missing"]),
+    "nothing": ("", ["gateway.toml:1: 'domain' is missing in [xmpp]", "gateway.toml:1: 'users' is missing in [xmpp]"]),
     "no toml": ("[xmpp\n", ["gateway.toml:1: Expected ']' at the end of a table declaration"]),
     "unknown": (
         MINIMAL + "nick = 1\n[sipp]\n[media]\nport = 1\n[log]\nlevels = 1\n",

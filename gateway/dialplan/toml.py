@@ -147,7 +147,8 @@ def _fault(document: Document, model: type[BaseModel], place: Place, detail: Err
             near = difflib.get_close_matches(str(where[-1]), _keys(model, detail["loc"][:-1]), 1)
             message = f"unknown key {where[-1]!r}" + (f", did you mean {near[0]!r}?" if near else "")
         case "missing":
-            message = f"{name}: too few values" if isinstance(where[-1], int) else f"{where[-1]!r} is missing"
+            table = f" in [{where[0]}]" if len(where) == 2 and where[0] not in document.values else ""
+            message = f"{name}: too few values" if isinstance(where[-1], int) else f"{where[-1]!r} is missing{table}"
         case "too_short" | "string_too_short":
             message = f"{name}: may not be empty"
         case "model_type":

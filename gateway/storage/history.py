@@ -203,7 +203,7 @@ def reading(url: str) -> Engine:
     engine.dispose()
     file = Path(parts.database or "")
     if not file.is_file():
-        raise GatewayError(f"call records cannot be read: {file} is not there")
+        raise GatewayError(f"the database cannot be read: {file} is not there")
     uri = parts.set(database=f"file:{quote(str(file.absolute()))}", query={"mode": "ro", "uri": "true"})
     engine = create_engine(uri, hide_parameters=True)
     try:
