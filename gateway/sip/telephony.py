@@ -79,7 +79,10 @@ class Telephony(BaseDialplan):
         """Listen on every address of the settings. Raises OSError, or SipError for one that cannot be read."""
         for text in self._settings.listen:
             protocol, address = listening(text)
-            await self.app.run(protocol=protocol, local_addr=address)
+            try:
+                await self.app.run(protocol=protocol, local_addr=address)
+            except OSError as error:
+                raise OSError(f"[sip] listen {text}: {error.strerror or error}") from error
             self._hosts.add(address[0])
 
     async def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -64,6 +65,18 @@ async def test_our_hosts(target: str) -> None:
         leg.answer(OFFER)
         assert f"@203.0.113.7:{house.port}>" in field(await peer.receive(200), "Contact") or target.startswith("tel")
     await house.telephony.stop()
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+async def test_an_address_that_cannot_be_had_is_named(protocol: str) -> None:
+    kind = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}[protocol]
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind(("127.0.0.1", 0))
+        taken = f"{protocol}:127.0.0.1:{other.getsockname()[1]}"
+        house = House(listen=(taken,))
+        with pytest.raises(OSError, match=rf"^\[sip\] listen {taken}: .*[Aa]ddress already in use"):
+            await house.telephony.start()
+        await house.telephony.stop()
 
 
 async def test_bound_to_any_address_we_name_the_one_the_far_side_sees() -> None:
