@@ -124,6 +124,10 @@ def budget_id(claim: Claim) -> str:
     return f"{claim.unit} {claim.period} {short_id(claim.key)}"
 
 
+def counter_id(at: Window, budget: str) -> str:
+    return f"{at.begins} {budget}"
+
+
 def burst_id(burst: Burst) -> str:
     return short_id(burst.key)
 
@@ -132,6 +136,8 @@ def short_id(text: str) -> str:
     """The text, or a digest where a database refuses it (NUL, lone surrogates), or where an index has no room for it:
     a JID may have 3,071 octets (RFC 7622 §3.1).
     """
+    if len(text) <= 180 and text.isascii() and "\0" not in text:
+        return text
     octets = text.encode("utf-8", "surrogatepass")
     if len(octets) <= 180 and b"\0" not in octets and octets.decode("utf-8", "ignore") == text:
         return text
@@ -164,7 +170,7 @@ class Book:
         found = {}
         for claim in claims:
             at = self._windows(claim.period)
-            name = f"{at.begins} {budget_id(claim)}"
+            name = counter_id(at, budget_id(claim))
             found[name] = Counter(
                 name, claim.key, claim.budget, claim.unit, claim.period, at.begins, at.ends, claim.most
             )
@@ -250,21 +256,24 @@ class Book:
             paid = entry.seconds
             for hold in entry.holds:
                 had[hold.budget] = had.get(hold.budget, 0) + hold.granted
-        claims = {budget_id(claim): claim for claim in ask.claims}
+        drawn: dict[str, tuple[Claim, Counter]] = {}
+        for claim in ask.claims:
+            budget = budget_id(claim)
+            drawn[budget] = claim, self._counter(claim, budget)
 
-        def lacking(talk: int) -> tuple[Claim, int] | None:
-            for budget, claim in claims.items():
+        def lacking(talk: int) -> tuple[Claim, Counter, int] | None:
+            for budget, (claim, counter) in drawn.items():
                 more = _amount(claim, talk, tariff) - had.get(budget, 0)
-                if more > 0 and more > (left := self._left(claim)):
-                    return claim, left
+                if more > 0 and more > (left := claim.most - counter.used - counter.reserved):
+                    return claim, counter, left
             return None
 
         talk = seconds
         if lacking(talk) is not None:
             talk = _most(seconds, lambda talk: lacking(talk) is None)
             if talk <= paid and (short := lacking(talk + 1)) is not None:
-                claim, left = short
-                frozen = claim.freeze and self._is_used_up(claim, tariff)
+                claim, counter, left = short
+                frozen = claim.freeze and _is_used_up(claim, counter, tariff)
                 if frozen:
                     self._freeze(ask.account, f"{claim.budget}: used up")
                 return Exhausted(claim, max(0, left), talk, frozen=frozen)
@@ -272,14 +281,10 @@ class Book:
         entry.until = self.now + min(lease, LEASE)
         entry.seconds = max(talk, paid)
         entry.answered = entry.answered or answered
-        for budget, claim in claims.items():
-            self._hold(entry, claim, _amount(claim, talk, tariff) - had.get(budget, 0))
+        for budget, (claim, counter) in drawn.items():
+            self._hold(entry, claim, counter, budget, _amount(claim, talk, tariff) - had.get(budget, 0))
         self._change(entry)
         return Granted(talk)
-
-    def _is_used_up(self, claim: Claim, tariff: Tariff | None) -> bool:
-        """Whether what calls have used leaves no second of talk; what is only reserved may yet be given back."""
-        return self._counter(claim).used + _amount(claim, 1, tariff) > claim.most
 
     def _opened(self, ask: Ask, entry: Entry | None) -> Entry:
         """The call's entry, open: a new one, the one there is, or one that had lapsed."""
@@ -295,8 +300,7 @@ class Book:
                 entry.holds, entry.seconds = [], 0
         return entry
 
-    def _hold(self, entry: Entry, claim: Claim, amount: int) -> None:
-        counter = self._counter(claim)
+    def _hold(self, entry: Entry, claim: Claim, counter: Counter, budget: str, amount: int) -> None:
         if amount <= 0:
             return
         counter.most, counter.budget = claim.most, claim.budget  # as the plan has them now, for people
@@ -304,7 +308,7 @@ class Book:
             if hold.counter == counter.id:
                 break
         else:
-            hold = Hold(counter.id, budget_id(claim), claim.unit, counter.begins, 0)
+            hold = Hold(counter.id, budget, claim.unit, counter.begins, 0)
             entry.holds.append(hold)
         hold.granted += amount
         self._move(hold, amount, 0)
@@ -322,12 +326,8 @@ class Book:
             counter.used += used
             self.changed_counters[counter.id] = counter
 
-    def _left(self, claim: Claim) -> int:
-        counter = self._counter(claim)
-        return claim.most - counter.used - counter.reserved
-
-    def _counter(self, claim: Claim) -> Counter:
-        counter = self.counters.get(f"{self._windows(claim.period).begins} {budget_id(claim)}")
+    def _counter(self, claim: Claim, budget: str) -> Counter:
+        counter = self.counters.get(counter_id(self._windows(claim.period), budget))
         if counter is None:
             (counter,) = self.counters_of((claim,)).values()
             self.counters[counter.id] = counter
@@ -345,6 +345,11 @@ class Book:
 
     def _change(self, entry: Entry) -> None:
         self.changed_entries[entry.call] = entry
+
+
+def _is_used_up(claim: Claim, counter: Counter, tariff: Tariff | None) -> bool:
+    """Whether what calls have used leaves no second of talk; what is only reserved may yet be given back."""
+    return counter.used + _amount(claim, 1, tariff) > claim.most
 
 
 def _given_back(entry: Entry) -> bool:

@@ -73,6 +73,7 @@ class Bookkeeper:
         self._engine, self._clock, self._loop = engine, clock, loop
         self._wall, self._boot, self._retry = wall, boot, retry
         self._rows = Rows(engine.dialect.name)
+        self._calendar = Calendar(clock.calendar(boot()))
         self._astray = 0.0
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # None: the end
         self._owed: deque[Job] = deque()  # settles that the database has refused so far; the thread's
@@ -225,7 +226,8 @@ class Bookkeeper:
         return len(over)
 
     def _a_book(self, boot: float) -> Book:
-        return Book(self._clock.now(boot), Calendar(self._clock.calendar(boot)))
+        self._calendar.turn(self._clock.calendar(boot))
+        return Book(self._clock.now(boot), self._calendar)
 
     def disconnect(self) -> None:
         """What it was connected to is another one, or is in a state that nobody knows."""

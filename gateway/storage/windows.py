@@ -44,15 +44,18 @@ def window(period: Period, at: float) -> Window:
 
 
 class Calendar:
-    """The windows of one moment, each found once."""
+    """The windows of the time that it was last turned to. Each is found once for as long as it lasts."""
 
     def __init__(self, at: float) -> None:
         self._at = at
         self._windows: dict[Period, Window] = {}
 
+    def turn(self, at: float) -> None:
+        self._at = at
+
     def __call__(self, period: Period) -> Window:
         found = self._windows.get(period)
-        if found is None:
+        if found is None or not found.begins <= self._at < found.ends:
             found = self._windows[period] = window(period, self._at)
         return found
 

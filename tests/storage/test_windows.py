@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialplan.booking import Period
-from gateway.storage.windows import BEHIND, SteadyClock, window
+from gateway.storage.windows import BEHIND, Calendar, SteadyClock, window
 
 NOON = datetime(2026, 11, 22, 12, 34, 56, tzinfo=UTC).timestamp()
 
@@ -93,3 +93,11 @@ def test_the_calendar_never_goes_back_while_we_run(ticks: list[tuple[float, floa
         now = clock.calendar(boot)
         assert now >= last
         last = now
+
+
+@given(st.lists(st.floats(0, 4e9), min_size=1, max_size=5), st.lists(st.floats(-4000, 4000), max_size=5))
+def test_a_calendar_knows_the_windows_of_the_time_that_it_was_turned_to(far: list[float], near: list[float]) -> None:
+    calendar = Calendar(far[0])
+    for at in [*far, *(far[-1] + step for step in near if far[-1] + step >= 0)]:
+        calendar.turn(at)
+        assert [calendar(period) for period in Period] == [window(period, at) for period in Period]
