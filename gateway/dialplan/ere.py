@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gateway.dialplan.scanner import Scanner
+
 MAX_PATTERN = 255  # characters; a string of DNS has no more
 MAX_TEXT = 64
 MAX_DEPTH = 20  # groups within groups
@@ -77,32 +79,19 @@ _Node = _Character | _Edge | _Sequence | _Choice | _Group | _Repeat
 _Span = tuple[int, int]
 
 
-class _Parser:
+class _Parser(Scanner):
+    fault = EreError
+
     def __init__(self, pattern: str) -> None:
-        self._text = pattern
-        self._at = 0
+        super().__init__(pattern)
         self._depth = 0
         self.groups = 0
 
     def parse(self) -> _Node:
         node = self._choice()
-        if self._at < len(self._text):
+        if not self._ended():
             raise EreError("an unmatched )")
         return node
-
-    def _next(self, what: str) -> str:
-        if self._at >= len(self._text):
-            raise EreError(f"it ends within {what}")
-        self._at += 1
-        return self._text[self._at - 1]
-
-    def _peek(self) -> str:
-        return self._text[self._at : self._at + 1]
-
-    def _take(self, text: str) -> bool:
-        found = self._text.startswith(text, self._at)
-        self._at += len(text) if found else 0
-        return found
 
     def _choice(self) -> _Node:
         parts = [self._sequence()]

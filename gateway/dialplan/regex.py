@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.dialplan.scanner import Scanner
+
 MAX_PATTERN = 1000  # characters
 MAX_POSITIONS = 500  # characters after {m,n} has been written out
 MAX_DEPTH = 30  # groups within groups
@@ -65,33 +67,19 @@ _CLASSES = {
 }  # fmt: skip
 
 
-class _Parser:
+class _Parser(Scanner):
+    fault = RegexError
+
     def __init__(self, pattern: str) -> None:
-        self._text = pattern
-        self._at = 0
+        super().__init__(pattern)
         self._depth = 0
 
     def parse(self) -> _Node:
         self._take("^")
         node = self._choice()
-        if self._at < len(self._text):
+        if not self._ended():
             raise RegexError("an unmatched )")
         return node
-
-    def _peek(self) -> str:
-        return self._text[self._at : self._at + 1]
-
-    def _take(self, text: str) -> bool:
-        found = self._text.startswith(text, self._at)
-        self._at += len(text) if found else 0
-        return found
-
-    def _next(self, what: str) -> str:
-        character = self._peek()
-        if not character:
-            raise RegexError(f"it ends within {what}")
-        self._at += 1
-        return character
 
     def _choice(self) -> _Node:
         parts = [self._sequence()]

@@ -26,6 +26,8 @@ from gateway.ops.trace import plain
 from gateway.storage.bookings import Accounts, Bookings, Usage
 from gateway.storage.history import reading
 
+PATIENCE = 10.0  # s that a command waits for the database: who typed it sees that it does
+
 Found = TypeVar("Found")
 
 
@@ -71,7 +73,7 @@ def thaw(url: str, account: str) -> int:
 
 async def _started(url: str, ask: Callable[[Bookings], Awaitable[Found]]) -> Found:
     reading(url).dispose()  # a file that is not there is no gateway's, and none is made
-    bookings = Bookings(url)
+    bookings = Bookings(url, limit=PATIENCE)
     await bookings.start()
     try:
         return await ask(bookings)
@@ -81,7 +83,7 @@ async def _started(url: str, ask: Callable[[Bookings], Awaitable[Found]]) -> Fou
 
 async def _unstarted(url: str, ask: Callable[[Bookings], Awaitable[Found]]) -> Found:
     reading(url).dispose()
-    bookings = Bookings(url)
+    bookings = Bookings(url, limit=PATIENCE)
     try:
         return await ask(bookings)
     finally:

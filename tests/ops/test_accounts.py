@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from gateway.dialplan.booking import Claim, Period, Tariff, Unit
 from gateway.errors import GatewayError
 from gateway.ops.accounts import freeze, list_accounts, owner, thaw
 from gateway.storage.bookings import Ask, Bookings, Exhausted, Frozen, Granted
-from tests.storage.postgres import Server
 
 JULIET, NURSE = "juliet@shakespeare.lit", "nurse@shakespeare.lit"
 MONEY = Claim(f"abroad user {JULIET} EUR", "abroad", Unit.MONEY, Period.DAY, 190_000, currency="EUR")
@@ -24,25 +23,10 @@ CALLS = Claim(f"own budget user {NURSE}", "own budget", Unit.CALLS, Period.HOUR,
 TARIFF = Tariff("EUR", connect=100_000, per_minute=60_000)
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of either kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'gateway.db'}"
-    server: Server = request.getfixturevalue("postgres")
-    return server.database()
-
-
 @pytest.fixture
 async def bookings(url: str) -> AsyncIterator[Bookings]:
     """A gateway's, which runs."""
-    made = Bookings(url)
+    made = Bookings(url, limit=20.0)
     await made.start()
     yield made
     await made.stop()

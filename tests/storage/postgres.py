@@ -6,9 +6,9 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 
@@ -58,21 +58,27 @@ class Server:
         )
 
     def start(self) -> None:
-        """It ends with whoever started it, however that ends."""
+        """It ends with whoever started it, however that ends. It says itself when it takes connections, as it does to
+        systemd (sd_notify).
+        """
+        path = self._folder / "ready"
+        path.unlink(missing_ok=True)
         command = ["setpriv", "--pdeathsig", "QUIT", programs() / "postgres", "-D", self._data, "-k", self._folder]
-        with (self._folder / "log").open("ab") as log:
+        with (self._folder / "log").open("ab") as log, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+            ready.bind(str(path))
+            path.chmod(0o666)
+            ready.settimeout(60)
             self._process = subprocess.Popen(
-                command, user=self._user, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                user=self._user,
+                cwd=self._folder,
+                env={**os.environ, "NOTIFY_SOCKET": str(path)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
-        give_up_at = time.monotonic() + 60
-        while True:
-            try:
-                self._connect().close()
-                return
-            except psycopg.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > give_up_at:
-                    raise
-                time.sleep(0.05)
+            while b"READY=1" not in ready.recv(4096):
+                pass
 
     def stop(self, mode: str = "fast") -> None:
         """`fast` ends sessions, `immediate` is a crash."""

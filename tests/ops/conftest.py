@@ -1,0 +1,3 @@
+from tests.storage.databases import postgres, url
+
+__all__ = ["postgres", "url"]
