@@ -6,11 +6,14 @@ from gateway.addresses import SipUri
 from gateway.call.events import Destination
 from gateway.dialplan.plan import Identity, Trunk
 from gateway.line import Line
+from gateway.sip.targets import SILENCE
 from gateway.sip.telephony import Credentials, OutgoingCall
 
 
-def outgoing_call(line: Line, to: Destination, domain: str) -> OutgoingCall:
-    """The call to a callee by SIP; `domain` is our own, under which callers appear. Raises AddressError."""
+def outgoing_call(line: Line, to: Destination, domain: str, *, alternative: bool = False) -> OutgoingCall:
+    """The call to a callee by SIP; `domain` is our own, under which callers appear. With an `alternative` silence is a
+    failure before the caller loses his patience. Raises AddressError.
+    """
     trunk = line.plan.trunks.get(to.via)
     identity = line.identities.get(to.via, Identity())
     callback = line.emergency.callback if line.emergency else None
@@ -29,6 +32,7 @@ def outgoing_call(line: Line, to: Destination, domain: str) -> OutgoingCall:
         asserted=SipUri("sip", asserted, host) if trunk and asserted else None,
         anonymous=identity.anonymous and line.emergency is None,  # those who come to help must know whom
         place=line.emergency.geolocation if line.emergency else None,
+        patience=SILENCE if alternative else None,
     )
 
 

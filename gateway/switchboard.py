@@ -15,6 +15,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -126,7 +127,7 @@ class Switchboard:
         line = self._new_line(leg, Facts("outbound", caller, incoming.local, key=incoming.key), Towards.XMPP)
         line.payer, line.video = caller, incoming.video
         spawn(line.tasks, self._route_from_xmpp(line, incoming))
-        return Admitted(line.id, lambda report: self.tell(line.id, report))
+        return Admitted(line.id, partial(self.tell, line.id))
 
     async def _route_from_xmpp(self, line: Line, incoming: xmpp.IncomingCall) -> None:
         try:
@@ -156,7 +157,7 @@ class Switchboard:
             log.exception("a call could not be routed", call=line.id)
             offered = ev.Refused(Cause.INTERNAL)
         self._begin(line, offered)
-        return Admitted(line.id, lambda report: self.tell(line.id, report))
+        return Admitted(line.id, partial(self.tell, line.id))
 
     def _on_replacement(self, incoming: sip.IncomingCall, leg: LegControl, trunk: dialplan.Trunk | None) -> Admitted:
         """Somebody calls in place of one of a call's ends (RFC 3891): only through the trunk that this end came by."""
@@ -196,13 +197,15 @@ class Switchboard:
 
     # --- callees ------------------------------------------------------------------------------------------------------
 
-    def _ask(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
+    def _ask(self, line: Line, attempt: int, to: Destination, sink: Sink, alternative: bool) -> LegControl:
         """The leg of an attempt. Raises MediaError where its room is not attached, AddressError for a bad target."""
         if to.via == "echo":
             return EchoLine(attempt, sink)
         if to.via == JOINED:
             return Half(attempt, sink, lambda half, offer: self._come_in(line, to, half, offer))
-        return self._ask_xmpp(line, attempt, to, sink) if to.via == "xmpp" else self._ask_sip(line, attempt, to, sink)
+        if to.via == "xmpp":
+            return self._ask_xmpp(line, attempt, to, sink)
+        return self._ask_sip(line, attempt, to, sink, alternative)
 
     def _come_in(self, line: Line, to: Destination, half: Half, offer: Session) -> bool:
         """The far end of this line comes to an end of another one, in the place of whoever has both."""
@@ -217,10 +220,11 @@ class Switchboard:
         self.tell(call, ev.TakeOver(old, attempt, offer))
         return True
 
-    def _ask_sip(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
+    def _ask_sip(self, line: Line, attempt: int, to: Destination, sink: Sink, alternative: bool) -> LegControl:
         if self._telephony is None:
             raise MediaError("SIP is not attached")
-        return self._telephony.callee(line.id, attempt, outgoing_call(line, to, self._sip_domain), sink)
+        outgoing = outgoing_call(line, to, self._sip_domain, alternative=alternative)
+        return self._telephony.callee(line.id, attempt, outgoing, sink)
 
     def _ask_xmpp(self, line: Line, attempt: int, to: Destination, sink: Sink) -> LegControl:
         if self._component is None:
@@ -291,9 +295,9 @@ class Switchboard:
             case do.PrepareOffer(attempt, destination, caller, beside):
                 line.destinations[attempt] = destination
                 self._media.do(line, lambda: self._media.prepare_offer(line, attempt, destination, caller, beside))
-            case do.Dial(attempt, destination, session):
+            case do.Dial(attempt, destination, session, alternative):
                 try:
-                    callee = self._ask(line, attempt, destination, lambda report: self.tell(line.id, report))
+                    callee = self._ask(line, attempt, destination, partial(self.tell, line.id), alternative)
                 except Exception:
                     log.exception("the callee cannot be asked", call=line.id, via=destination.via)
                     self.tell(line.id, ev.HungUp(Leg.CALLEE, Cause.INTERNAL, attempt))

@@ -7,12 +7,14 @@ from typing import Any, cast
 
 from gateway.addresses import SipUri
 from gateway.bridge import Bridge
-from gateway.call.events import Destination
+from gateway.call.causes import Cause
+from gateway.call.events import Destination, HungUp, Leg
 from gateway.call.machine import Call
 from gateway.dialplan.plan import CallerSettings, Emergency, Format, Identity, Policy
 from gateway.line import Facts, Line
 from gateway.outgoing import outgoing_call
 from gateway.session.policy import Towards
+from gateway.sip.targets import SILENCE
 from tests.board import DOMAIN, JULIET, PLAN, Scene
 from tests.support import FakeEngine, FakeLeg, webrtc_session
 
@@ -35,6 +37,15 @@ async def test_a_trunk_that_wants_its_own_host_in_from_has_it() -> None:
     scene = Scene(plan=replace(PLAN, trunks=trunks))
     scene.from_xmpp("+12025550123", webrtc_session())
     assert str((await scene.dialled()).made_for[0].from_uri) == "sip:+12025550100@carrier.example"
+
+
+async def test_a_trunk_that_says_nothing_is_given_up_soon_while_there_is_another_one() -> None:
+    scene = Scene()
+    scene.from_xmpp("+12025550123", webrtc_session())
+    first = await scene.dialled()
+    assert first.made_for[0].patience == SILENCE
+    first.sink(HungUp(Leg.CALLEE, Cause.TIMEOUT, 1))
+    assert (await scene.dialled(2)).made_for[0].patience is None
 
 
 async def test_an_emergency_caller_is_never_anonymous() -> None:

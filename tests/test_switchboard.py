@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any, cast
 
@@ -55,6 +57,22 @@ async def test_a_late_call_rings_is_asked_to_join_and_is_answered() -> None:
     assert record.media["caller"]["received_packets"] == 1
     assert scene.board.live == 0
     assert scene.begun == ["outbound"]
+
+
+async def test_a_call_that_is_over_leaves_memory_at_once_and_not_with_a_collection_of_garbage() -> None:
+    scene = Scene()
+    _, admitted = scene.from_xmpp("+12025550123", webrtc_session(OPUS, PCMU))
+    callee = await scene.dialled()
+    callee.sink(ev.Answered(1, phone_session(PCMU)))
+    machine = weakref.ref(scene.board._lines[scene.call].machine)
+    gc.disable()
+    try:
+        admitted.sink(ev.HungUp(Leg.CALLER, Cause.NORMAL))
+        await scene.ended()
+        await scene.settled()
+        assert machine() is None, "a leg knows whom to tell, and that is not the line that knows the leg"
+    finally:
+        gc.enable()
 
 
 async def test_a_trunk_that_is_down_is_followed_by_the_next_and_its_media_is_given_back() -> None:

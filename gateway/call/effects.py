@@ -28,11 +28,12 @@ class PrepareOffer(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Dial(Effect):
-    """Ask the callee."""
+    """Ask the callee. `alternative`: somebody else is asked if nothing at all is heard of him."""
 
     attempt: int
     destination: Destination
     session: Session
+    alternative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

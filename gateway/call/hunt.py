@@ -62,6 +62,10 @@ class Hunt:
         """There is another stage to go on to."""
         return bool(self._detours or self._stages)
 
+    def leads_on(self, cause: Cause) -> bool:
+        """Whether there is another stage for those whom this cause befalls."""
+        return self.more and (bool(self._detours) or cause in self._advance_on)
+
     def reserve(self) -> int:
         """A number for somebody who was not asked but came."""
         self._count += 1

@@ -140,7 +140,8 @@ class Call:
                 return self._end(cause, None, text, now)
             case ev.OfferReady(attempt, session) if attempt in self._hunt.live and attempt not in self._dialled:
                 self._dialled.add(attempt)
-                return [do.Dial(attempt, self._hunt.live[attempt], session)]
+                alternative = self._hunt.leads_on(Cause.TIMEOUT)
+                return [do.Dial(attempt, self._hunt.live[attempt], session, alternative)]
             case ev.OfferFailed(attempt, cause, text) if attempt in self._hunt.live:
                 # Its media may be lost after it was asked, and then somebody's telephone is ringing.
                 return [*self._cancel(attempt), *self._attempt_failed(attempt, None, cause, text, now)]

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
@@ -66,7 +67,7 @@ class Agent:
         self._layer = Layer(self.timers, self.limits, self._alarm)
         self._usages: dict[Key, Usage] = {}
         self._keys: dict[int, tuple[Key, ...]] = {}  # id(usage) -> its keys: mostly one
-        self._exchanges: dict[int, Exchange] = {}  # id(transaction) -> exchange
+        self._exchanges: dict[ClientTransaction, Exchange] = {}
         self._invited: dict[int, ServerSession] = {}  # id(transaction) -> an INVITE that is not answered
         self._early: Counter[str] = Counter()  # how many of those there are, by source
         self._refused: OrderedDict[tuple[str, ...], Verdict] = OrderedDict()  # INVITEs, the latest
@@ -195,7 +196,7 @@ class Agent:
         """A stream is gone: what waits for an answer on it gets 503 (RFC 3261 §8.1.3.1), or is told of `distrust`."""
         for transaction in self._layer.on(connection):
             self._layer.drop(transaction)
-            exchange = self._exchanges.get(id(transaction))
+            exchange = self._exchanges.get(transaction)
             if exchange is not None and distrust:
                 exchange.distrust = distrust
             self._silent(transaction, 503, now)
@@ -217,9 +218,11 @@ class Agent:
                 case Transmit():
                     self._out.append(item)
                 case Answered(transaction, response):
-                    exchange = self._exchanges.get(id(transaction))
+                    exchange = self._exchanges.get(transaction)
                     if exchange is not None and exchange.transaction is transaction:
                         self._answered(exchange, response, now)
+                    elif exchange is not None:
+                        self._late(exchange, transaction, response, now)
                 case Unanswered(transaction) if isinstance(transaction, ClientTransaction):
                     self._silent(transaction, 408, now)
                 case Unanswered():
@@ -244,9 +247,15 @@ class Agent:
             if response.status >= 200:
                 exchange.usage.answered(exchange, local(exchange.request, 400), now)
 
+    @staticmethod
+    def _late(exchange: Exchange, transaction: ClientTransaction, response: Response, now: float) -> None:
+        with contextlib.suppress(SipError):  # its Contact cannot be read: then nobody could be hung up there
+            exchange.usage.late(exchange, transaction, response, now)
+
     def _silent(self, transaction: ClientTransaction, status: int, now: float) -> None:
-        exchange = self._exchanges.pop(id(transaction), None)
+        exchange = self._exchanges.get(transaction)
         if exchange is not None and exchange.transaction is transaction:
+            exchange.transaction = None
             self._answered(exchange, _stand_in(exchange, status), now)
 
     def _moves_on(self, exchange: Exchange, response: Response, now: float) -> bool:
@@ -268,9 +277,9 @@ class Agent:
         """Forget the exchanges whose transactions are over."""
         if self._exchanges and (not len(self._layer) or len(self._exchanges) > 2 * len(self._layer) + 64):
             self._exchanges = {
-                id(exchange.transaction): exchange
-                for exchange in self._exchanges.values()
-                if exchange.transaction is not None and not exchange.transaction.machine.terminated
+                transaction: exchange
+                for transaction, exchange in self._exchanges.items()
+                if not transaction.machine.terminated
             }
 
     # Requests
@@ -374,7 +383,7 @@ class Agent:
 
     def give_up(self, transaction: ClientTransaction) -> None:
         self._layer.drop(transaction)
-        self._exchanges.pop(id(transaction), None)
+        self._exchanges.pop(transaction, None)
 
     def know(self, key: Key, usage: Usage) -> None:
         self._usages[key] = usage
@@ -419,13 +428,13 @@ class Agent:
             return
         patience = exchange.patience
         if patience is None and exchange.course is not None and exchange.course.more:
-            patience = min(SILENCE, self.timers.patience)
+            patience = SILENCE
         transaction, happened = self._layer.request(request, flow, now, patience)
         if transaction is None:
             self.unreachable(exchange, now)
             return
         exchange.transaction = transaction
-        self._exchanges[id(transaction)] = exchange
+        self._exchanges[transaction] = exchange
         exchange.usage.launched(exchange, now)
         self._happened(happened, now)
 

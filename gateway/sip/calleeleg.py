@@ -69,6 +69,7 @@ class CalleeLeg(SipLeg):
             log.info("sip call not placed", call=self.call, attempt=self.attempt, error=str(fault))
             self._hung_up(Cause.CONGESTION, str(fault))
         finally:
+            self._part()
             self.room.release(self._key)
 
     async def _invite(self, offer: Session) -> Dialog:
@@ -103,6 +104,7 @@ class CalleeLeg(SipLeg):
             password=credentials.password if credentials is not None else None,
             max_forwards=outgoing.max_forwards,
             call_id=self._key,
+            patience=outgoing.patience,
         )
         self.dialog = dialog
         if self._hang_up_headers is not None:  # hung up while we looked for the way

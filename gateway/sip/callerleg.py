@@ -36,6 +36,7 @@ class CallerLeg(SipLeg):
                 self._refreshed(message)
             del message  # the next one may be hours away
         self._hung_up(Cause.SHUTDOWN)
+        self._part()
 
     def _answered_offer(self, dialog: Dialog, session: Session | None, problem: str) -> None:
         if not self._asked:

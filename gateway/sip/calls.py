@@ -45,7 +45,7 @@ class OutgoingCall:
 
     `asserted` becomes P-Asserted-Identity, which is for trunks alone (RFC 3325 §5). With `anonymous` neither From nor
     Contact tells who calls. `place` is a PIDF-LO document that goes along (RFC 6442). `headers` go along as they are:
-    Diversion, Referred-By, Replaces.
+    Diversion, Referred-By, Replaces. `patience` is how many seconds nobody need say anything at all, None: 64*T1.
     """
 
     target: SipUri
@@ -58,6 +58,7 @@ class OutgoingCall:
     asserted: SipUri | None = None
     anonymous: bool = False
     place: str | None = None
+    patience: float | None = None
 
 
 OnCall = Callable[[IncomingCall, LegControl], Admitted]

@@ -10,7 +10,7 @@ An INVITE without a description has theirs in the 2xx, and our answer in the ACK
 from __future__ import annotations
 
 from gateway.sip.dialog import Dialog
-from gateway.sip.layer import Flow, ServerTransaction, earliest
+from gateway.sip.layer import ClientTransaction, Flow, ServerTransaction, earliest
 from gateway.sip.message import Headers, Request, Response
 from gateway.sip.reliable import Ordered, is_reliable, rseq
 from gateway.sip.session import MAX_FORKS, Session, cancel_of, described
@@ -98,6 +98,23 @@ class ClientSession(Session):
             self.timer.ask(exchange.request.headers)
             return self._repeat(exchange)
         return False
+
+    def late(self, exchange: Exchange, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """Somebody else is asked by now, or nobody: who begins to ring is cancelled, who answers is hung up."""
+        if exchange.dialog is not None:
+            super().late(exchange, transaction, response, now)
+            return
+        invite = transaction.machine.request
+        if response.status < 200:
+            self.core.follow_up(cancel_of(invite), transaction.flow, now)
+        elif response.status < 300:
+            dialog = Dialog.of_response(invite, response)
+            asked = Exchange(self, invite, dialog.next_hop, hint=transaction.flow, reported=False)
+            asked.flow = transaction.flow
+            repeat = (dialog.key, invite.cseq.number) in self._acks
+            self._acknowledge(dialog, asked)
+            if not repeat:
+                self._inside(dialog, "BYE", Headers(), b"", reported=False)
 
     # Before the answer
 

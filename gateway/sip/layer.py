@@ -215,6 +215,7 @@ class Layer:
         if len(self._clients) >= self._limits.transactions:
             return None, []
         make = InviteClient if request.method == "INVITE" else OtherClient
+        patience = min(patience or self._timers.patience, self._timers.patience)
         machine: Client = make(request, flow.reliable, now, self._timers, patience)
         transaction = ClientTransaction(machine, flow, request.via.branch)
         self._clients[transaction.branch, request.method] = transaction

@@ -111,6 +111,12 @@ class SipLeg(LegControl):
         self._tell(HungUp(self.side, cause, self.attempt, text, q850))
         self._over = True
 
+    def _part(self) -> None:
+        """Nothing more is told. Who is told may keep us, and a ring of the two would wait for a collection of garbage,
+        with all that the call had: of what lived so long as a call, one comes every thirty thousand calls.
+        """
+        self._sink = None
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.room.app.loop.create_task(work)
         self._tasks.add(task)

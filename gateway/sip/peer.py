@@ -48,10 +48,12 @@ class Peer:
         uri: str | None = None,
         max_forwards: int = 70,
         call_id: str = "",
+        patience: float | None = None,
     ) -> Dialog:
         """Place a call; the dialog is given at once, and its iteration tells how it goes.
 
         `uri` is the Request-URI when it is not that of `to_details`; `username` for digest is the From's by default.
+        `patience` is how many seconds each target of the peer may say nothing, by default 64*T1 for the last of them.
         """
         session = self.app.agent.client(call_id)
         self._identify(session, from_details, username, password)
@@ -60,7 +62,7 @@ class Peer:
         _fill(request, headers, payload)
         dialog = Dialog(self.app, session)
         self.app.adopt(dialog)
-        session.invite(request, self.next_hop, hint=self._hint)
+        session.invite(request, self.next_hop, hint=self._hint).patience = patience
         self.app.pump()
         return dialog
 

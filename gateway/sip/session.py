@@ -20,7 +20,7 @@ from gateway.errors import SipError
 from gateway.sip.accepted import Accepted
 from gateway.sip.body import sdp_of
 from gateway.sip.dialog import Dialog, Key
-from gateway.sip.layer import Flow, ServerTransaction, earliest
+from gateway.sip.layer import ClientTransaction, Flow, ServerTransaction, earliest
 from gateway.sip.message import Headers, Message, Request, Response, respond
 from gateway.sip.offers import LONGEST_WAIT, MAX_TRIES, Offer, Offers
 from gateway.sip.timer import SessionTimer
@@ -226,6 +226,10 @@ class Session(Usage):
         if transaction is not None:
             self.core.give_up(transaction)
         self.answered(offer.exchange, local(offer.exchange.request, 487 if self.ended else 408), now)
+
+    def late(self, exchange: Exchange, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if 200 <= response.status < 300:  # to a re-INVITE: by whichever way it came, their answer is their answer
+            self.answered(exchange, response, now)
 
     def outcome(self, exchange: Exchange, response: Response, now: float) -> None:
         """A response to a request inside the dialog."""

@@ -1,13 +1,15 @@
 """The four transaction machines of RFC 3261 §17, with the accepted states of RFC 6026. Pure: the clock is an argument.
 
     INVITE client      calling ── 1xx ──> proceeding ── 2xx ──> accepted ─ M ─> terminated
-                          └──────────────────┴── 3xx-6xx ──> completed ─ D ─> terminated
+                          ├──────────────────┴── 3xx-6xx ──> completed ─ D ─> terminated
+                          └─ silence ─> abandoned ── 1xx ──> cancelled: a final response as above, or terminated
     INVITE server      proceeding ── 2xx ──> accepted ─ L ─> terminated
                           └── 3xx-6xx ──> completed ── ACK ──> confirmed ─ I ─> terminated
     other client       trying ── 1xx ──> proceeding ── final ──> completed ─ K ─> terminated
     other server       trying ── 1xx ──> proceeding ── final ──> completed ─ J ─> terminated
 
 Every input returns what is to be done, in order. `deadline` is when `fire` wants to be called next; None: never.
+`abandoned` is none of the RFC's states: somebody else is asked by then, and who answers after all is not left ringing.
 On a reliable transport nothing is retransmitted and the waiting states that absorb repeats last no time.
 """
 
@@ -37,6 +39,8 @@ class State(enum.Enum):
     CALLING = "calling"
     TRYING = "trying"
     PROCEEDING = "proceeding"
+    ABANDONED = "abandoned"
+    CANCELLED = "cancelled"
     COMPLETED = "completed"
     CONFIRMED = "confirmed"
     ACCEPTED = "accepted"
@@ -135,6 +139,7 @@ class InviteClient(Machine):
         super().__init__(timers, reliable)
         self.request = request
         self._ack: Request | None = None
+        self._whole = now + timers.patience
         # Timers B and A; B is shorter where there is somebody else to ask (targets.SILENCE).
         self._become(State.CALLING, now, lasts=patience or timers.patience, repeats=True)
 
@@ -147,10 +152,16 @@ class InviteClient(Machine):
                 # Timer B guards only the first response; a phone may ring for minutes.
                 self._become(State.PROCEEDING, now)
                 return [Deliver(response)]
-            case State.CALLING | State.PROCEEDING if response.status < 300:
+            case State.ABANDONED if response.status < 200:
+                # Now it may be cancelled, and has 64*T1 for its final response (RFC 3261 §9.1).
+                self._become(State.CANCELLED, now, lasts=self.timers.patience)
+                return [Deliver(response)]
+            case State.CANCELLED if response.status < 200:
+                return []
+            case State.CALLING | State.PROCEEDING | State.ABANDONED | State.CANCELLED if response.status < 300:
                 self._become(State.ACCEPTED, now, lasts=self.timers.patience)  # timer M
                 return [Deliver(response)]
-            case State.CALLING | State.PROCEEDING:
+            case State.CALLING | State.PROCEEDING | State.ABANDONED | State.CANCELLED:
                 self._ack = acknowledge(self.request, response)
                 self._become(State.COMPLETED, now, lasts=0 if self.reliable else self.timers.patience)  # timer D
                 return [Send(self._ack), Deliver(response)]
@@ -163,7 +174,10 @@ class InviteClient(Machine):
     def fire(self, now: float) -> list[Action]:
         if self._over(now):
             expired: list[Action] = [Expired()] if self.state is State.CALLING else []
-            self._terminate()
+            if expired and now < self._whole:
+                self._become(State.ABANDONED, now, lasts=self._whole - now)
+            else:
+                self._terminate()
             return expired
         if self._due(now):
             self._back_off(now, None)  # timer A doubles without a cap

@@ -191,6 +191,9 @@ class Usage:
             return
         self.outcome(exchange, response, now)
 
+    def late(self, exchange: Exchange, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request that was given up, by a target that had said nothing for too long."""
+
     def may_move(self, exchange: Exchange) -> bool:
         """Whether a request that one target failed may go to the next one (RFC 3263 §4.3)."""
         return not self.ended and not exchange.over

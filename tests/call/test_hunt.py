@@ -27,6 +27,18 @@ def test_a_cause_that_does_not_lead_on_ends_the_hunt() -> None:
     assert not hunt.more
 
 
+def test_it_is_known_beforehand_which_failure_leads_on() -> None:
+    hunt = Hunt(((A,), (B,)), frozenset({Cause.TIMEOUT}))
+    hunt.next_stage()
+    assert (hunt.leads_on(Cause.TIMEOUT), hunt.leads_on(Cause.BUSY)) == (True, False)
+    hunt.detour(1, ((C,),))
+    assert hunt.leads_on(Cause.BUSY), "where a callee points to is asked whatever became of him"
+    hunt.next_stage()
+    hunt.failed(2, Cause.TIMEOUT)
+    hunt.next_stage()
+    assert not hunt.leads_on(Cause.TIMEOUT)
+
+
 def test_the_first_answer_wins_and_names_the_losers() -> None:
     hunt = Hunt(((A, B, C),), frozenset())
     hunt.next_stage()

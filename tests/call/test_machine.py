@@ -180,6 +180,15 @@ def test_a_dead_trunk_leads_to_the_next_one() -> None:
     assert call.handle(ev.Answered(2, ANSWER), 3.0) == [do.PrepareAnswer(2, ANSWER, OFFER)]
 
 
+def test_a_trunk_that_says_nothing_is_not_waited_for_when_there_is_another_one() -> None:
+    call = Call()
+    call.handle(FAILOVER, 0.0)
+    assert call.handle(ev.OfferReady(1, CALLEE_OFFER), 0.1) == [do.Dial(1, TRUNK, CALLEE_OFFER, alternative=True)]
+    picky = Call()
+    picky.handle(replace(FAILOVER, advance_on=frozenset({Cause.CONGESTION})), 0.0)
+    assert picky.handle(ev.OfferReady(1, CALLEE_OFFER), 0.1) == [do.Dial(1, TRUNK, CALLEE_OFFER)]
+
+
 def test_a_busy_number_is_not_tried_on_the_next_trunk() -> None:
     todo = call_in(State.SEEKING, FAILOVER).handle(ev.HungUp(Leg.CALLEE, Cause.BUSY, 1), 2.0)
     assert todo[0] == do.HangUp(Leg.CALLER, Cause.BUSY)

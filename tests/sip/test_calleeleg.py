@@ -115,6 +115,23 @@ async def test_silence_is_a_timeout(house: House, peer: Datagrams) -> None:
     assert told.cause is Cause.TIMEOUT
 
 
+async def test_who_says_nothing_is_given_up_sooner_and_hung_up_if_he_answers_after_all(
+    house: House, peer: Datagrams
+) -> None:
+    house.dial(peer.port, patience=0.1)
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.cause is Cause.TIMEOUT
+    invite = await peer.receive("INVITE")
+    peer.send(answer(invite, 180))
+    cancel = await peer.receive("CANCEL")
+    peer.send(answer(invite, 200, extra=f"Contact: <sip:juliet@127.0.0.1:{peer.port}>", content=SDP))
+    peer.send(answer(cancel, 200))
+    await peer.receive("ACK")
+    peer.send(answer(await peer.receive("BYE"), 200))
+    assert house.reports.empty()
+
+
 async def test_a_refused_connection_and_an_unknown_transport_are_congestion(house: House, peer: Datagrams) -> None:
     for transport in ("tcp", "tls"):
         house.dial(peer.port, target=SipUri.parse(f"sip:juliet@127.0.0.1:{peer.port};transport={transport}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.sip import clientsession
+from gateway.sip.clientsession import ClientSession
 from gateway.sip.message import Headers, Request, Response
 from tests.sip.bench import CONTACT, TCP, UDP, Bench, established, peer, statuses, theirs
 from tests.sip.wire import SDP, answer, field, fields, method, tag
@@ -114,6 +115,77 @@ def test_silence_becomes_a_local_408() -> None:
     assert isinstance(bench.heard[-1], Response)
     assert (bench.heard[-1].status, bench.heard[-1].local) == (408, True)
     assert bench.ended == [session]
+
+
+def given_up(bench: Bench, after: float = 5.0) -> tuple[ClientSession, str]:
+    """A call that may have no answer for so long, and has none: the session, and its INVITE."""
+    bench.launch = False
+    session = bench.invite()
+    (exchange,) = bench.dispatched
+    exchange.patience = after
+    bench.launch = True
+    bench.agent.launch(exchange, bench.flow, bench.now)
+    (invite,) = bench.step()
+    assert [method(m) for m in bench.wait(after)] == ["INVITE"] * 3  # 0.5, 1.5, 3.5 s
+    return session, invite
+
+
+def test_an_invite_may_be_given_up_sooner_where_somebody_else_can_be_asked() -> None:
+    bench = Bench()
+    session, _ = given_up(bench)
+    assert [m.status for m in bench.heard if isinstance(m, Response)] == [408]
+    assert bench.ended == [session]
+    assert bench.wait(60) == []
+    assert bench.agent.busy == (0, 0)
+
+
+def test_who_begins_to_ring_when_he_was_given_up_is_cancelled() -> None:
+    bench = Bench()
+    _, invite = given_up(bench)
+    (cancel,) = bench.take(answer(invite, 180, extra=CONTACT))
+    assert (method(cancel), field(cancel, "Via")) == ("CANCEL", field(invite, "Via"))
+    assert bench.take(answer(invite, 180, extra=CONTACT)) == []
+    bench.take(answer(cancel, 200))
+    assert [method(m) for m in bench.take(answer(invite, 487))] == ["ACK"]
+    assert len(bench.heard) == 1, "nobody wants to know"
+    bench.wait(60)
+    assert bench.agent.busy == (0, 0)
+
+
+def test_who_answers_when_he_was_given_up_is_acknowledged_and_hung_up() -> None:
+    bench = Bench()
+    _, invite = given_up(bench)
+    late = answer(invite, 200, extra=CONTACT, content=SDP)
+    ack, bye = bench.take(late)
+    assert [ack.split(" ")[:2], bye.split(" ")[:2]] == [[m, "sip:juliet@192.0.2.9:5062"] for m in ("ACK", "BYE")]
+    assert bench.take(late) == [ack]
+    bench.take(answer(bye, 200))
+    assert len(bench.heard) == 1
+    bench.wait(60)
+    assert bench.agent.busy == (0, 0)
+
+
+def test_a_late_answer_that_cannot_be_read_changes_nothing() -> None:
+    bench = Bench()
+    _, invite = given_up(bench)
+    assert bench.take(answer(invite, 200, extra="Contact: <<", content=SDP)) == []
+
+
+def test_a_reinvite_that_was_given_up_takes_the_answer_that_comes_late() -> None:
+    bench = Bench()
+    session, _ = established(bench)
+    bench.launch = False
+    session.ask("INVITE", Headers([("Content-Type", "application/sdp")]), SDP.encode(), bench.now)
+    bench.step()
+    exchange, bench.launch = bench.dispatched[-1], True
+    exchange.patience = 5.0
+    bench.agent.launch(exchange, bench.flow, bench.now)
+    (invite,) = bench.step()
+    bench.wait(4.0)
+    exchange.transaction = None  # it was sent to another server of theirs
+    assert bench.take(answer(invite, 180)) == []
+    assert [method(m) for m in bench.take(answer(invite, 200, extra=CONTACT, content=SDP))] == ["ACK"]
+    assert [(e, m.label) for e, m in bench.finished] == [(exchange, "200 Whatever")]
 
 
 def test_a_dead_connection_becomes_a_local_503() -> None:

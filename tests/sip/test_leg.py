@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
 from dataclasses import replace
+from functools import partial
+from typing import cast
 
 import pytest
 
@@ -21,7 +26,7 @@ from gateway.call.events import (
 from gateway.session import sdp
 from gateway.session.model import Direction
 from gateway.sip import leg as leg_module
-from gateway.sip.leg import refusal_of
+from gateway.sip.leg import SipLeg, refusal_of
 from gateway.sip.message import Headers, Request
 from tests.sip.house import OFFER, House, up
 from tests.sip.wire import SDP, Caller, Datagrams, answer, body, field, method, status, tag
@@ -53,6 +58,31 @@ async def test_a_reoffer_is_answered_or_refused(house: House, peer: Datagrams) -
     assert status(await peer.receive(488)) == 488
     peer.send(caller.request("INVITE", extra="Content-Type: text/plain", content="hello"))
     assert status(await peer.receive(415)) == 415
+
+
+@pytest.mark.parametrize("side", ["caller", "callee"])
+async def test_a_leg_whose_call_is_over_leaves_memory_at_once_and_not_with_a_collection_of_garbage(
+    house: House, peer: Datagrams, side: str
+) -> None:
+    if side == "caller":
+        _, leg = await up(house, peer)
+    else:
+        leg = house.dial(peer.port)
+        invite = await peer.receive("INVITE")
+        peer.send(answer(invite, 200, extra=f"Contact: <sip:juliet@127.0.0.1:{peer.port}>", content=SDP))
+        await peer.receive("ACK")
+    cast(SipLeg, leg)._sink = partial(lambda _, report: house.reports.put_nowait(report), leg)  # as a line keeps it
+    gone = asyncio.Event()
+    weakref.finalize(leg, gone.set)
+    gc.disable()
+    try:
+        leg.hang_up(Cause.NORMAL)
+        peer.send(answer(await peer.receive("BYE"), 200))
+        del leg
+        async with asyncio.timeout(20):
+            await gone.wait()
+    finally:
+        gc.enable()
 
 
 async def test_digits_in_info(house: House, peer: Datagrams) -> None:
@@ -234,11 +264,12 @@ async def test_who_asked_for_a_transfer_hears_of_its_success_before_the_bye(hous
     await house.told()
     leg.transferred(Cause.NORMAL)
     leg.hang_up(Cause.NORMAL)
+    notify = ""
     for expected in ("SIP/2.0 100 Trying\r\n", "SIP/2.0 200 OK\r\n"):
-        notify = await peer.receive("NOTIFY", "BYE")
+        notify = await peer.after(notify, "NOTIFY", "BYE")
         assert body(notify) == expected
         peer.send(answer(notify, 200))
-    assert method(await peer.receive("NOTIFY", "BYE")) == "BYE"
+    assert method(await peer.after(notify, "NOTIFY", "BYE")) == "BYE"
 
 
 async def test_who_does_not_take_a_last_word_is_hung_up_all_the_same(
@@ -340,7 +371,7 @@ async def test_whoever_names_a_call_that_has_ended_hears_that_it_is_not_there(ho
     trying = await peer.receive("NOTIFY")
     peer.send(answer(trying, 200))
     assert body(trying) == "SIP/2.0 100 Trying\r\n"
-    failed = await peer.receive("NOTIFY")
+    failed = await peer.after(trying, "NOTIFY")
     peer.send(answer(failed, 200))
     assert body(failed) == "SIP/2.0 481 Call/Transaction Does Not Exist\r\n"
     assert house.reports.empty(), "nobody else was asked"

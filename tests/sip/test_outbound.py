@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from gateway.sip import agent
 from gateway.sip.application import TLS, UDP, WS, Application, Contact, IncomingRequest
 from gateway.sip.locate import Question, Srv
 from gateway.sip.message import Request
@@ -188,6 +189,27 @@ async def test_when_all_fail_the_last_failure_is_told(dns: dict[tuple[str, str],
         response = await call.ready()
         assert (response.status, response.local) == (503, False)
         assert app.dialogs == []
+
+
+async def test_a_server_that_begins_to_ring_when_the_next_one_is_asked_is_cancelled(
+    dns: dict[tuple[str, str], list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "SILENCE", 0.1)
+    async with calling() as app, Datagrams() as slow, Datagrams() as good:
+        services(dns, slow.port, good.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        second = await good.receive("INVITE")
+        first = await slow.receive("INVITE")
+        slow.send(answer(first, 183, to_tag="slow", content=SDP))
+        cancel = await slow.receive("CANCEL")
+        assert field(cancel, "Via") == field(first, "Via")
+        slow.send(answer(cancel, 200))
+        slow.send(answer(first, 487, to_tag="slow"))
+        await slow.receive("ACK")
+        good.send(answer(second, 200, extra=f"Contact: <sip:juliet@127.0.0.1:{good.port}>", content=SDP))
+        assert (await call.ready()).status == 200
+        await good.receive("ACK")
 
 
 async def test_what_rang_once_does_not_begin_again_elsewhere(dns: dict[tuple[str, str], list[object]]) -> None:

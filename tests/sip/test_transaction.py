@@ -73,6 +73,36 @@ def test_where_there_is_somebody_else_to_ask_silence_is_shorter() -> None:
     assert run(trying, 100) == [(32.0, Expired())], "who says something has all of timer F"
 
 
+@pytest.mark.parametrize("reliable", [False, True])
+def test_an_invite_that_was_given_up_early_hears_late_answers_for_as_long_as_any_other(reliable: bool) -> None:
+    machine = InviteClient(request(), reliable, 0.0, TIMERS, 5.0)
+    assert run(machine, 31.9)[-1] == (5.0, Expired())
+    assert (machine.state, machine.unheard) == (State.ABANDONED, False)
+    assert run(machine, 100) == []
+    assert machine.terminated
+    answered, refused = (InviteClient(request(), reliable, 0.0, TIMERS, 5.0) for _ in range(2))
+    for each in (answered, refused):
+        run(each, 6.0)
+    ok = reply(200)
+    assert answered.receive(ok, 7.0) == answered.receive(ok, 8.0) == [Deliver(ok)]
+    assert [type(action) for action in refused.receive(reply(404), 7.0)] == [Send, Deliver]
+
+
+def test_who_begins_to_ring_when_he_was_given_up_is_heard_once_and_then_until_his_final_response() -> None:
+    machine = InviteClient(request(), False, 0.0, TIMERS, 5.0)
+    run(machine, 30.0)
+    rings = reply(180)
+    assert machine.receive(rings, 30.0) == [Deliver(rings)]
+    assert machine.receive(rings, 31.0) == []
+    assert run(machine, 61.0) == []
+    assert [type(action) for action in machine.receive(reply(487), 61.0)] == [Send, Deliver]
+    ringing = InviteClient(request(), False, 0.0, TIMERS, 5.0)
+    run(ringing, 30.0)
+    ringing.receive(reply(180), 30.0)
+    assert run(ringing, 100) == []
+    assert ringing.terminated
+
+
 def test_over_a_stream_nothing_is_repeated() -> None:
     for machine in (InviteClient(request(), True, 0.0, TIMERS), OtherClient(request("BYE"), True, 0.0, TIMERS)):
         assert run(machine, 100) == [(32.0, Expired())]

@@ -141,6 +141,12 @@ class Datagrams:
                 if not wanted or status(message) in wanted or method(message) in wanted:
                     return message
 
+    async def after(self, last: str, *wanted: int | str) -> str:
+        """The next message that does not repeat this one: a busy machine is not always answered within T1."""
+        while (message := await self.receive(*wanted)) == last:
+            pass
+        return message
+
     async def silent(self, seconds: float = 0.15) -> bool:
         """Whether nothing comes for so long; for what must never come, no test waits longer."""
         with contextlib.suppress(TimeoutError):
