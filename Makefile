@@ -34,7 +34,7 @@ lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy --strict --explicit-package-bases tests/interop deploy
+	$(BIN)/mypy --strict --explicit-package-bases tests/clients tests/scenarios tests/interop deploy
 
 bench-dialplan: test-packages venv
 	$(BIN)/python -m tests.dialplan.bench

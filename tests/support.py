@@ -56,7 +56,6 @@ class FakeEngine:
     """A MediaEngine that allocates addresses out of thin air and remembers what it was asked, as (name, leg, …)."""
 
     asked: list[tuple[object, ...]] = field(default_factory=list)
-    on_event: Callable[[MediaEvent], None] = lambda event: None
     fails: set[str] = field(default_factory=set)
     ports: int = 20000
     muxed: dict[str, bool] = field(default_factory=dict)  # leg: whether it has one component
@@ -66,6 +65,9 @@ class FakeEngine:
     given: dict[str, Transport] = field(default_factory=dict)  # by leg
     video: bool = True
     flows: bool = True  # a leg that is connected has its media at once
+
+    def __post_init__(self) -> None:
+        self.on_event: Callable[[MediaEvent], None] = lambda event: None
 
     async def start(self) -> None: ...
 

@@ -23,7 +23,7 @@ from gateway.accounts import Accounts
 from gateway.addresses import SipUri
 from gateway.call.causes import Cause
 from gateway.call.trace import Traced
-from gateway.dialplan.plan import InboundMatch, InboundRule, Match, Plan, Rule, Trunk
+from gateway.dialplan.plan import InboundMatch, InboundRule, Kind, Match, Plan, Rule, Trunk
 from gateway.errors import SipError
 from gateway.ops.trace import Rung, ladder
 from gateway.session import jingle as spelling
@@ -488,10 +488,12 @@ class Scene:
             trunks={"carrier": trunk},
             routes=(
                 Rule(
-                    "premium", Match(kind=("number",), type=("premium_rate",)), refuse="premium numbers are not allowed"
+                    "premium",
+                    Match(kind=(Kind.NUMBER,), type=("premium_rate",)),
+                    refuse="premium numbers are not allowed",
                 ),
-                Rule("numbers", Match(kind=("number",)), via=("carrier",)),
-                Rule("test line", Match(kind=("name",), name=("echo",)), via=("echo",)),
+                Rule("numbers", Match(kind=(Kind.NUMBER,)), via=("carrier",)),
+                Rule("test line", Match(kind=(Kind.NAME,), name=("echo",)), via=("echo",)),
             ),
             inbound=(InboundRule("main", InboundMatch(number=("+12025550100",)), (JULIET,)),),
         )

@@ -203,7 +203,8 @@ def bad_jingle(at: Moment) -> Iterator[None]:
             element.set("action", "session-terminate")
         request = stanzas.iq(at.contact, at.juliet.jid, id=f"bad{number}")
         request.append(mutated_tree(at.chance, element))
-        yield at.juliet.sends(request)
+        at.juliet.sends(request)
+        yield
 
 
 NAMES = (
@@ -231,7 +232,8 @@ def bad_stanzas(at: Moment) -> Iterator[None]:
             ET.SubElement(
                 child, f"{{{stanzas.RTP}}}description", {"media": choose(("audio", "audio", "video", choose(ODD)))}
             )
-        yield at.juliet.sends(stanza if at.chance.random() < 0.5 else mutated_tree(at.chance, stanza))
+        at.juliet.sends(stanza if at.chance.random() < 0.5 else mutated_tree(at.chance, stanza))
+        yield
 
 
 METHODS = ("INVITE", "OPTIONS", "BYE", "CANCEL", "INFO", "UPDATE", "ACK", "REFER", "NONSENSE")
@@ -249,7 +251,8 @@ def bad_sip(at: Moment) -> Iterator[None]:
         if not at.chance.randrange(2):
             message.headers.set("Content-Type", "application/sdp")
             message.body = sdp.render(phone_session()).encode()
-        yield at.scene.phone.sends(mutated_text(at.chance, bytes(message).decode()).encode("utf-8", "replace"))
+        at.scene.phone.sends(mutated_text(at.chance, bytes(message).decode()).encode("utf-8", "replace"))
+        yield
 
 
 def bad_sdp(at: Moment) -> Iterator[None]:
@@ -260,7 +263,8 @@ def bad_sdp(at: Moment) -> Iterator[None]:
         invite = at.scene.phone.request("INVITE", at.chance.choice((at.invite, None)), f"bad{number}")
         invite.headers.set("Content-Type", "application/sdp")
         invite.body = mutated_text(at.chance, at.chance.choice(vectors)).encode("utf-8", "replace")
-        yield at.scene.phone.sends(bytes(invite))
+        at.scene.phone.sends(bytes(invite))
+        yield
 
 
 @pytest.mark.slow

@@ -10,12 +10,12 @@ import pytest
 
 from gateway.dialplan import prices
 from gateway.dialplan.booking import Period, Unit
-from gateway.dialplan.plan import Emergency, Plan
+from gateway.dialplan.plan import Emergency, Kind, Plan
 from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Match
 from gateway.sip.message import Request
 from tests.clients.conversations import Conversations
-from tests.clients.home import Home
-from tests.clients.user_agent import STREAM, XML_LANG
+from tests.clients.home import STREAM, Home
+from tests.clients.user_agent import XML_LANG
 from tests.scenarios.clock import jumping, passes
 from tests.scenarios.scene import DOMAIN, JULIET, NUMBER, Scene
 from tests.support import phone_session
@@ -25,7 +25,7 @@ ABROAD = f"+442079460123@{DOMAIN}"
 AT_HOME = f"{NUMBER}@{DOMAIN}"
 HELP = f"911@{DOMAIN}"
 TABLE = "prefix,connect,per_minute\n44,0.10,0.60\n1,0,0.06\n"  # EUR: a hundredth a second abroad
-ABOVE = Match(kind=("number",), country=("GB",))
+ABOVE = Match(kind=(Kind.NUMBER,), country=("GB",))
 
 
 class Town(Scene):

@@ -8,7 +8,7 @@ from gateway.session.model import Direction
 from tests.clients import user_agent as ua
 from tests.clients.borogove import Borogove
 from tests.clients.conversations import Conversations
-from tests.clients.home import Home
+from tests.clients.home import STREAM, Home
 from tests.clients.monal import Monal
 from tests.clients.siskin import CONNECTED, CONNECTING, ENDED, RINGING, Siskin
 from tests.scenarios.clock import passes
@@ -23,7 +23,7 @@ def knows_two_resources_without_jmi(juliet: Siskin) -> tuple[str, str]:
     both = f"{CONTACT}/sip", f"{CONTACT}/other"
     for jid in both:
         caps = ua.make(ua.CAPS, "c", hash="sha-1", node="urn:old", ver="old")
-        juliet.presences[jid] = ua.make(ua.STREAM, "presence", caps)
+        juliet.presences[jid] = ua.make(STREAM, "presence", caps)
     juliet.capable["urn:old#old"] = features
     return both
 
