@@ -12,6 +12,7 @@ from gateway.addresses import SipUri
 from gateway.dialplan import load
 from gateway.dialplan.examples import as_row, prove
 from gateway.dialplan.plan import Inbound, Plan, Request, inbound, route
+from tests.dialplan.verona import CHARGED
 
 SHIPPED = Path(__file__).parents[2] / "dialplan"
 
@@ -74,17 +75,8 @@ expect = { outcome = "route", ring = "parallel", kind = "uri" }
     ]
 
 
-MONEY = """
-[emergency]
-action = "refuse"
-[[trunk]]
-name = "carrier"
-proxy = "sip:192.0.2.1"
-prices = "a"
-[[prices]]
-name = "a"
-file = "a.csv"
-currency = "EUR"
+MONEY = f"""
+{CHARGED}
 [[budget]]
 name = "all"
 user = "*"
@@ -96,7 +88,7 @@ calls = 5
 within = 60
 [[route]]
 name = "numbers"
-match = { kind = "number" }
+match = {{ kind = "number" }}
 via = ["enum", "carrier"]
 record = "yes"
 """

@@ -90,3 +90,17 @@ SPELLED = replace(
         "@office": CallerSettings("+12025550150", "Capulet", anonymous=True),
     },
 )
+
+# In the words of a file: a trunk that charges by a table.
+CHARGED = """\
+[emergency]
+action = "refuse"
+[[trunk]]
+name = "carrier"
+proxy = "sip:192.0.2.1"
+prices = "a"
+[[prices]]
+name = "a"
+file = "a.csv"
+currency = "EUR"
+"""

@@ -14,6 +14,7 @@ from gateway import config
 from gateway.config import Config
 from gateway.ops import reload
 from gateway.ops.reload import Reloader, stamp, unexchanged
+from tests.dialplan.verona import CHARGED
 
 GOOD = '[xmpp]\ndomain = "sip.example.com"\nsecret = "s3cret"\nusers = ["shakespeare.lit"]\n'
 PLAN = '[[route]]\nname = "{name}"\nmatch = {{ kind = "uri" }}\nvia = "direct"\n'
@@ -65,20 +66,11 @@ async def test_a_fault_is_named_by_file_and_line_and_nothing_is_exchanged(folder
     assert await running.reloader.reload()
 
 
-PRICED = """
-[emergency]
-action = "refuse"
-[[trunk]]
-name = "carrier"
-proxy = "sip:192.0.2.1"
-prices = "a"
-[[prices]]
-name = "a"
-file = "../prices/a.csv"
-currency = "EUR"
+PRICED = f"""
+{CHARGED.replace("a.csv", "../prices/a.csv")}
 [[route]]
 name = "numbers"
-match = { kind = "number" }
+match = {{ kind = "number" }}
 via = "carrier"
 """
 
