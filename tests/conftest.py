@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -17,3 +20,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # this process is measured; the gateway
 def _plain_log() -> None:
     structlog.reset_defaults()
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], PLAIN])
+
+
+@pytest.fixture
+def reached(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
+    """Where the mutants ended, printed when all are through."""
+    counts: Counter[str] = Counter()
+    yield counts
+    plugins = request.config.pluginmanager
+    reporter: Any = plugins.get_plugin("terminalreporter")
+    capture: Any = plugins.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        reporter.write_line(f"\n{request.node.name}: " + ", ".join(f"{n} {where}" for where, n in counts.most_common()))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.sip.transaction import Timers
+
 # The peers are a namespace package below the root, whichever way pytest was started.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -18,6 +20,7 @@ from tests.interop.peers.gateway import Gateway
 from tests.interop.peers.process import last_words, witnesses
 from tests.interop.peers.prosody import Prosody
 from tests.interop.peers.server import Server
+from tests.sip.house import House
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,3 +65,12 @@ async def phone(juliet: Client) -> AsyncIterator[Baresip]:
     """A telephone that answers by itself, with another tone than Juliet's."""
     async with Baresip(tone=tones.draw(juliet.tone)) as baresip:
         yield baresip
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    """The SIP room by itself, with the timers of the RFC: by timer B alone, silence lasts 32 s."""
+    made = House(timers=Timers())
+    await made.telephony.start()
+    yield made
+    await made.telephony.stop()

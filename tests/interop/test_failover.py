@@ -15,7 +15,6 @@ from gateway.call.events import Answered
 from gateway.sip import resolver
 from gateway.sip.resolver import Resolver
 from gateway.sip.telephony import OutgoingCall
-from gateway.sip.transaction import Timers
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.process import TRUNK_HOST, free_port
 from tests.interop.peers.sipp import Sipp
@@ -23,15 +22,6 @@ from tests.sip.house import OFFER, House
 from tests.sip.test_resolver import ZONE, NameServer
 
 TARGET = SipUri.parse("sip:romeo@carrier.example")
-
-
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    """With the timers of the RFC: by timer B alone, silence lasts 32 s."""
-    made = House(timers=Timers())
-    await made.telephony.start()
-    yield made
-    await made.telephony.stop()
 
 
 @pytest.fixture

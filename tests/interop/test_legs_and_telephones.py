@@ -24,18 +24,9 @@ from gateway.call.events import (
 from gateway.call.leg import LegControl
 from gateway.session.model import Direction, Session
 from gateway.sip.telephony import OutgoingCall
-from gateway.sip.transaction import Timers
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.sipp import Sipp
 from tests.sip.house import OFFER, House
-
-
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    made = House(timers=Timers())
-    await made.telephony.start()
-    yield made
-    await made.telephony.stop()
 
 
 @pytest.fixture

@@ -12,6 +12,13 @@ from tests.scenarios.scene import Scene
 
 
 @pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    """The stage, with nobody on it yet."""
+    async with Scene() as made:
+        yield made
+
+
+@pytest.fixture
 async def home() -> AsyncIterator[Home]:
     """Juliet's server. The scene is `home.scene`; at its end no call may be left in any room."""
     with jumping():

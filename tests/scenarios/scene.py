@@ -44,6 +44,9 @@ PATIENCE = 5.0  # s; nothing on stage takes that long, it is what a broken scene
 DOMAIN = "sip.example.com"
 JULIET = "juliet@shakespeare.lit"
 NUMBER = "+12025550123"
+CONTACT = f"{NUMBER}@{DOMAIN}"  # what Juliet calls
+OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"  # what leads to her
+CALLING = f"+12025550199@{DOMAIN}"  # as whom she sees its caller
 
 
 class Person:
@@ -260,8 +263,8 @@ class Phone(Person, asyncio.DatagramProtocol):
         """A request inside a dialog, or the first of one; not sent yet."""
         if dialog is not None:
             return self._inside(dialog, method, next(self._calls) + 10)
-        ends = f"<sip:+12025550199@carrier.example>;tag={call_id}", f"<sip:+12025550100@{DOMAIN}>"
-        return self._request(method, f"sip:+12025550100@{DOMAIN}", call_id, 1, ends)
+        ends = f"<sip:+12025550199@carrier.example>;tag={call_id}", f"<{OUR_NUMBER}>"
+        return self._request(method, OUR_NUMBER, call_id, 1, ends)
 
     def cancels(self, invite: Request) -> None:
         cancel = Request("CANCEL", invite.uri)

@@ -22,12 +22,8 @@ from tests.clients.siskin import Siskin
 from tests.clients.stanzajs import StanzaJs
 from tests.clients.user_agent import UserAgent
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER
+from tests.scenarios.scene import CALLING, CONTACT
 from tests.support import phone_session
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-CALLING = f"+12025550199@{DOMAIN}"
 
 POCKET = (Conversations, Cheogram, Monal, Siskin)  # what a push wakes
 OTHERS = (Borogove, Dino, Kaidan, Movim, StanzaJs)

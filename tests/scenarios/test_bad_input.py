@@ -23,13 +23,11 @@ from structlog.testing import capture_logs
 from gateway.session import sdp
 from gateway.sip.message import Message, Request, respond
 from gateway.xmpp import stanzas
-from tests.scenarios.scene import DOMAIN, NUMBER, Device, Scene
+from tests.scenarios.scene import CONTACT, DOMAIN, OUR_NUMBER, Device, Scene
 from tests.support import phone_session
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 EACH = 200  # of each kind, in each of the five states
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
 
 ODD = (
     *(
@@ -50,18 +48,6 @@ ODD = (
     ),
     *("x" * 5000, "urn:xmpp:jingle:1", "sendrecv", "both", "127.0.0.1", "::1", "host.local", "<>&\"'", "2p9P"),
 )
-
-
-@pytest.fixture
-def said(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
-    """Where the mutants ended, printed when all are through."""
-    counts: Counter[str] = Counter()
-    yield counts
-    plugins = request.config.pluginmanager
-    reporter: Any = plugins.get_plugin("terminalreporter")
-    capture: Any = plugins.get_plugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        reporter.write_line(f"\n{request.node.name}: " + ", ".join(f"{n} {where}" for where, n in counts.most_common()))
 
 
 # States of a call
@@ -270,7 +256,7 @@ def bad_sdp(at: Moment) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [bad_jingle, bad_stanzas, bad_sip, bad_sdp])
 async def test_a_thousand_mutants_leave_the_next_call_working(
-    kind: Callable[[Moment], Iterator[None]], said: Counter[str]
+    kind: Callable[[Moment], Iterator[None]], reached: Counter[str]
 ) -> None:
     unhandled: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(told(context)))
@@ -284,16 +270,16 @@ async def test_a_thousand_mutants_leave_the_next_call_working(
                 for number, _ in enumerate(kind(at)):
                     if number % 2:  # no more than a socket's buffer holds
                         await scene.phone.is_heard()
-                        said["200 OK"] -= 1
+                        reached["200 OK"] -= 1
                 await scene.phone.is_heard()
-                said["acknowledged"] += at.juliet.results
-                said.update(at.juliet.heard + scene.phone.heard)
+                reached["acknowledged"] += at.juliet.results
+                reached.update(at.juliet.heard + scene.phone.heard)
                 await the_next_call_works(scene)
                 await scene.switchboard.drain()
-        said["calls"] += sum(line["event"] == "call" for line in log)
+        reached["calls"] += sum(line["event"] == "call" for line in log)
         assert [line for line in log if line.get("exc_info") or line["log_level"] in ("error", "critical")] == []
     assert "\n".join(unhandled) == ""
-    assert said["calls"] > 2 * len(STATES)  # of mutants, not only ours
+    assert reached["calls"] > 2 * len(STATES)  # of mutants, not only ours
 
 
 def told(context: dict[str, Any]) -> str:

@@ -7,8 +7,7 @@ import pytest
 from tests.clients.borogove import Borogove
 from tests.clients.home import Home
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, Scene
-from tests.scenarios.telephones import CONTACT, OUR_NUMBER
+from tests.scenarios.scene import CONTACT, DOMAIN, OUR_NUMBER, Scene
 from tests.support import phone_session
 
 

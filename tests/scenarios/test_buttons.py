@@ -12,9 +12,8 @@ from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.clients.movim import Movim
 from tests.clients.user_agent import UserAgent, make
-from tests.scenarios.scene import DOMAIN, NUMBER
+from tests.scenarios.scene import CONTACT, DOMAIN
 
-CONTACT = f"{NUMBER}@{DOMAIN}"
 PREMIUM = f"+19005550123@{DOMAIN}"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from gateway.call.causes import Cause
@@ -11,19 +9,8 @@ from gateway.call.trace import Traced
 from gateway.media.engine import Lost
 from gateway.session.model import Codec
 from gateway.sip.message import Request
-from tests.scenarios.scene import DOMAIN, NUMBER, Device, Scene
+from tests.scenarios.scene import CALLING, CONTACT, DOMAIN, NUMBER, OUR_NUMBER, Device, Scene
 from tests.support import phone_session, webrtc_session
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-CALLING = f"+12025550199@{DOMAIN}"
-
-
-@pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    async with Scene() as made:
-        yield made
-
 
 # From a user to a phone
 

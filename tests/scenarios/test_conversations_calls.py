@@ -8,8 +8,8 @@ from tests.clients.cheogram import Cheogram
 from tests.clients.conversations import LOST, UNREACHABLE, Conversations, Conversations2190
 from tests.clients.home import Home, bare, resource
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER
-from tests.scenarios.telephones import CONTACT, OUR_NUMBER, hung_up_content, talking
+from tests.scenarios.scene import CONTACT, DOMAIN, NUMBER, OUR_NUMBER
+from tests.scenarios.telephones import hung_up_content, talking
 from tests.support import phone_session
 
 EVERY_VERSION = pytest.mark.parametrize("client", [Conversations, Conversations2190, Cheogram])

@@ -6,23 +6,12 @@ Each of these has a client that waits, rings or shows something false without it
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.xmpp import stanzas
-from tests.scenarios.scene import DOMAIN, NUMBER, Device, Scene
+from tests.scenarios.scene import CALLING, CONTACT, DOMAIN, OUR_NUMBER, Device, Scene
 from tests.support import phone_session
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
-CALLING = f"+12025550199@{DOMAIN}"
-
-
-@pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    async with Scene() as made:
-        yield made
 
 
 def proposes(juliet: Device, contact: str, sid: str, *, media: str = "audio", receipt: bool = False) -> None:

@@ -8,8 +8,7 @@ from gateway.session.model import Candidate
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, Scene
-from tests.scenarios.telephones import CONTACT, OUR_NUMBER
+from tests.scenarios.scene import CONTACT, DOMAIN, OUR_NUMBER, Scene
 from tests.support import phone_session
 
 

@@ -18,10 +18,9 @@ from tests.clients.siskin import ENDED, Siskin
 from tests.clients.stanzajs import StanzaJs
 from tests.clients.user_agent import UserAgent
 from tests.scenarios.clock import passes
+from tests.scenarios.scene import CONTACT, OUR_NUMBER
 from tests.scenarios.telephones import (
-    CONTACT,
     EVERY_ONE,
-    OUR_NUMBER,
     SCREENS,
     at,
     hung_up,

@@ -12,12 +12,9 @@ from gateway.sip.message import Request
 from tests.clients.home import Home
 from tests.clients.user_agent import UserAgent
 from tests.scenarios.clock import jumping, passes
-from tests.scenarios.scene import Scene
+from tests.scenarios.scene import CALLING, CONTACT, OUR_NUMBER, Phone, Scene
 from tests.scenarios.telephones import (
-    CALLING,
-    CONTACT,
     EVERY_ONE,
-    OUR_NUMBER,
     POCKET,
     at,
     hung_up,
@@ -229,8 +226,8 @@ async def test_a_caller_whose_telephone_dies_is_gone(home: Home, client: type[Us
     await home.scene.over()
 
 
-@EVERY_TELEPHONE
-async def test_a_telephone_that_a_push_does_not_wake_is_unavailable(home: Home, client: type[UserAgent]) -> None:
+async def called_asleep(home: Home, client: type[UserAgent]) -> tuple[UserAgent, Phone]:
+    """Its server keeps what comes for it while it is away, and then it is called."""
     juliet, phone = client(home), home.scene.phone
     home.adds(CALLING)
     await passes(1)
@@ -238,6 +235,12 @@ async def test_a_telephone_that_a_push_does_not_wake_is_unavailable(home: Home, 
     juliet.goes_offline()
     await passes(60)
     phone.calls(OUR_NUMBER)
+    return juliet, phone
+
+
+@EVERY_TELEPHONE
+async def test_a_telephone_that_a_push_does_not_wake_is_unavailable(home: Home, client: type[UserAgent]) -> None:
+    juliet, phone = await called_asleep(home, client)
     await passes(60)
     await phone.hears_back("480 Temporarily Unavailable")
     await home.scene.over()
@@ -254,13 +257,7 @@ async def test_a_telephone_that_is_woken_by_the_call_rings_once(home: Home, clie
     Conversations, which reads the propose in the archive, that is no call (parser/MessageParser.java:987), another
     propose is.
     """
-    juliet, phone = client(home), home.scene.phone
-    home.adds(CALLING)
-    await passes(1)
-    home.stores = True
-    juliet.goes_offline()
-    await passes(60)
-    phone.calls(OUR_NUMBER)
+    juliet, phone = await called_asleep(home, client)
     await passes(4)
     assert "180 Ringing" not in phone.heard
     juliet.comes_back()

@@ -8,8 +8,7 @@ from tests.clients.dino import Dino
 from tests.clients.gajim import Gajim, OldGajim
 from tests.clients.home import Home
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import Scene
-from tests.scenarios.telephones import CALLING, CONTACT, OUR_NUMBER
+from tests.scenarios.scene import CALLING, CONTACT, OUR_NUMBER, Scene
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.clients.kaidan import Kaidan
-from tests.scenarios.scene import Scene
-from tests.scenarios.telephones import CONTACT, OUR_NUMBER
+from tests.scenarios.scene import CONTACT, OUR_NUMBER, Scene
 from tests.support import phone_session
 
 

@@ -6,7 +6,8 @@ from tests.clients.conversations import Conversations
 from tests.clients.home import Home
 from tests.clients.monal import CONNECTED, CONNECTING, DISCOVERING, ENDED, RINGING, Monal
 from tests.scenarios.clock import passes
-from tests.scenarios.telephones import CONTACT, OUR_NUMBER, hung_up_content, talking
+from tests.scenarios.scene import CONTACT, OUR_NUMBER
+from tests.scenarios.telephones import hung_up_content, talking
 from tests.support import phone_session
 
 # Outgoing

@@ -7,8 +7,8 @@ import pytest
 from tests.clients.home import Home
 from tests.clients.movim import Movim
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import Scene
-from tests.scenarios.telephones import CALLING, CONTACT, OUR_NUMBER, hung_up_content, talking
+from tests.scenarios.scene import CALLING, CONTACT, OUR_NUMBER, Scene
+from tests.scenarios.telephones import hung_up_content, talking
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from tests.clients.dino import Dino
 from tests.clients.home import Home
 from tests.clients.psi import Psi
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import Scene
-from tests.scenarios.telephones import CONTACT, OUR_NUMBER
+from tests.scenarios.scene import CONTACT, OUR_NUMBER, Scene
 
 
 @pytest.fixture

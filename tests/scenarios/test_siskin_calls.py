@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.session.model import Direction
+from gateway.sip.message import Request
 from tests.clients import user_agent as ua
 from tests.clients.borogove import Borogove
 from tests.clients.conversations import Conversations
@@ -12,20 +13,28 @@ from tests.clients.home import STREAM, Home
 from tests.clients.monal import Monal
 from tests.clients.siskin import CONNECTED, CONNECTING, ENDED, RINGING, Siskin
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN
-from tests.scenarios.telephones import CALLING, CONTACT, OUR_NUMBER, hung_up_content, talking
+from tests.scenarios.scene import CALLING, CONTACT, DOMAIN, OUR_NUMBER, Phone
+from tests.scenarios.telephones import hung_up_content, talking
 from tests.support import phone_session
 
 
-def knows_two_resources_without_jmi(juliet: Siskin) -> tuple[str, str]:
+def knows_two_resources_without_jmi(juliet: Siskin) -> None:
     """As of a gateway that another server's cache, or an older version of ours, made it believe in."""
     features = frozenset({ua.JINGLE, ua.ICE_UDP, ua.DTLS, ua.RTP, ua.RTP_AUDIO})
-    both = f"{CONTACT}/sip", f"{CONTACT}/other"
-    for jid in both:
+    for jid in (f"{CONTACT}/sip", f"{CONTACT}/other"):
         caps = ua.make(ua.CAPS, "c", hash="sha-1", node="urn:old", ver="old")
         juliet.presences[jid] = ua.make(STREAM, "presence", caps)
     juliet.capable["urn:old#old"] = features
-    return both
+
+
+async def calls_two_resources(juliet: Siskin, phone: Phone) -> Request:
+    """Her call to both rings at the phone; the INVITE that it got."""
+    knows_two_resources_without_jmi(juliet)
+    juliet.call(CONTACT)
+    invite = await phone.hears("INVITE")
+    phone.answers(invite, 180)
+    await passes(5)
+    return invite
 
 
 # Outgoing
@@ -57,11 +66,7 @@ async def test_a_phone_may_ring_for_as_long_as_the_dialplan_lets_it(home: Home) 
 async def test_one_call_to_two_resources_is_one_call(home: Home) -> None:
     """Both have the same sid; when one accepts, the other session is terminated, which must not end the call."""
     juliet, phone = Siskin(home), home.scene.phone
-    knows_two_resources_without_jmi(juliet)
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 180)
-    await passes(5)
+    invite = await calls_two_resources(juliet, phone)
     phone.answers(invite, 200, phone_session())
     await juliet.until(CONNECTED)
     await passes(10)
@@ -71,11 +76,7 @@ async def test_one_call_to_two_resources_is_one_call(home: Home) -> None:
 
 async def test_giving_up_a_call_to_two_resources_gives_up_the_call(home: Home) -> None:
     juliet, phone = Siskin(home), home.scene.phone
-    knows_two_resources_without_jmi(juliet)
-    juliet.call(CONTACT)
-    invite = await phone.hears("INVITE")
-    phone.answers(invite, 180)
-    await passes(5)
+    invite = await calls_two_resources(juliet, phone)
     juliet.hang_up()
     await phone.hears("CANCEL")
     phone.answers(invite, 487)

@@ -27,12 +27,11 @@ from tests.clients.siskin import Siskin
 from tests.clients.stanzajs import StanzaJs
 from tests.clients.user_agent import UserAgent
 from tests.scenarios.clock import jumping, passes
-from tests.scenarios.scene import DOMAIN, NUMBER, Phone, Scene
+from tests.scenarios.scene import DOMAIN, NUMBER, OUR_NUMBER, Phone, Scene
 from tests.support import phone_session
 
 CLIENTS = (Conversations, Cheogram, Monal, Siskin, Borogove, Dino, Kaidan, Movim, StanzaJs)
 NUMBERS = (f"{NUMBER}@{DOMAIN}", f"+12025550124@{DOMAIN}")
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
 STEPS = 12
 SEEDS = 100
 

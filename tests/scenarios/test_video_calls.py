@@ -10,7 +10,7 @@ import pytest
 from gateway.media.engine import PictureWanted
 from gateway.session import sdp
 from gateway.session.model import Codec, Media, Session, Transport
-from gateway.sip.message import Message
+from gateway.sip.message import Message, Request
 from tests.clients.borogove import Borogove
 from tests.clients.cheogram import Cheogram
 from tests.clients.conversations import Conversations
@@ -22,11 +22,8 @@ from tests.clients.movim import Movim
 from tests.clients.siskin import Siskin
 from tests.clients.stanzajs import StanzaJs
 from tests.scenarios.clock import passes
-from tests.scenarios.scene import DOMAIN, NUMBER, Scene
+from tests.scenarios.scene import CONTACT, OUR_NUMBER, Scene
 from tests.support import phone_session
-
-CONTACT = f"{NUMBER}@{DOMAIN}"
-OUR_NUMBER = f"sip:+12025550100@{DOMAIN}"
 
 # How each says that it talks.
 CLIENTS: dict[type[Any], str] = {
@@ -65,6 +62,15 @@ H264 = (("packetization-mode", "1"), ("profile-level-id", "42e01f"))
 
 def read(message: Message) -> Session:
     return sdp.parse(message.body.decode())
+
+
+async def offers_camera_again(scene: Scene, invite: Request) -> Session:
+    """A re-INVITE of the telephone with its camera, and what it is answered."""
+    again = scene.phone._inside(invite, "INVITE", 7)
+    again.headers.add("Content-Type", "application/sdp")
+    again.body = sdp.render(with_camera()).encode()
+    scene.phone._say(again)
+    return read(await scene.phone.answer_to(again))
 
 
 def pictures(scene: Scene) -> dict[object, object]:
@@ -182,11 +188,7 @@ async def test_a_session_refresh_of_the_telephone_keeps_the_picture(home: Home, 
     scene.phone.answers(invite, 200, with_camera())
     await caller.until("Connected")
     await scene.phone.hears("ACK")
-    again = scene.phone._inside(invite, "INVITE", 7)
-    again.headers.add("Content-Type", "application/sdp")
-    again.body = sdp.render(with_camera()).encode()
-    scene.phone._say(again)
-    answer = read(await scene.phone.answer_to(again))
+    answer = await offers_camera_again(scene, invite)
     assert answer.video is not None
     assert pictures(scene) == BOTH
     caller.hang_up()
@@ -203,11 +205,7 @@ async def test_a_camera_that_a_telephone_turns_on_later_is_declined_and_the_call
     scene.phone.answers(invite, 200, phone_session())
     await caller.until("Connected")
     await scene.phone.hears("ACK")
-    again = scene.phone._inside(invite, "INVITE", 7)
-    again.headers.add("Content-Type", "application/sdp")
-    again.body = sdp.render(with_camera()).encode()
-    scene.phone._say(again)
-    answer = read(await scene.phone.answer_to(again))
+    answer = await offers_camera_again(scene, invite)
     assert [(media.kind, media.rejected) for media in answer.media] == [("audio", False), ("video", True)]
     assert pictures(scene) == {}
     caller.hang_up()

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -23,18 +22,6 @@ from tests.sip.wire import SDP, answer
 EACH = 400  # mutants of each state
 METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE", "PRACK", "REFER", "NOTIFY", "SUBSCRIBE", "X")
 CODES = (100, 180, 183, 200, 202, 302, 401, 407, 408, 422, 481, 486, 491, 500, 503, 600)
-
-
-@pytest.fixture
-def reached(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
-    """Where the mutants ended, printed when all are through."""
-    counts: Counter[str] = Counter()
-    yield counts
-    plugins = request.config.pluginmanager
-    reporter: Any = plugins.get_plugin("terminalreporter")
-    capture: Any = plugins.get_plugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        reporter.write_line(f"\n{request.node.name}: " + ", ".join(f"{n} {where}" for where, n in counts.most_common()))
 
 
 class State:

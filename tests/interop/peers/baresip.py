@@ -157,14 +157,9 @@ class Baresip:
     async def hears(self, frequency: float, seconds: float = 1.0, timeout: float = PATIENCE) -> None:
         """Waits until its own recording of the newest call holds this tone for so long."""
         try:
-            async with asyncio.timeout(timeout):
-                while tones.seconds_of(frequency, *self.recording()) < seconds:
-                    await asyncio.sleep(0.1)  # the recording is a file of another process
-        except TimeoutError:
-            heard = tones.describe(*self.recording())
-            raise AssertionError(
-                f"{self.user} was to hear {frequency:.0f} Hz: {heard}\n{self.child.tail(60)}"
-            ) from None
+            await tones.heard(frequency, self.recording, seconds, timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{self.user} {error}\n{self.child.tail(60)}") from None
 
     async def sees(self, pictures: int = 10, timeout: float = PATIENCE) -> None:
         """Waits until it has decoded and shown so many pictures of the newest call."""

@@ -6,7 +6,6 @@ first, then speex and G.711.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import tempfile
@@ -158,12 +157,9 @@ class Linphone:
     async def hears(self, frequency: float, seconds: float = 1.0, timeout: float = PATIENCE) -> None:
         """Waits until its own recording holds this tone for so long."""
         try:
-            async with asyncio.timeout(timeout):
-                while tones.seconds_of(frequency, *self.recording()) < seconds:
-                    await asyncio.sleep(0.1)  # the recording is a file of another process
-        except TimeoutError:
-            heard = tones.describe(*self.recording())
-            raise AssertionError(f"{self.user} was to hear {frequency:.0f} Hz: {heard}") from None
+            await tones.heard(frequency, self.recording, seconds, timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{self.user} {error}") from None
 
     def recording(self) -> tuple[tones.Samples, int]:
         """What it heard: samples and rate. Only its log says the rate while the call is up."""

@@ -6,8 +6,10 @@ float arrays between -1 and 1, mono.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,16 @@ def describe(samples: Samples, rate: int) -> str:
     windows = [strongest(tail[at : at + size], rate) for at in range(0, len(tail) - size + 1, size)]
     heard = ", ".join(f"{f:.0f} Hz ({share:.0%}, {loudness:.3f})" for f, share, loudness in windows) or "nothing"
     return f"{len(samples) / rate:.1f} s recorded, at the end {heard}"
+
+
+async def heard(frequency: float, recording: Callable[[], tuple[Samples, int]], seconds: float, timeout: float) -> None:
+    """Waits until a recording that grows holds this tone for so long. Raises AssertionError if it never does."""
+    try:
+        async with asyncio.timeout(timeout):
+            while seconds_of(frequency, *recording()) < seconds:
+                await asyncio.sleep(0.1)  # it is a file of another process
+    except TimeoutError:
+        raise AssertionError(f"was to hear {frequency:.0f} Hz: {describe(*recording())}") from None
 
 
 def silence() -> tuple[Samples, int]:
