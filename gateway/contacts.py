@@ -332,14 +332,6 @@ def _is_local(text: str) -> bool:
 # How a SIP user names a user of XMPP ----------------------------------------------------------------------------------
 
 
-def sip_uri_of(jid: str, host: str) -> SipUri:
-    """The URI under which SIP sees a user: sip:juliet%40shakespeare.lit@sip.example.com for juliet@shakespeare.lit.
-
-    `jid` is a bare JID as its server spells it, escapes included; `host` is our own SIP domain.
-    """
-    return SipUri("sip", jid, host)
-
-
 def jid_of(uri: SipUri) -> str | None:
     """The bare JID that a URI of ours names in its user part, None when it names none.
 

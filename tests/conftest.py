@@ -1,4 +1,4 @@
-"""What a test logs is written plainly: rich takes a third of a second to draw a traceback that nobody reads."""
+"""What tests of several rooms use. Logs are plain: rich takes a third of a second to draw a traceback nobody reads."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ from gateway.contacts import (
     jid_of,
     local_of,
     mappable,
-    sip_uri_of,
     unescape,
 )
 from gateway.errors import AddressError
@@ -349,12 +348,12 @@ def test_the_user_part_of_our_uris_names_a_jid(uri: str, jid: str | None) -> Non
 
 @pytest.mark.parametrize("jid", ["juliet@shakespeare.lit", r"d\27artagnan@musketeers.lit", "jürgen@münchen.example"])
 def test_a_user_presented_to_sip_is_found_again(jid: str) -> None:
-    uri = sip_uri_of(jid, "sip.example.com")
+    uri = SipUri("sip", jid, "sip.example.com")
     assert jid_of(SipUri.parse(str(uri))) == jid
 
 
 def test_our_users_are_written_with_an_escaped_at_sign() -> None:
-    uri = sip_uri_of("juliet@shakespeare.lit", "sip.example.com")
+    uri = SipUri("sip", "juliet@shakespeare.lit", "sip.example.com")
     assert str(uri) == "sip:juliet%40shakespeare.lit@sip.example.com"
 
 

@@ -25,6 +25,8 @@ class Blame(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """One cause in every spelling: `label` is that of records and metrics, `phrase` SIP's, `text` for people."""
+
     label: str
     sip: int
     phrase: str
@@ -35,6 +37,8 @@ class Row:
 
 
 class Cause(enum.Enum):
+    """Why a call, or one attempt of it, ended."""
+
     NORMAL = Row("normal", 200, "OK", "success", 16, Blame.NOBODY, "the call ended")
     CANCELLED = Row("cancelled", 487, "Request Terminated", "cancel", 16, Blame.CALLER, "the caller gave up")
     ELSEWHERE = Row("answered-elsewhere", 487, "Request Terminated", "cancel", 26, Blame.NOBODY, "answered elsewhere")

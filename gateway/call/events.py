@@ -1,7 +1,8 @@
 """What can happen to a call, told by its edges in the past tense.
 
-Two families. An Event is for the call's machine. A Notice concerns one leg's media and never changes what the call is:
-trickled candidates, digits, a re-offer; the switchboard sees to it.
+Two families. An Event is for the call's machine, but for Redirected, of which the dialplan has to make a Detour first.
+A Notice is seen to by the switchboard, and the machine never hears of it: trickled candidates, digits, a re-offer, who
+is at an end now or wants it connected elsewhere.
 
 `attempt` numbers the callees that one call tries, from 1. Work that was asked for an attempt comes back with its
 number, so that a late completion cannot be taken for another's.

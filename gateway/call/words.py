@@ -26,12 +26,14 @@ class Say(enum.StrEnum):
 
 
 class Kind(enum.Enum):
+    """What a line is about."""
+
     MISSED = enum.auto()
-    FAILED = enum.auto()
-    CUT = enum.auto()
-    PARTY = enum.auto()
-    ENDING = enum.auto()
-    FROZEN = enum.auto()
+    FAILED = enum.auto()  # not connected at all
+    CUT = enum.auto()  # ended while they talked
+    PARTY = enum.auto()  # somebody else is there now
+    ENDING = enum.auto()  # it ends soon: what it may cost is used up
+    FROZEN = enum.auto()  # the account is
 
 
 # What every client shows of its own accord, and what the user did himself.
@@ -66,7 +68,7 @@ def said(
 
 
 def _sentence(kind: Kind, cause: Cause, detail: str, party: str, language: str, seconds: int) -> str:
-    why = _REASONS[language].get(cause, cause.text if language == "en" else _REASONS[language][Cause.INTERNAL])
+    why = _REASONS[language].get(cause, _REASONS[language][Cause.INTERNAL])
     detail = " ".join(detail.split())[:LONGEST_DETAIL]
     if cause is Cause.FORBIDDEN and detail:
         why = detail  # the operator's own words

@@ -26,7 +26,6 @@ _HEADS = 64  # beginnings that one pattern may have in an index
 _DIGITS = frozenset("0123456789")
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 _SPACE = frozenset(" \t\r\n\f\v")
-_SPECIAL = frozenset("\\.[](){}*+?|^$")
 
 
 class RegexError(ValueError):

@@ -112,6 +112,11 @@ def passed_on(codec: Codec, other: Codec) -> Codec:
     return replace(codec, parameters=tuple(pairs), feedback=())
 
 
+def between(codec: Codec, other: Codec) -> Codec:
+    """What we say of a codec to its end while `other` is spoken at the far one: relayed, or turned by us."""
+    return passed_on(codec, other) if twin(codec, (other,)) is not None else ours(codec)
+
+
 def ours(codec: Codec) -> Codec:
     """This codec with our own parameters, since it ends here."""
     return replace(codec, parameters=OPUS.parameters if is_opus(codec) else (), feedback=())

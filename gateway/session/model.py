@@ -238,5 +238,5 @@ class Stream:
     receive_dtmf: tuple[Codec, ...] = ()
     direction: Direction = Direction.SENDRECV  # seen from us
     ptime: int = 20  # ms
-    rtcp_mux: bool = field(default=False)
+    rtcp_mux: bool = False
     dtmf: Dtmf = Dtmf.RFC4733

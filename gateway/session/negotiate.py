@@ -84,7 +84,7 @@ def answer_caller(
         towards_caller,
         caller,
         offered,
-        codecs.passed_on(near, far) if relayed else codecs.ours(near),
+        codecs.between(near, far),
         transport,
         direction,
         callee_stream.ptime if relayed else audio.PTIME,
@@ -131,13 +131,12 @@ def reanswer(
     chosen = choice.beside(
         policy, choice.allowed(policy, offered), [stream.send, *([peer.send] if peer is not None else [])], peer
     )
-    relayed = peer is not None and twin(chosen, (peer.send,)) is not None
     answer = audio.answer(
         policy,
         towards,
         offer,
         offered,
-        codecs.passed_on(chosen, peer.send) if relayed and peer is not None else codecs.ours(chosen),
+        codecs.ours(chosen) if peer is None else codecs.between(chosen, peer.send),
         audio.taken(ours).transport,
         audio.both(offered.direction.reversed, allowed),
         audio.taken(ours).ptime or audio.PTIME,
@@ -158,13 +157,12 @@ def answer_beside(
     """
     offered = audio.taken(offer, towards, policy.srtp)
     chosen = choice.beside(policy, choice.allowed(policy, offered), [peer.send], peer)
-    relayed = twin(chosen, (peer.send,)) is not None
     answer = audio.answer(
         policy,
         towards,
         offer,
         offered,
-        codecs.passed_on(chosen, peer.send) if relayed else codecs.ours(chosen),
+        codecs.between(chosen, peer.send),
         transport,
         offered.direction.reversed,
         audio.ptime(offered),

@@ -229,7 +229,7 @@ class CalleeLeg:
             return [Ignored("receipt of a device without calls")]
         return self._ringing() or [Ignored("ringing again")]
 
-    def bounced(self, kind: str, error: ET.Element, now: float) -> list[LegOutput]:
+    def bounced(self, kind: str, error: ET.Element) -> list[LegOutput]:
         """A Jingle message of ours came back. Of the propose: not from a single device but from the server?"""
         of_all = kind == "propose" and not stanzas.resource(error.get("from", ""))
         if not of_all or not self._proposed or self.state is not State.ASKING:

@@ -67,7 +67,6 @@ class CallerLeg:
         self.sid = sid
         self.state = State.PROPOSED
         self.session: JingleSession | None = None
-        self._asked_of = contact
         self._voice = voice
         self._prefix = prefix
         self._propose: ET.Element | None = None
@@ -180,7 +179,7 @@ class CallerLeg:
             return self._over(Cause.CANCELLED, "" if spoken.reason is None else spoken.reason.text)
         return [Ignored(f"JMI {spoken.kind} out of order")]
 
-    def bounced(self, kind: str, error: ET.Element, now: float) -> list[LegOutput]:
+    def bounced(self, kind: str, error: ET.Element) -> list[LegOutput]:
         """A Jingle message of ours came back. Of a proceed it means that nobody is there to bring a session.
 
         COMPAT: Conversations says so of a proceed that it waits for no longer (JingleConnectionManager.deliverMessage).

@@ -240,7 +240,7 @@ class Calls:
 
     # --- messages
 
-    def bounced(self, stanza: ET.Element, now: float) -> None:
+    def bounced(self, stanza: ET.Element) -> None:
         """An error for a message of ours. If a server bounces it, the JID that we wrote to is still in `from`."""
         id_ = stanza.get("id", "")
         kind, _, sid = id_.removeprefix("jm-").partition("-")
@@ -249,7 +249,7 @@ class Calls:
             self._ignored("message error")
             return
         self._note(line, stanza)
-        self.carry_out(line, line.leg.bounced(kind, stanza, now))
+        self.carry_out(line, line.leg.bounced(kind, stanza))
 
     def receipt(self, stanza: ET.Element, acknowledged: str) -> None:
         """A message of ours arrived at a device: `acknowledged` is its id (XEP-0184)."""
@@ -291,7 +291,7 @@ class Calls:
         elif spoken.kind == "propose":
             self._proposed(stanza, spoken, now)
         elif spoken.kind == "proceed":
-            # Of a call that is over: this device would wait for it. Why both: CalleeLeg, too late.
+            # Of a call that is over: this device would wait for it. Why both: CalleeLeg._too_late.
             for kind in ("retract", "finish"):
                 voice = self._presences.voice(asked)
                 self._send(stanzas.jmi(kind, spoken.sid, user, voice, reason=Reason("gone"), private=True))

@@ -90,7 +90,6 @@ def sets(*, inline_candidates: bool = False) -> Sets:
 
 
 SETS = sets()
-CONTACT, DOMAIN = SETS.contact, SETS.gateway
 
 
 def items(found: tuple[tuple[str, str], ...], node: str | None = None) -> ET.Element:

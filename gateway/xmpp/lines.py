@@ -54,6 +54,8 @@ class Line:
 
 
 class Lines:
+    """All legs that have begun and not ended."""
+
     def __init__(self) -> None:
         self._all: dict[str, Line] = {}  # by tag
         self._keys: dict[_Key, Line] = {}

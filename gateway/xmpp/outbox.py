@@ -7,7 +7,7 @@ A client that misses the end of its call keeps its microphone open, so endings a
   - when the link comes back, since nobody knows what the server still had of the old one: each session-terminate that
     was not answered, each reject, retract and finish of the last half minute (nobody answers those),
   - when the server says that the device is not there: after a restart it is on its way, with the same JID.
-Within two minutes and so many times; a client that never answers is not asked twice for that alone.
+Within two minutes, a quarter of a minute apart; a client that never answers is not told twice for that alone.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class Router:
             if reply:
                 self._reply(stanza, now)
             elif stanza.get("type") in ("get", "set"):
-                self._request(stanza, now)
+                self._request(stanza)
             else:
                 self._ignored("request type")
         else:
@@ -221,7 +221,7 @@ class Router:
     def _message(self, stanza: ET.Element, now: float) -> None:
         type_ = stanza.get("type", "normal")
         if type_ == "error":
-            self._calls.bounced(stanza, now)
+            self._calls.bounced(stanza)
             return
         spoken = stanzas.jmi_of(stanza)
         acknowledged = stanzas.receipt_of(stanza)
@@ -250,7 +250,7 @@ class Router:
         if self._mappable(local(stanza.get("to", ""))):
             self._send_all(self.presences.met(stanza.get("from", ""), stanza.get("to", "")))
 
-    def _request(self, stanza: ET.Element, now: float) -> None:
+    def _request(self, stanza: ET.Element) -> None:
         asked = stanza.get("to", "")
         child = stanzas.payload(stanza)
         if child is None or not stanza.get("id"):

@@ -114,7 +114,7 @@ async def test_presence_between_two_gateways_dies_down(kind: str, asking: bool, 
         if asking:
             ET.SubElement(stanza, f"{{{stanzas.TEMPPRES[0]}}}temppres", {"reason": "media"})
         if caps:
-            stanza.append(disco.CONTACT.caps()[0])
+            stanza.append(disco.SETS.contact.caps()[0])
             if caps == "unknown":
                 stanza[-1].set("ver", "somebodyelses")
         first = await world.runs(stanza)

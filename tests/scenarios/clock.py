@@ -2,7 +2,8 @@
 next timer.
 
 What is sent over loopback is readable when sendto() returns, so that an empty selector means that nothing is under way.
-That does not hold for threads and processes: scenes with those need the real clock.
+That does not hold for threads and processes: scenes with those need the real clock. Nor does real time count, or on a
+machine that is busy with others a timer would be due before what happened earlier was seen to.
 
     with jumping():
         await passes(3600)      at once for who looks on, an hour for who is on stage
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_LOOK = 1e-6  # s that each look at the clock takes: what comes later is due later
 _SANITY = 0.05  # s; with no timer at all there is nothing to jump to: somebody outside may still wake us
 
 _jumping: set[asyncio.AbstractEventLoop] = set()
@@ -23,23 +25,28 @@ _jumping: set[asyncio.AbstractEventLoop] = set()
 
 @contextmanager
 def jumping() -> Iterator[None]:
-    """The running loop's time jumps until the end of the block."""
+    """The running loop's time goes by as it is looked at, and jumps, until the end of the block."""
     loop: Any = asyncio.get_running_loop()
     selector: selectors.BaseSelector = loop._selector
-    real_time, real_select = loop.time, selector.select
-    ahead = 0.0
+    real_select = selector.select
+    now = loop.time()
 
     def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        nonlocal ahead
+        nonlocal now
         found = real_select(0)
         if found or timeout == 0:
             return found
         if timeout is None:
             return real_select(_SANITY)
-        ahead += max(timeout, 0.0)
+        now += max(timeout, 0.0)
         return found
 
-    loop.time = lambda: real_time() + ahead
+    def time() -> float:
+        nonlocal now
+        now += _LOOK
+        return now
+
+    loop.time = time
     loop._selector.select = select
     _jumping.add(loop)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -15,6 +16,23 @@ async def test_on_stage_an_hour_passes_at_once() -> None:
         before = loop.time()
         await passes(3600)
         assert loop.time() - before >= 3600
+
+
+async def test_a_machine_that_is_busy_with_others_makes_nothing_due() -> None:
+    loop = asyncio.get_running_loop()
+    with jumping():
+        before = loop.time()
+        time.sleep(0.02)  # noqa: ASYNC251 -- somebody else has the processor
+        assert loop.time() - before < 0.001
+
+
+async def test_what_is_to_come_later_comes_later() -> None:
+    came: list[int] = []
+    with jumping():
+        for number in range(100):
+            asyncio.get_running_loop().call_later(1.0, came.append, number)
+        await passes(2)
+    assert came == list(range(100))
 
 
 @pytest.mark.parametrize("was_on_stage", [False, True])

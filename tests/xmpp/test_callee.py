@@ -60,7 +60,7 @@ def comes(
     world: World, device: str, *, jmi: bool, known: bool = True, asked: str = ROMEO, kind: str = "pc"
 ) -> list[ET.Element]:
     """A device of the user's is there; its capabilities are found out. What is said to it then."""
-    features = disco.CONTACT.features - (frozenset() if jmi else {stanzas.JMI})
+    features = disco.SETS.contact.features - (frozenset() if jmi else {stanzas.JMI})
     entity = Entity((Identity("client", kind),), features)
     caps = f"<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='{entity.ver}'/>" if known else ""
     before = len(world.sent)

@@ -150,11 +150,11 @@ def test_a_language_is_told_with_the_identity() -> None:
 
 
 def test_a_client_without_dtls_cannot_be_asked_directly() -> None:
-    some = disco.CONTACT.features - {caps.DTLS, stanzas.JMI}
+    some = disco.SETS.contact.features - {caps.DTLS, stanzas.JMI}
     assert caps.abilities(Entity((Identity("client", "pc"),), some)) == Abilities()
-    assert caps.abilities(disco.CONTACT) == Abilities(jmi=True, direct=True, mobile=True)
+    assert caps.abilities(disco.SETS.contact) == Abilities(jmi=True, direct=True, mobile=True)
     assert caps.abilities(Entity((Identity("client", "tablet"),), some)) == Abilities(mobile=True)
-    assert caps.abilities(disco.DOMAIN).gateway
+    assert caps.abilities(disco.SETS.gateway).gateway
 
 
 def test_a_huge_answer_is_cut() -> None:

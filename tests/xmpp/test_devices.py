@@ -46,8 +46,8 @@ def announced(entity: Entity) -> tuple[str, str]:
     return CAPS.format(entity.ver), inner
 
 
-MODERN = Entity((Identity("client", "phone"),), disco.CONTACT.features)
-CLASSIC = Entity((Identity("client", "pc"),), disco.CONTACT.features - {stanzas.JMI})
+MODERN = Entity((Identity("client", "phone"),), disco.SETS.contact.features)
+CLASSIC = Entity((Identity("client", "pc"),), disco.SETS.contact.features - {stanzas.JMI})
 
 
 def test_capabilities_are_looked_up_once_for_each_hash(scene: Scene) -> None:

@@ -33,15 +33,15 @@ def kinds(entity: Entity) -> list[str]:
 
 
 def test_a_contact_can_be_called_by_every_client() -> None:
-    assert disco.CONTACT.features >= PAGE
-    assert kinds(disco.CONTACT) == ["client/phone"]
-    assert "urn:xmpp:jingle:apps:rtp:video" not in disco.CONTACT.features
-    assert "http://jabber.org/protocol/chatstates" not in disco.CONTACT.features, "there is no text yet"
+    assert disco.SETS.contact.features >= PAGE
+    assert kinds(disco.SETS.contact) == ["client/phone"]
+    assert "urn:xmpp:jingle:apps:rtp:video" not in disco.SETS.contact.features
+    assert "http://jabber.org/protocol/chatstates" not in disco.SETS.contact.features, "there is no text yet"
 
 
 def test_a_contact_with_video_says_so_and_nothing_else_is_new() -> None:
-    assert disco.SETS.camera.features - disco.CONTACT.features == {"urn:xmpp:jingle:apps:rtp:video"}
-    assert disco.SETS.camera.identities == disco.CONTACT.identities
+    assert disco.SETS.camera.features - disco.SETS.contact.features == {"urn:xmpp:jingle:apps:rtp:video"}
+    assert disco.SETS.camera.identities == disco.SETS.contact.identities
 
 
 def test_a_contact_that_may_not_be_called_has_no_call_feature() -> None:
@@ -49,14 +49,14 @@ def test_a_contact_that_may_not_be_called_has_no_call_feature() -> None:
     assert kinds(mute) == ["client/phone"]
     assert not any("jingle" in feature for feature in mute.features)
     assert caps.abilities(mute) == caps.Abilities(mobile=True)
-    assert mute.features < disco.CONTACT.features
+    assert mute.features < disco.SETS.contact.features
 
 
 def test_the_domain_is_a_telephone_gateway_and_for_some_users_none() -> None:
     assert kinds(disco.SETS.gateway) == ["gateway/pstn", "gateway/simple"]
     assert kinds(disco.SETS.plain) == ["gateway/simple"]
     assert disco.SETS.gateway.features == disco.SETS.plain.features
-    assert {"jabber:iq:gateway", "jabber:iq:register"} <= disco.DOMAIN.features
+    assert {"jabber:iq:gateway", "jabber:iq:register"} <= disco.SETS.gateway.features
 
 
 def test_the_sets_have_hashes_of_their_own() -> None:
@@ -75,9 +75,9 @@ def test_no_other_node_stands_for_anything(node: str) -> None:
 
 
 def test_candidates_all_at_once_are_asked_for_by_the_operator_alone() -> None:
-    assert "urn:ietf:rfc:3264" not in disco.CONTACT.features
+    assert "urn:ietf:rfc:3264" not in disco.SETS.contact.features
     switched = disco.sets(inline_candidates=True)
-    assert switched.contact.features - disco.CONTACT.features == {"urn:ietf:rfc:3264"}
+    assert switched.contact.features - disco.SETS.contact.features == {"urn:ietf:rfc:3264"}
     assert switched.mute.features == disco.SETS.mute.features
 
 

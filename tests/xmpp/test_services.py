@@ -66,12 +66,12 @@ def info(node: str | None = None) -> str:
 
 
 @pytest.mark.parametrize("to", [ROMEO, f"{ROMEO}/sip", f"{ROMEO}/any"])
-@pytest.mark.parametrize("node", [None, "", *sorted(disco.CONTACT.nodes)])
+@pytest.mark.parametrize("node", [None, "", *sorted(disco.SETS.contact.nodes)])
 def test_a_contact_tells_its_features_with_and_without_node(desk: Desk, to: str, node: str | None) -> None:
     answer = desk.asks(to, info(node))
     assert answer.get("type") == "result"
     assert answer[0].get("node") == node or not node
-    assert caps.read_info(answer[0]).features == disco.CONTACT.features
+    assert caps.read_info(answer[0]).features == disco.SETS.contact.features
 
 
 @pytest.mark.parametrize("to", [ROMEO, DOMAIN])
