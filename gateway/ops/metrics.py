@@ -108,25 +108,26 @@ class Metrics:
             "gateway_accounts_frozen", "Accounts frozen by what their users did.", registry=self.registry
         )
         self._reasons: set[str] = set()
-        for direction in DIRECTIONS:  # a series that begins at 0 can be alerted on
-            self._live.labels(direction)
-            self._setup.labels(direction)
-            self._length.labels(direction)
+        # A series that begins at 0 can be alerted on; and what every call counts is at hand.
+        self._live_in = {direction: self._live.labels(direction) for direction in DIRECTIONS}
+        self._setup_in = {direction: self._setup.labels(direction) for direction in DIRECTIONS}
+        self._length_in = {direction: self._length.labels(direction) for direction in DIRECTIONS}
+        for direction in DIRECTIONS:
             self._calls.labels(direction, Cause.NORMAL.label)
 
     def call_began(self, direction: Direction) -> None:
-        self._live.labels(direction).inc()
+        self._live_in[direction].inc()
 
     def call_ended(
         self, direction: Direction, cause: Cause, *, setup: float | None = None, length: float | None = None
     ) -> None:
         """`setup` and `length` in seconds, both None for a call that was never answered."""
-        self._live.labels(direction).dec()
+        self._live_in[direction].dec()
         self._calls.labels(direction, cause.label).inc()
         if setup is not None:
-            self._setup.labels(direction).observe(max(setup, 0.0))
+            self._setup_in[direction].observe(max(setup, 0.0))
         if length is not None:
-            self._length.labels(direction).observe(max(length, 0.0))
+            self._length_in[direction].observe(max(length, 0.0))
 
     def trunk(self, name: str, up: bool) -> None:
         """`name` is one of the dialplan's trunks."""

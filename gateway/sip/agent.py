@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
@@ -464,6 +465,10 @@ def _key(request: Request) -> Key:
     return request.call_id, request.to.tag or "", request.from_.tag or ""
 
 
+_ONE_HOP = re.compile(r'[^,"<]*[^,"<; ]')
+_SAID = re.compile("received|rport", re.IGNORECASE)
+
+
 def _mark(request: Request, flow: Flow) -> None:
     """Write where it really came from into the topmost Via (RFC 3261 §18.2.1, RFC 3581 §4).
 
@@ -473,10 +478,15 @@ def _mark(request: Request, flow: Flow) -> None:
     via = request.headers.get("Via")
     if via is None:
         return
+    host, port = flow.remote
+    plain = via.removesuffix(";rport")
+    if _ONE_HOP.fullmatch(plain) and not _SAID.search(plain):  # as nearly all are written
+        told = f"{plain};received={host}"
+        request.headers.replace_first("Via", f"{told};rport={port}" if plain != via else told)
+        return
     elements = split(via, ",")
     if not elements:
         return
-    host, port = flow.remote
     pieces = split(elements[0], ";")
     names = [piece.partition("=")[0].strip().lower() for piece in pieces]
     kept = [piece for piece, name in zip(pieces, names, strict=True) if name not in ("received", "rport")]
