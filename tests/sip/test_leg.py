@@ -264,12 +264,11 @@ async def test_who_asked_for_a_transfer_hears_of_its_success_before_the_bye(hous
     await house.told()
     leg.transferred(Cause.NORMAL)
     leg.hang_up(Cause.NORMAL)
-    notify = ""
     for expected in ("SIP/2.0 100 Trying\r\n", "SIP/2.0 200 OK\r\n"):
-        notify = await peer.after(notify, "NOTIFY", "BYE")
+        notify = await peer.receive("NOTIFY", "BYE")
         assert body(notify) == expected
         peer.send(answer(notify, 200))
-    assert method(await peer.after(notify, "NOTIFY", "BYE")) == "BYE"
+    assert method(await peer.receive("NOTIFY", "BYE")) == "BYE"
 
 
 async def test_who_does_not_take_a_last_word_is_hung_up_all_the_same(
@@ -371,7 +370,7 @@ async def test_whoever_names_a_call_that_has_ended_hears_that_it_is_not_there(ho
     trying = await peer.receive("NOTIFY")
     peer.send(answer(trying, 200))
     assert body(trying) == "SIP/2.0 100 Trying\r\n"
-    failed = await peer.after(trying, "NOTIFY")
+    failed = await peer.receive("NOTIFY")
     peer.send(answer(failed, 200))
     assert body(failed) == "SIP/2.0 481 Call/Transaction Does Not Exist\r\n"
     assert house.reports.empty(), "nobody else was asked"

@@ -118,6 +118,7 @@ class Datagrams:
         self.socket.setblocking(False)
         self.port: int = self.socket.getsockname()[1]
         self.to = to
+        self._seen: set[bytes] = set()
 
     async def __aenter__(self) -> Datagrams:
         return self
@@ -131,21 +132,20 @@ class Datagrams:
         data = message.encode() if isinstance(message, str) else message
         self.socket.sendto(data, ("127.0.0.1", port or self.to or 0))
 
-    async def receive(self, *wanted: int | str) -> str:
-        """The next message; with `wanted`, statuses and methods, the next of those."""
+    async def receive(self, *wanted: int | str, again: bool = False) -> str:
+        """The next message; with `wanted`, statuses and methods, the next of those. What repeats an earlier one is passed
+        over, for a busy machine is not always answered within T1; a test of repeats asks for it `again`.
+        """
         async with asyncio.timeout(5):
             while True:
                 data, source = await asyncio.get_running_loop().sock_recvfrom(self.socket, 65_535)
                 self.to = source[1]
+                if data in self._seen and not again:
+                    continue
+                self._seen.add(data)
                 message = data.decode()
                 if not wanted or status(message) in wanted or method(message) in wanted:
                     return message
-
-    async def after(self, last: str, *wanted: int | str) -> str:
-        """The next message that does not repeat this one: a busy machine is not always answered within T1."""
-        while (message := await self.receive(*wanted)) == last:
-            pass
-        return message
 
     async def silent(self, seconds: float = 0.15) -> bool:
         """Whether nothing comes for so long; for what must never come, no test waits longer."""
