@@ -29,7 +29,7 @@ def jumping() -> Iterator[None]:
     loop: Any = asyncio.get_running_loop()
     selector: selectors.BaseSelector = loop._selector
     real_select = selector.select
-    now = loop.time()
+    now: float = loop.time()
 
     def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         nonlocal now
