@@ -133,8 +133,8 @@ class Datagrams:
         self.socket.sendto(data, ("127.0.0.1", port or self.to or 0))
 
     async def receive(self, *wanted: int | str, again: bool = False) -> str:
-        """The next message; with `wanted`, statuses and methods, the next of those. What repeats an earlier one is passed
-        over, for a busy machine is not always answered within T1; a test of repeats asks for it `again`.
+        """The next message; with `wanted`, statuses and methods, the next of those. What repeats an earlier one is
+        passed over, for a busy machine is not always answered within T1; a test of repeats asks for it `again`.
         """
         async with asyncio.timeout(5):
             while True:
