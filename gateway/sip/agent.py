@@ -39,8 +39,9 @@ from gateway.sip.layer import (
     Unanswered,
     server_key,
 )
-from gateway.sip.message import MalformedError, Message, Request, Response, parse, respond
+from gateway.sip.message import Message, Request, Response, respond
 from gateway.sip.overload import Gate, Load, Source, Standing, StandingOf, Verdict
+from gateway.sip.parser import MalformedError, parse
 from gateway.sip.serversession import ServerSession, request_user
 from gateway.sip.session import Session
 from gateway.sip.targets import SILENCE, seconds_of

@@ -6,7 +6,8 @@ Each octet is searched once however it is chopped up; a peer that sends no blank
 from __future__ import annotations
 
 from gateway.errors import SipError
-from gateway.sip.message import MAX_MESSAGE, canonical
+from gateway.sip.message import canonical
+from gateway.sip.parser import MAX_MESSAGE
 
 MAX_HEAD = 32_768
 

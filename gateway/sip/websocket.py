@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from gateway.errors import SipError
-from gateway.sip.message import MAX_MESSAGE
+from gateway.sip.parser import MAX_MESSAGE
 
 MAX_HANDSHAKE = 8192
 PROTOCOL = "sip"  # RFC 7118 §4

@@ -30,7 +30,8 @@ from gateway.session import jingle as spelling
 from gateway.session import sdp
 from gateway.session.model import Direction, Session
 from gateway.sip.application import Application
-from gateway.sip.message import Message, Request, Response, parse, respond
+from gateway.sip.message import Message, Request, Response, respond
+from gateway.sip.parser import parse
 from gateway.sip.telephony import SipSettings, Telephony
 from gateway.storage.records import CallRecord
 from gateway.switchboard import Switchboard

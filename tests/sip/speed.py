@@ -41,7 +41,7 @@ from gateway.ops.serve import spare_collections
 from gateway.ops.trace import Recorder
 from gateway.session import sdp
 from gateway.sip.application import Application
-from gateway.sip.message import parse
+from gateway.sip.parser import parse
 from gateway.sip.telephony import IncomingCall, OutgoingCall, SipSettings, Telephony
 from gateway.sip.transaction import Timers
 from gateway.storage.records import CallRecord, Records

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from gateway.sip import agent
 from gateway.sip.agent import MAX_REFUSED, safe_text
 from gateway.sip.layer import Flow, Limits
-from gateway.sip.message import Request, parse
+from gateway.sip.message import Request
 from gateway.sip.overload import Standing
+from gateway.sip.parser import parse
 from tests.sip.bench import UDP, Bench, established, peer, statuses, theirs
 from tests.sip.torture import everything, octets
 from tests.sip.wire import SDP, answer, field, fields, method, tag

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.sip.message import Headers, MalformedError, Request, parse
+from gateway.sip.message import Headers, Request
+from gateway.sip.parser import MalformedError, parse
 from tests.scenarios.test_bad_input import mutated_text
 from tests.sip.bench import CONTACT, Bench, established, peer, statuses, theirs, up
 from tests.sip.torture import everything, octets

@@ -20,7 +20,8 @@ from gateway.sip.layer import (
     Unanswered,
     earliest,
 )
-from gateway.sip.message import Request, parse, respond
+from gateway.sip.message import Request, respond
+from gateway.sip.parser import parse
 from gateway.sip.transaction import Timers
 
 FLOW = Flow("UDP", ("192.0.2.1", 5060), ("192.0.2.9", 5060), ("192.0.2.1", 5060))

@@ -8,7 +8,8 @@ from gateway.addresses import SipUri
 from gateway.errors import SipError
 from gateway.sip.body import sdp_of
 from gateway.sip.framing import Framer
-from gateway.sip.message import MalformedError, Message, Request, Response, parse
+from gateway.sip.message import Message, Request, Response
+from gateway.sip.parser import MalformedError, parse
 from tests.sip.bench import Bench, statuses
 from tests.sip.torture import TORTURE, torture
 
