@@ -197,6 +197,7 @@ class Gateway:
         """A dialplan that has changed: for calls that begin now, for registrations and pings, for who sees what."""
         self._config = config
         self._board.routing.plan = config.plan
+        self._telephony.app.expect(config.tls.peers)
         self._follow(config.plan)
         self._component.refresh()
 

@@ -30,6 +30,7 @@ from gateway.sip.outbound import Outbound
 from gateway.sip.overload import Door, Gate, Source, Standing, StandingOf
 from gateway.sip.peer import Peer
 from gateway.sip.resolver import Permit, Resolve, anyone, resolve
+from gateway.sip.tls import TlsPeer
 from gateway.sip.transaction import Timers
 from gateway.sip.transport import Pace, Room, TlsSettings, Transports
 from gateway.sip.usage import ALLOW, METHODS, Dispatch, Ended, Exchange, Finished, Heard, Incoming, Usage
@@ -151,6 +152,10 @@ class Application(MutableMapping[str, Any]):
     @standing.setter
     def standing(self, standing: StandingOf | None) -> None:
         self.agent.standing = standing
+
+    def expect(self, peers: Mapping[str, TlsPeer]) -> None:
+        """What far ends have to prove by TLS from now on, by their domain; connections that are up stay up."""
+        self.transports.streams.tls.follow(peers)
 
     @property
     def turned_away(self) -> Mapping[str, int]:

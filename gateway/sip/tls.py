@@ -85,6 +85,11 @@ class Tls:
         self._server: ssl.SSLContext | None = None
         self._clients: dict[TlsPeer, _Resuming] = {}
 
+    def follow(self, peers: Mapping[str, TlsPeer]) -> None:
+        """What is special about whom from now on, and their files are read anew; connections that are up stay up."""
+        self.settings = replace(self.settings, peers=peers)
+        self._clients.clear()
+
     def server(self) -> ssl.SSLContext:
         """For those who connect to us."""
         if self._server is None:

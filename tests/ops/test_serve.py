@@ -111,10 +111,12 @@ async def test_a_changed_dialplan_is_taken_up_on_sighup_and_a_broken_one_is_not(
             running = asyncio.create_task(made.run())
             await said(events, "ready")
             rule = '[[route]]\nname = "new"\nmatch = { name = "x" }\nvia = "echo"\n'
+            rule += '[[trunk]]\nname = "carrier"\nproxy = "sip:192.0.2.5;transport=tls"\nserver_name = "sbc.example"\n'
             (tmp_path / "plan.toml").write_text(rule)
             os.kill(os.getpid(), signal.SIGHUP)
             await said(events, "dialplan reloaded")
             assert [route.name for route in made._board.routing.plan.routes] == ["new"]
+            assert made._telephony.app.transports.streams.tls.name("192.0.2.5") == "sbc.example"
             (tmp_path / "plan.toml").write_text(rule + "via = 1\n")
             os.kill(os.getpid(), signal.SIGHUP)
             await said(events, "dialplan not reloaded")

@@ -58,6 +58,23 @@ def test_a_certificate_of_nobody_we_trust_is_refused(authority: Authority, tmp_p
             shake(client.client("example.com"), server.server())
 
 
+def test_what_a_far_end_has_to_prove_may_change_and_its_files_are_read_anew(
+    authority: Authority, tmp_path: Path
+) -> None:
+    server = Tls(settings(authority, "example.com"))
+    mine = TlsPeer(ca=tmp_path / "mine.pem")
+    client = Tls()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(client.client("example.com"), server.server())
+    (tmp_path / "mine.pem").write_bytes(authority.ca.read_bytes())
+    client.follow({"example.com": mine})
+    shake(client.client("example.com"), server.server())
+    (tmp_path / "mine.pem").write_bytes(Authority(tmp_path, "other").ca.read_bytes())
+    client.follow({"example.com": mine})
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(client.client("example.com"), server.server())
+
+
 def test_a_trunk_may_bear_another_name(authority: Authority) -> None:
     client = Tls(TlsSettings(peers={"sbc.example.com": TlsPeer(ca=authority.ca, server_name="carrier.example")}))
     assert client.name("SBC.example.com") == "carrier.example"
