@@ -26,8 +26,8 @@ takes it from the other end; xmpp/callee.py asks all of his devices.
 
 A room may import only what stands to the right of it:
 ops → config → switchboard, bridge → xmpp | sip | media | storage → call → dialplan | session
-→ addresses, reach → errors. (contacts.py belongs to addresses, settings.py to config; to the switchboard routing.py,
-accounts.py, mediation.py, notices.py, junction.py, line.py, ledger.py, outgoing.py and trunks.py.)
+→ addresses, reach → errors. (contacts.py belongs to addresses; configfile.py and settings.py to config; routing.py,
+accounts.py, mediation.py, notices.py, junction.py, line.py, ledger.py, outgoing.py and trunks.py to the switchboard.)
 Siblings never meet. The pure rooms (addresses, reach, session, dialplan, call, the cores of xmpp and sip) know no clock
 and no wire. tests/test_house.py holds all this.
 """

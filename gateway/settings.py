@@ -1,6 +1,6 @@
 """The shape of gateway.toml: its sections, their keys, what may stand there and what does when a key is left out.
 
-What keys say about one another, about files and about the dialplan is checked where they are read (config.py).
+What keys say about one another, about files and about the dialplan is checked where they are read (configfile.py).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ LEVELS = (
     ("call",),
     ("xmpp", "sip", "media", "storage"),
     ("switchboard mediation outgoing routing junction line ledger notices trunks accounts bridge pictures",),
-    ("config settings",),
+    ("config configfile settings",),
     ("ops __main__",),
 )
 ROOM = {name: (level, room) for level, rooms in enumerate(LEVELS) for room in rooms for name in room.split()}
@@ -51,6 +51,7 @@ ROOM = {name: (level, room) for level, rooms in enumerate(LEVELS) for room in ro
 # Where the gateway touches the world. Everything else is pure, a new file too, until it is named here.
 EDGES = (
     "config.py",
+    "configfile.py",
     "media/component.py",
     "media/embedded.py",
     "media/ice.py",

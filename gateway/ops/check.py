@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway import config
+from gateway import configfile
+from gateway.config import Config
 from gateway.errors import ConfigurationError, Fault
 from gateway.media import g722, opus
 
@@ -21,7 +22,7 @@ class Verdict:
     """Everything found; `config` is None when there is a fault among it."""
 
     faults: tuple[Fault, ...]
-    config: config.Config | None
+    config: Config | None
 
     @property
     def ok(self) -> bool:
@@ -47,13 +48,13 @@ class Verdict:
 def check(path: Path, environ: Mapping[str, str] | None = None) -> Verdict:
     """Reads a configuration with all that it names, and proves the example rows."""
     try:
-        found = config.read(path, environ)
+        found = configfile.read(path, environ)
     except ConfigurationError as error:
         return Verdict(error.faults, None)
     return Verdict((*found.warnings, *_missing(path, found)), found)
 
 
-def _missing(path: Path, found: config.Config) -> Iterator[Fault]:
+def _missing(path: Path, found: Config) -> Iterator[Fault]:
     """The codecs' libraries that this machine lacks, where the gateway's own processes are to transcode."""
     for there, package, codec in ((opus.available(), "libopus0", "Opus"), (g722.available(), "libspandsp2", "G722")):
         if found.media_engine == "embedded" and not there:

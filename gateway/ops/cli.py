@@ -262,7 +262,7 @@ def _configuration(path: Path, fault: int) -> Config:
 
 def _storage(path: Path) -> str:
     """The database of call records, although something else in the configuration may be at fault now."""
-    from gateway.config import storage_url
+    from gateway.configfile import storage_url
 
     return storage_url(path)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from gateway.config import Config, read
+from gateway.config import Config
+from gateway.configfile import read
 from gateway.errors import ConfigurationError
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import config
+from gateway import configfile
 from gateway.config import Config
 from gateway.ops import reload
 from gateway.ops.reload import Reloader, stamp, unexchanged
@@ -36,7 +36,7 @@ class Running:
         self.adopted: list[Config] = []
         self.told: list[bool] = []
         self.changed = asyncio.Event()
-        self.reloader = Reloader(config.read(folder / "gateway.toml", {}), self.adopt, self.told.append)
+        self.reloader = Reloader(configfile.read(folder / "gateway.toml", {}), self.adopt, self.told.append)
 
     def adopt(self, found: Config) -> None:
         self.adopted.append(found)
@@ -112,7 +112,7 @@ async def test_calls_go_on_while_files_are_read(folder: Path, monkeypatch: pytes
     def slow(path: Path) -> Config:
         loop.call_soon_threadsafe(reading.set)
         assert meanwhile.wait(10)
-        return config.read(path, {})
+        return configfile.read(path, {})
 
     monkeypatch.setattr(reload, "read", slow)
     answering = asyncio.create_task(running.reloader.answer())
@@ -163,7 +163,7 @@ async def test_files_that_change_are_read_again_once_they_rest(folder: Path, mon
 
 
 def test_a_file_that_vanished_is_a_change_and_no_error(folder: Path) -> None:
-    found = config.read(folder / "gateway.toml", {})
+    found = configfile.read(folder / "gateway.toml", {})
     before = stamp(found)
     (folder / "dialplan" / "a.toml").unlink()
     assert stamp(found) != before
@@ -171,14 +171,14 @@ def test_a_file_that_vanished_is_a_change_and_no_error(folder: Path) -> None:
 
 def test_nothing_that_differs_needs_no_restart(folder: Path) -> None:
     path = folder / "gateway.toml"
-    assert unexchanged(config.read(path, {}), config.read(path, {})) == []
+    assert unexchanged(configfile.read(path, {}), configfile.read(path, {})) == []
 
 
 async def test_a_file_that_another_one_includes_is_watched_and_so_is_one_that_comes(folder: Path) -> None:
     (folder / "more").mkdir()
     (folder / "more" / "1.toml").write_text(OTHER)
     (folder / "dialplan" / "a.toml").write_text('include = "../more/*.toml"\n' + PLAN.format(name="first"))
-    found = config.read(folder / "gateway.toml", {})
+    found = configfile.read(folder / "gateway.toml", {})
     before = stamp(found)
     assert (folder / "more" / "1.toml").resolve() in {path.resolve() for path in before}
     (folder / "more" / "2.toml").write_text("")

@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from gateway.addresses import SipUri
-from gateway.config import read
+from gateway.configfile import read
 from gateway.dialplan.booking import Period, Unit
 from gateway.dialplan.plan import Plan, Trunk
 from gateway.dialplan.rules import Allowance, BudgetRule

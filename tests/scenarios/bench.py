@@ -183,11 +183,11 @@ class NullEngine:
 
 def run_gateway(configuration: Path) -> int:
     """In the gateway's process."""
-    from gateway import config  # noqa: PLC0415 -- the parent needs none of it
+    from gateway import configfile  # noqa: PLC0415 -- the parent needs none of it
     from gateway.ops import serve  # noqa: PLC0415
 
     setattr(serve, "EmbeddedEngine", NullEngine)  # noqa: B010 -- in this process it is the only engine
-    return serve.serve(config.read(configuration))
+    return serve.serve(configfile.read(configuration))
 
 
 def run_yardstick(port: int) -> None:
