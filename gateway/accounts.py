@@ -6,7 +6,8 @@
 
 1. A call that has no booking (free, for help, from SIP) asks nobody, so that it passes whatever the database does.
 2. No answer is no money: then a call that costs, or counts, is refused (call/meter.py says what becomes of one that is
-   up). Where nothing is booked and an account could only be frozen, it passes.
+   up). Where nothing is booked and an account could only be frozen, it passes, unless the account was frozen when the
+   database was last heard.
 3. A leg to which a call is sent elsewhere (REFER, 3xx) is booked like a call of its own, by whoever pays (safety rule
    5); whoever is not asked any more is given back when somebody has answered.
 4. Prices are the tariff's of the way that answered; until that is known it is the dearest that is reserved.
@@ -48,6 +49,8 @@ class Till(Protocol):
 
     def settle(self, call: str, seconds: int, cost: int, answered: bool) -> None: ...
 
+    def remembered(self, account: str) -> Frozen | None: ...
+
 
 class Shut:
     """Where nothing can be booked: closed by default."""
@@ -59,6 +62,9 @@ class Shut:
         raise BookingsAway("nothing can be booked here")
 
     def settle(self, call: str, seconds: int, cost: int, answered: bool) -> None: ...
+
+    def remembered(self, account: str) -> Frozen | None:
+        return None
 
 
 class Accounts:
@@ -106,6 +112,8 @@ class Accounts:
         line.booked += 1
         ask = Ask(key, booking.account, booking.claims, booking.bursts, _dearest(tariffs), meter.SLICE)
         answer = await self._answer(line, key, self._till.reserve(ask))
+        if booking.empty and answer is None:
+            answer = self._till.remembered(booking.account)
         if booking.empty and (answer is None or isinstance(answer, Granted)):
             self._till.settle(key, 0, 0, answered=False)
             return None

@@ -233,6 +233,10 @@ async def test_where_only_a_frozen_account_matters_a_database_that_is_away_does_
     scene.from_xmpp(NUMBER, webrtc_session())
     await scene.until(lambda: len(scene.records) == 3)
     assert scene.records[-1].cause == "frozen"
+    scene.till.away = True  # a thief gains nothing by it
+    scene.from_xmpp(NUMBER, webrtc_session())
+    await scene.until(lambda: len(scene.records) == 4)
+    assert scene.records[-1].cause == "frozen"
 
 
 async def test_a_database_that_goes_away_costs_a_call_no_more_than_one_slice(scene: Scene) -> None:

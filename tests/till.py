@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from gateway.dialplan.booking import Booking, Claim, Period, Tariff, Unit
 from gateway.dialplan.plan import Plan, Refusal, Route
 from gateway.routing import Routing
-from gateway.storage.book import Answer, Ask, Book, Granted
+from gateway.storage.book import Answer, Ask, Book, Frozen, Granted
 from gateway.storage.bookings import BookingsAway
 from gateway.storage.windows import Window
 
@@ -52,6 +52,9 @@ class Till:
         self.said.append(f"settle {seconds} {cost}" if answered else "settle nothing")
         del self.open[call]
         self.book.settle(call, seconds, cost, answered)
+
+    def remembered(self, account: str) -> Frozen | None:
+        return self.book.frozen.get(account)
 
     async def _opens(self) -> None:
         if self.waits is not None:

@@ -28,7 +28,7 @@ from gateway.dialplan.booking import Tariff
 from gateway.errors import GatewayError
 from gateway.storage.book import Answer, Ask, Exhausted, Frozen, Granted, short_id
 from gateway.storage.bookkeeper import BookingsAway, Bookkeeper, Job
-from gateway.storage.bookrows import VERSION, clocks, metadata
+from gateway.storage.bookrows import VERSION, Rows, clocks, metadata
 from gateway.storage.database import STARTING, engine_for, short
 from gateway.storage.orders import Extend, Freeze, Order, Reserve, Settle, Sweep, Thaw
 from gateway.storage.usage import Accounts, Usage, frozen_accounts, usage
@@ -74,7 +74,7 @@ class Bookings:
     async def start(self) -> None:
         """Open the database, make or complete its tables, start the thread. Raises GatewayError when that fails."""
         try:
-            self._clock = await asyncio.wait_for(asyncio.to_thread(self._prepare), STARTING)
+            self._clock, frozen = await asyncio.wait_for(asyncio.to_thread(self._prepare), STARTING)
         except TimeoutError:
             raise GatewayError(f"[storage] url: no answer from the database in {STARTING:g} s") from None
         except SQLAlchemyError as error:
@@ -86,6 +86,7 @@ class Bookings:
             wall=self._wall,
             boot=self._boot,
             retry=self._retry,
+            frozen=frozen,
         )
 
     async def stop(self) -> None:
@@ -153,6 +154,10 @@ class Bookings:
         found = await self._read(lambda connection: frozen_accounts(connection, account))
         return found[0] if found else None
 
+    def remembered(self, account: str) -> Frozen | None:
+        """Whether it was frozen when the database was last heard, by whatever gateway: for when it is not."""
+        return self._keeper.frozen.get(short_id(account)) if self._keeper is not None else None
+
     async def accounts(self) -> Accounts:
         """The budgets that are drawn on at present, and all frozen accounts; also without a start. Raises
         BookingsAway.
@@ -194,7 +199,7 @@ class Bookings:
         except SQLAlchemyError as error:
             raise BookingsAway(short(error)) from error
 
-    def _prepare(self) -> SteadyClock:
+    def _prepare(self) -> tuple[SteadyClock, dict[str, Frozen]]:
         bring_up(self._writing, metadata, "bookings", VERSION)
         with self.engine.connect() as connection:
             mark = connection.execute(select(clocks.c.at)).scalar() or 0.0
@@ -202,7 +207,7 @@ class Bookings:
             if self.engine.dialect.name != "sqlite":  # gateways on several machines go by one clock
                 behind = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
                 wall += float(behind) - time.time()
-            return SteadyClock(wall, self._boot(), mark)
+            return SteadyClock(wall, self._boot(), mark), Rows(self.engine.dialect.name).all_frozen(connection)
 
 
 def _since_boot() -> float:

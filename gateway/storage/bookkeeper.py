@@ -26,7 +26,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.errors import GatewayError
-from gateway.storage.book import Book
+from gateway.storage.book import Book, Frozen, short_id
 from gateway.storage.bookrows import LAPSED, Rows
 from gateway.storage.database import short
 from gateway.storage.direct import transaction
@@ -56,7 +56,8 @@ class Job:
 class Bookkeeper:
     """Carries out what is `put`, in its order, in the database of `engine`, whose transactions begin by themselves
     where they have the option `booking`. `clock` goes by `boot`, the seconds since boot; `wall` is the system's time.
-    `retry` is in seconds, between two tries of what is owed. Answers are told on `loop`.
+    `retry` is in seconds, between two tries of what is owed. Answers are told on `loop`. `frozen` has who was frozen
+    when the database was last heard, by short id, and is brought up to date by each sweep.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Bookkeeper:
         wall: Callable[[], float],
         boot: Callable[[], float],
         retry: float,
+        frozen: dict[str, Frozen],
     ) -> None:
+        self.frozen = frozen
         self.connection: Connection | None = None  # the thread's
         self._engine, self._clock, self._loop = engine, clock, loop
         self._wall, self._boot, self._retry = wall, boot, retry
@@ -192,7 +195,9 @@ class Bookkeeper:
         match batch[0].order:
             case Thaw(account):
                 with connection.begin():
-                    return [self._rows.thaw(connection, account)]
+                    thawed = self._rows.thaw(connection, account)
+                self.frozen.pop(short_id(account), None)
+                return [thawed]
             case Sweep():
                 with connection.begin():
                     return [self._swept(connection)]
@@ -205,6 +210,11 @@ class Bookkeeper:
             )
             answers = [carried_out(book, order) for order in orders]
             self._rows.save(connection, book)
+        for account in map(short_id, rows.accounts):
+            if account in book.frozen:
+                self.frozen[account] = book.frozen[account]
+            else:
+                self.frozen.pop(account, None)
         return answers
 
     def _swept(self, connection: Connection) -> int:
@@ -217,6 +227,7 @@ class Bookkeeper:
         self._rows.save(connection, book)
         self._rows.clean(connection, book.now)
         self._rows.mark(connection, self._clock.calendar(boot))
+        self.frozen = self._rows.all_frozen(connection)
         if len(over) == LAPSED:
             self._queue.put(Job(Sweep()))
         astray = self._clock.astray(self._wall(), boot)

@@ -48,6 +48,7 @@ LAPSED = 200  # reservations that one sweep takes up
 OLD = 1000  # rows that it cleans up, of each kind
 KEPT = 2 * 86_400.0  # s that what is over is kept: a late settle finds it
 KNOWN = 50_000  # rows that need not be made first, as they are there
+FROZEN = 10_000  # accounts that are known by heart
 EARLY = 5.0  # s before its time at which a gateway with another clock may take a row away
 
 _ID, _LONG = 255, 1024
@@ -197,8 +198,7 @@ class Rows:
         counters = None if calls else self._asked_counters(to, book, wanted)
         for row in _rows(entries):
             _enter(book, row)
-        for name, account, reason, since in _rows(stopped):
-            book.frozen[name] = Frozen(account, reason, datetime.fromtimestamp(since, UTC))
+        book.frozen.update(map(_frozen, _rows(stopped)))
         _take_bursts(book, times)
         if self._some_vanished(bursts_of.keys(), book.bursts.keys()):
             _take_bursts(book, self._asked_bursts(to, book, bursts_of))
@@ -286,6 +286,11 @@ class Rows:
             connection.execute(delete(bursts).where(self._is_one_of(bursts.c.id)), self._these(ids))
         return found.rowcount > 0
 
+    def all_frozen(self, connection: Connection) -> dict[str, Frozen]:
+        """By short id; those who were frozen last, where they are very many."""
+        wanted = select(frozen).order_by(frozen.c.since.desc()).limit(FROZEN)
+        return dict(map(_frozen, connection.execute(wanted)))
+
     def clean(self, connection: Connection, now: float) -> None:
         """Take away what is over, a bounded number of rows."""
         for table, over in (
@@ -318,6 +323,11 @@ def _enter(book: Book, row: Sequence[Any]) -> Entry:
     return book.entries.setdefault(
         call, Entry(call, account, until, seconds, bool(answered), bool(lapsed), taken, new=False)
     )
+
+
+def _frozen(row: Sequence[Any]) -> tuple[str, Frozen]:
+    name, account, reason, since = row
+    return name, Frozen(account, reason, datetime.fromtimestamp(since, UTC))
 
 
 def _take_bursts(book: Book, cursor: Any) -> None:

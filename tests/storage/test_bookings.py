@@ -191,6 +191,25 @@ async def test_a_burst_freezes_the_account_in_all_gateways_until_it_is_thawed(ur
         assert isinstance(await one.reserve(ask("i", bursts=(BURST,))), Frozen)
 
 
+async def test_who_is_frozen_is_remembered_for_when_the_database_is_away(url: str) -> None:
+    async with gateway(url) as one, gateway(url) as other:
+        await one.freeze(JULIET, "stolen password")
+        assert one.remembered(JULIET) == await one.frozen(JULIET)
+        await other.sweep()
+        assert other.remembered(JULIET) == one.remembered(JULIET)
+        async with gateway(url) as late:
+            assert late.remembered(JULIET) == one.remembered(JULIET)
+        await one.thaw(JULIET)
+        assert one.remembered(JULIET) is None
+        await other.reserve(ask("a", TALK))
+        assert other.remembered(JULIET) is None
+        await one.freeze(JULIET, "again")
+        await other.thaw(JULIET)
+        await one.sweep()
+        assert one.remembered(JULIET) is None
+    assert one.remembered(JULIET) is None
+
+
 async def test_an_operator_freezes_an_account(bank: Bookings) -> None:
     await bank.reserve(ask("a", TALK))
     await bank.freeze(JULIET, "stolen password")
