@@ -11,6 +11,7 @@ Its logger is silent, and there are no records or metrics: that is the most that
 # mypy: ignore-errors
 from __future__ import annotations
 
+import signal
 import sys
 import time
 
@@ -100,7 +101,7 @@ def places(address: str, port: int, total: int, together: int) -> None:
     for _ in range(together):
         call()
     ED2.loop()
-    time.sleep(1)
+    signal.pause()  # until it is terminated: what its far end still repeats finds the socket open
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import json
 import os
 import secrets
 import shutil
@@ -45,12 +44,14 @@ from gateway.sip.parser import parse
 from gateway.sip.telephony import IncomingCall, OutgoingCall, SipSettings, Telephony
 from gateway.sip.transaction import Timers
 from gateway.storage.records import CallRecord, Records
+from tests.interop.peers.process import is_bound
 from tests.scenarios.bench import SCENARIO
 
 ROOT = Path(__file__).resolve().parents[2]
 US, PHONES = "127.0.0.1", "127.0.0.3"
 OURS, THEIRS = 15_070, 15_080  # ports; loopback's own addresses leave them free
 TOGETHER = 40
+FIRST, RATE = 200, 25  # calls that are held before others are counted; and how many a second begin
 SIPPY = "sippy==2.5.0"
 
 INVITE = """INVITE sip:+12025550123@gw.example;user=phone SIP/2.0
@@ -193,22 +194,20 @@ async def place_calls(folder: Path, total: int) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def hold_calls(folder: Path) -> None:
-    """Octets that live calls have allocated, when their transactions are over; asked for by SIGUSR1, twice."""
-    loop, asked, out = asyncio.get_running_loop(), asyncio.Event(), list[int]()
-    loop.add_signal_handler(signal.SIGUSR1, asked.set)
+async def hold_calls(folder: Path, calls: int) -> None:
+    """Octets that live calls have allocated, when all are there and their transactions over: FIRST ones, which make the
+    caches, and then `calls` more.
+    """
     async with House(folder, Timers(t1=0.1, t2=0.4, t4=0.5)).open() as house:
         print("ready", flush=True)
-        for first in (True, False):
-            await asked.wait()
-            asked.clear()
-            while house.app.agent.busy[0]:  # noqa: ASYNC110 -- likewise
-                await asyncio.sleep(0.1)
+        for number in (FIRST, FIRST + calls):
+            async with asyncio.timeout(number / RATE + 60):
+                while len(house.app.dialogs) < number or house.app.agent.busy[0]:  # noqa: ASYNC110 -- likewise
+                    await asyncio.sleep(0.1)
             gc.collect()
-            if first:
+            if number == FIRST:
                 tracemalloc.start()
-            out.append(len(house.app.dialogs))
-            print(json.dumps([out[-1], tracemalloc.get_traced_memory()[0]]), flush=True)
+            print(tracemalloc.get_traced_memory()[0], flush=True)
         tracemalloc.stop()
 
 
@@ -287,7 +286,8 @@ def outbound(folder: Path, command: list[str], total: int) -> Turn:
     scenario = folder / "answers.xml"  # the built-in one writes transport=UDP, which Sippy cannot read
     scenario.write_text(SCENARIO.replace("{ringing}", "0"))
     callee = sipp(folder, "-sf", scenario, "-m", total)
-    time.sleep(0.5)
+    while not is_bound(THEIRS) and callee.poll() is None:
+        time.sleep(0.02)
     child = subprocess.Popen([*pinned(0), *command], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert child.stdout is not None
     child.stdout.readline()  # ready
@@ -301,24 +301,22 @@ def outbound(folder: Path, command: list[str], total: int) -> Turn:
 
 def memory(folder: Path, calls: int) -> float:
     """kB that one more live dialog takes, all that a call has on our side with it."""
-    child = begun([sys.executable, "-m", "tests.sip.speed", "hold", "--folder", str(folder)])
+    hold = ["hold", "--folder", str(folder), "--calls", str(calls)]
+    child = begun([sys.executable, "-m", "tests.sip.speed", *hold])
     assert child.stdout is not None
-    found: list[list[int]] = []
+    found: list[str] = []
     try:
-        for number in (200, calls):  # the first ones make the caches
-            caller = sipp(folder, "-sn", "uac", f"{US}:{OURS}", "-m", number, "-l", number, "-r", 25, "-d", 10**7)
-            time.sleep(number / 25 + 2)
-            child.send_signal(signal.SIGUSR1)
-            found.append(json.loads(child.stdout.readline()))
+        for number in (FIRST, calls):
+            caller = sipp(folder, "-sn", "uac", f"{US}:{OURS}", "-m", number, "-l", number, "-r", RATE, "-d", 10**7)
+            found.append(child.stdout.readline())
             caller.kill()
             caller.wait()
     finally:
         child.kill()
         child.wait()
-    (before, held), (after, octets) = found
-    if after - before != calls:
-        raise SystemExit(f"only {after - before} of {calls} calls are held")
-    return float(octets - held) / (after - before) / 1000
+    if not all(found):
+        raise SystemExit(f"not all of {calls} calls are held")
+    return (int(found[1]) - int(found[0])) / calls / 1000
 
 
 def rival_python(folder: Path, given: str | None) -> str | None:
@@ -390,6 +388,6 @@ if __name__ == "__main__":
         case "out":
             asyncio.run(place_calls(given.folder, given.calls))
         case "hold":
-            asyncio.run(hold_calls(given.folder))
+            asyncio.run(hold_calls(given.folder, given.calls))
         case _:
             run(given)
