@@ -11,18 +11,9 @@ from typing import cast
 
 import pytest
 
+from gateway.call import events as ev
 from gateway.call.causes import Cause
-from gateway.call.events import (
-    Consulted,
-    Dialled,
-    HungUp,
-    Leg,
-    PartyChanged,
-    PictureAsked,
-    Reanswered,
-    Reoffered,
-    TransferAsked,
-)
+from gateway.call.events import Leg
 from gateway.session import sdp
 from gateway.session.model import Direction
 from gateway.sip import leg as leg_module
@@ -38,16 +29,16 @@ async def test_a_reoffer_is_answered_or_refused(house: House, peer: Datagrams) -
     caller, leg = await up(house, peer)
     leg.reanswer(OFFER)  # nobody asked: nothing happens
     peer.send(caller.request("INVITE", content=SDP))
-    assert await house.told() == Reoffered(Leg.CALLER, 0, OFFER)
+    assert await house.told() == ev.Reoffered(Leg.CALLER, 0, OFFER)
     leg.reanswer(OFFER)
     assert sdp.parse(body(await peer.receive(200))).media == OFFER.media
     peer.send(caller.request("ACK", sequence=2, branch="z9hG4bKack2"))
     peer.send(caller.request("UPDATE", content=SDP))
-    assert await house.told() == Reoffered(Leg.CALLER, 0, OFFER)
+    assert await house.told() == ev.Reoffered(Leg.CALLER, 0, OFFER)
     leg.reanswer(None)
     assert status(await peer.receive(488)) == 488
     peer.send(caller.request("INVITE"))
-    assert await house.told() == Reoffered(Leg.CALLER, 0, None)
+    assert await house.told() == ev.Reoffered(Leg.CALLER, 0, None)
     leg.reanswer(OFFER)
     ok = await peer.receive(200)
     assert body(ok)
@@ -90,7 +81,7 @@ async def test_digits_in_info(house: House, peer: Datagrams) -> None:
     relay = "Content-Type: application/dtmf-relay"
     peer.send(caller.request("INFO", extra=relay, content="Signal=5\r\nDuration=160\r\n"))
     assert status(await peer.receive(200)) == 200
-    assert await house.told() == Dialled(Leg.CALLER, 0, "5", 160)
+    assert await house.told() == ev.Dialled(Leg.CALLER, 0, "5", 160)
     peer.send(caller.request("INFO", extra="Content-Type: text/plain", content="5"))
     assert status(await peer.receive(415)) == 415
     peer.send(caller.request("INFO"))
@@ -107,7 +98,7 @@ async def test_a_whole_picture_is_asked_for_in_info_both_ways(house: House, peer
     kind = "Content-Type: application/media_control+xml"
     peer.send(caller.request("INFO", extra=kind, content=body(asked)))
     assert status(await peer.receive(200)) == 200
-    assert await house.told() == PictureAsked(Leg.CALLER, 0)
+    assert await house.told() == ev.PictureAsked(Leg.CALLER, 0)
 
 
 async def test_digits_go_out_as_info_one_after_the_other(house: House, peer: Datagrams) -> None:
@@ -157,14 +148,14 @@ async def test_hold_is_offered_and_its_answer_told(house: House, peer: Datagrams
     assert (field(reinvite, "CSeq"), field(reinvite, "Contact")) == ("1 INVITE", f"<sip:juliet@127.0.0.1:{house.port}>")
     peer.send(answer(reinvite, 200, extra=f"Contact: {caller.contact}", content=SDP.replace("40000", "40002")))
     told = await house.told()
-    assert isinstance(told, Reanswered)
+    assert isinstance(told, ev.Reanswered)
     assert told.session is not None
     assert told.session.media[0].transport.port == 40002
     second = await peer.receive("INVITE")
     assert "a=sendonly" not in body(second)
     assert int(body(second).split()[3]) == int(body(reinvite).split()[3]) + 1, "the version counts changes"
     peer.send(answer(second, 488))
-    assert await house.told() == Reanswered(Leg.CALLER, 0, None)
+    assert await house.told() == ev.Reanswered(Leg.CALLER, 0, None)
     peer.send(caller.request("OPTIONS"))
     assert status(await peer.receive(200)) == 200
 
@@ -173,10 +164,10 @@ async def test_holding_a_call_that_is_over_or_too_often_is_no_success(house: Hou
     _, leg = await up(house, peer)
     for _ in range(10):
         leg.hold(True, HELD)
-    assert [await house.told() for _ in range(2)] == [Reanswered(Leg.CALLER, 0, None)] * 2
+    assert [await house.told() for _ in range(2)] == [ev.Reanswered(Leg.CALLER, 0, None)] * 2
     reinvite = await peer.receive("INVITE")
     peer.send(answer(reinvite, 200, content="nonsense"))
-    assert await house.told() == Reanswered(Leg.CALLER, 0, None)
+    assert await house.told() == ev.Reanswered(Leg.CALLER, 0, None)
     leg.restart(OFFER)
     leg.hang_up(Cause.NORMAL)
     leg.hold(True, HELD)
@@ -188,25 +179,25 @@ async def test_a_far_side_that_forgot_the_call_ends_it(house: House, peer: Datag
     leg.hold(True, HELD)
     peer.send(answer(await peer.receive("INVITE"), 481))
     told = await house.told()
-    assert isinstance(told, HungUp)
+    assert isinstance(told, ev.HungUp)
     assert (told.cause, told.text) == (Cause.TIMEOUT, "the far side does not know this call any more")
 
 
 async def test_our_offer_in_a_200_is_answered_in_the_ack(house: House, peer: Datagrams) -> None:
     caller, leg = await up(house, peer)
     peer.send(caller.request("INVITE"))
-    assert await house.told() == Reoffered(Leg.CALLER, 0, None)
+    assert await house.told() == ev.Reoffered(Leg.CALLER, 0, None)
     leg.reanswer(OFFER)
     assert sent_back(await peer.receive(200))
     peer.send(caller.request("ACK", sequence=2, branch="z9hG4bKack2", content=SDP))
-    assert await house.told() == Reanswered(Leg.CALLER, 0, OFFER)
+    assert await house.told() == ev.Reanswered(Leg.CALLER, 0, OFFER)
     for number, content in ((3, ""), (4, "nonsense")):
         peer.send(caller.request("INVITE"))
         await house.told()
         leg.reanswer(OFFER)
         await peer.receive(200)
         peer.send(caller.request("ACK", sequence=number, branch=f"z9hG4bKack{number}", content=content))
-        assert await house.told() == Reanswered(Leg.CALLER, 0, None)
+        assert await house.told() == ev.Reanswered(Leg.CALLER, 0, None)
 
 
 async def test_who_is_there_now_is_told_once(house: House, peer: Datagrams) -> None:
@@ -216,12 +207,12 @@ async def test_who_is_there_now_is_told_once(house: House, peer: Datagrams) -> N
         assert status(await peer.receive(200)) == 200
     peer.send(caller.request("UPDATE", extra="P-Asserted-Identity: <sip:nurse@c.example>"))
     assert status(await peer.receive(200)) == 200
-    assert await house.told() == PartyChanged(Leg.CALLER, 0, "sip:nurse@c.example", "Nurse")
+    assert await house.told() == ev.PartyChanged(Leg.CALLER, 0, "sip:nurse@c.example", "Nurse")
     assert house.reports.empty()
     leg.hold(True, HELD)
     reinvite = await peer.receive("INVITE")
     peer.send(answer(reinvite, 200, extra='Remote-Party-ID: "Friar" <sip:friar@c.example>;party=called', content=SDP))
-    assert await house.told() == PartyChanged(Leg.CALLER, 0, "sip:friar@c.example", "Friar")
+    assert await house.told() == ev.PartyChanged(Leg.CALLER, 0, "sip:friar@c.example", "Friar")
 
 
 async def test_a_transfer_is_asked_for_and_heard_of_to_its_end(house: House, peer: Datagrams) -> None:
@@ -230,7 +221,7 @@ async def test_a_transfer_is_asked_for_and_heard_of_to_its_end(house: House, pee
     peer.send(caller.request("REFER", extra=target))
     accepted = await peer.receive(202)
     assert field(accepted, "Contact")
-    assert await house.told() == TransferAsked(
+    assert await house.told() == ev.TransferAsked(
         Leg.CALLER, 0, "sip:nurse@pbx.example", "1@h;to-tag=2;from-tag=3", "<sip:romeo@x>"
     )
     first = await peer.receive("NOTIFY")
@@ -252,7 +243,7 @@ async def test_a_transfer_is_asked_for_and_heard_of_to_its_end(house: House, pee
     leg.transferred(Cause.NORMAL)  # nobody asked
     peer.send(caller.request("REFER", extra="Refer-To: <tel:+12025550100>\nRefer-Sub: false"))
     assert field(await peer.receive(202), "Refer-Sub") == "false"
-    assert await house.told() == TransferAsked(Leg.CALLER, 0, "tel:+12025550100")
+    assert await house.told() == ev.TransferAsked(Leg.CALLER, 0, "tel:+12025550100")
     leg.transferred(Cause.NORMAL)
     leg.hang_up(Cause.NORMAL)
     assert method(await peer.receive()) == "BYE"
@@ -326,8 +317,8 @@ async def test_who_asked_for_a_transfer_and_left_is_not_notified(house: House, p
     peer.send(answer(await peer.receive("NOTIFY"), 200))
     peer.send(caller.request("BYE"))
     assert status(await peer.receive(200)) == 200
-    assert isinstance(await house.told(), TransferAsked)
-    assert isinstance(await house.told(), HungUp)
+    assert isinstance(await house.told(), ev.TransferAsked)
+    assert isinstance(await house.told(), ev.HungUp)
     leg.transferred(Cause.NORMAL)
     assert await peer.silent()
 
@@ -353,8 +344,8 @@ async def test_whoever_consulted_through_us_is_known_by_his_other_call(house: Ho
     peer.send(first.request("REFER", extra=f"Refer-To: <{us}?Replaces={place(second)}>"))
     await peer.receive(202)
     asked = await house.told()
-    assert isinstance(asked, TransferAsked)
-    assert asked.consulted == Consulted("call-in", 0, same_address=True)
+    assert isinstance(asked, ev.TransferAsked)
+    assert asked.consulted == ev.Consulted("call-in", 0, same_address=True)
 
 
 async def test_whoever_names_a_call_that_has_ended_hears_that_it_is_not_there(house: House, peer: Datagrams) -> None:
@@ -363,7 +354,7 @@ async def test_whoever_names_a_call_that_has_ended_hears_that_it_is_not_there(ho
     second, _ = await up(house, peer)
     peer.send(second.request("BYE"))
     await peer.receive(200)
-    assert isinstance(await house.told(), HungUp)
+    assert isinstance(await house.told(), ev.HungUp)
     us = f"sip:nurse@127.0.0.1:{house.port}"
     peer.send(first.request("REFER", extra=f"Refer-To: <{us}?Replaces={place(second)}>"))
     await peer.receive(202)
@@ -376,5 +367,5 @@ async def test_whoever_names_a_call_that_has_ended_hears_that_it_is_not_there(ho
     assert house.reports.empty(), "nobody else was asked"
     # Another port of our address is somebody else.
     peer.send(first.request("REFER", extra=f"Refer-To: <sip:nurse@127.0.0.1:9?Replaces={place(second)}>"))
-    assert isinstance(await house.told(), TransferAsked)
+    assert isinstance(await house.told(), ev.TransferAsked)
     leg.hang_up(Cause.NORMAL)
