@@ -125,7 +125,8 @@ class Agent:
         """What is new is judged before it costs anything; what belongs to a dialog or came before is not."""
         if request.method == "ACK" or _key(request) in self._usages or self._layer.knows(request, flow):
             return False
-        source, load = _source(flow), Load(len(self._keys), self.backlog())
+        source = _source(flow)
+        load = Load(len(self._keys), self.backlog(), self._layer.is_full(source.address))
         standing, stale = self._proven(request, self._standing(flow), source, now)
         key = server_key(request, flow, request.method)
         verdict = self._refused.get(key) or self.gate.judge(request.method, source, standing, load, now)

@@ -236,6 +236,10 @@ class Layer:
         found = self.find_invite(request, flow) if request.method == "CANCEL" else None
         return found is not None or server_key(request, flow, request.method) in self._servers
 
+    def is_full(self, source: str) -> bool:
+        """Whether there is no room for a new request of this address."""
+        return len(self._servers) >= self._limits.transactions or self._sources[source] >= self._limits.per_source
+
     # The wire
 
     def receive(self, message: Message, flow: Flow, now: float) -> list[Happened]:
@@ -261,7 +265,7 @@ class Layer:
 
     def _new(self, request: Request, flow: Flow, key: tuple[str, ...], now: float) -> list[Happened]:
         source = flow.remote[0]
-        if len(self._servers) >= self._limits.transactions or self._sources[source] >= self._limits.per_source:
+        if self.is_full(source):
             refusal = respond(request, 503, tag="busy")
             refusal.headers.add("Retry-After", "10")
             return [Transmit(flow, refusal)]

@@ -69,6 +69,7 @@ class Door:
 class Load:
     calls: int = 0
     backlog: int = 0  # ms
+    full: bool = False  # there is no room for another transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,8 @@ class Gate:
         return None
 
     def _is_full(self, load: Load, *, share: float) -> bool:
+        if load.full:
+            return True
         return load.calls >= self.door.calls * share or load.backlog >= self.door.backlog * share
 
     def _bucket(self, source: Source, now: float) -> Bucket:

@@ -132,6 +132,19 @@ def test_the_repeat_of_an_invite_that_was_refused_for_too_much_to_do_is_refused_
     assert len(bench.incoming) == 1
 
 
+def test_who_came_when_the_table_was_full_hears_the_same_when_it_is_not() -> None:
+    bench = Bench(limits=Limits(transactions=1))
+    bench.take(peer().request("OPTIONS"))
+    late = peer().request("INVITE", content=SDP)
+    (refusal,) = bench.take(late)
+    assert (statuses([refusal]), field(refusal, "Retry-After")) == ([503], "10")
+    bench.wait(70)
+    assert bench.agent.busy == (0, 0)
+    assert statuses(bench.take(late)) == [503], "its caller was told already that there is no call"
+    assert bench.agent.gate.counts["overloaded"] == 1
+    assert statuses(bench.take(peer().request("INVITE", content=SDP))) == [100]
+
+
 def test_refusals_without_end_leave_memory_flat() -> None:
     bench = Bench()
     bench.agent.backlog = lambda: 10_000

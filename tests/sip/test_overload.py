@@ -82,6 +82,7 @@ def test_without_a_stream_datagrams_above_the_rate_are_told_to_come_later() -> N
         (Load(4, 0), 0, 0),
         (Load(5, 0), 503, 0),
         (Load(10, 0), 503, 503),
+        (Load(full=True), 503, 503),
         (Load(0, 199), 0, 0),
         (Load(0, 200), 503, 0),
         (Load(0, 400), 503, 503),
