@@ -33,7 +33,8 @@ class ClientSession(Session):
 
     @property
     def deadline(self) -> float | None:
-        return earliest(super().deadline, self._cancelled_until)
+        own = super().deadline
+        return own if self._cancelled_until is None else earliest(own, self._cancelled_until)
 
     def fire(self, now: float) -> None:
         if self._cancelled_until is not None and now >= self._cancelled_until:

@@ -143,10 +143,13 @@ def earliest(*times: float | None) -> float | None:
 class Alarm:
     """Many deadlines behind one: a heap in which an outdated entry is noticed when it comes up, or when most may be.
     A call that is over would stay until its session timer's time otherwise, a quarter of an hour later.
+
+    Most deadlines are put off, not met: who is in the heap already is not entered again for a later time.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timed]] = []
+        self._first: dict[int, float] = {}  # id(timed) -> the earliest of its entries
         self._count = itertools.count()
         self._tidy_above = SPARE
 
@@ -156,7 +159,11 @@ class Alarm:
     def arm(self, timed: Timed) -> None:
         """Its deadline may have become earlier, or come to be."""
         deadline = timed.deadline
-        if deadline is not None:
+        if deadline is None:
+            return
+        first = self._first.get(id(timed))
+        if first is None or deadline < first:
+            self._first[id(timed)] = deadline
             heapq.heappush(self._heap, (deadline, next(self._count), timed))
             if len(self._heap) > self._tidy_above:
                 self._tidy()
@@ -165,8 +172,15 @@ class Alarm:
         """One entry for each that still waits for something."""
         waiting = {id(timed): timed for _, _, timed in self._heap}.values()
         self._heap = [(due, next(self._count), timed) for timed in waiting if (due := timed.deadline) is not None]
+        self._first = {id(timed): due for due, _, timed in self._heap}
         heapq.heapify(self._heap)
         self._tidy_above = 2 * len(self._heap) + SPARE
+
+    def _pop(self) -> Timed:
+        due, _, timed = heapq.heappop(self._heap)
+        if self._first.get(id(timed)) == due:
+            del self._first[id(timed)]
+        return timed
 
     @property
     def deadline(self) -> float | None:
@@ -176,7 +190,7 @@ class Alarm:
             deadline = timed.deadline
             if deadline == due:
                 return due
-            heapq.heappop(self._heap)
+            self._pop()
             if deadline is not None and deadline > due:
                 self.arm(timed)
         return None
@@ -186,7 +200,7 @@ class Alarm:
         deadline = self.deadline
         if deadline is None or deadline > now:
             return None
-        return heapq.heappop(self._heap)[2]
+        return self._pop()
 
 
 class Layer:

@@ -43,8 +43,8 @@ class ServerSession(Session):
 
     @property
     def deadline(self) -> float | None:
-        own = self._reliable.deadline if self._reliable is not None and not self._final else None
-        return earliest(super().deadline, own)
+        own = super().deadline
+        return own if self._reliable is None or self._final else earliest(own, self._reliable.deadline)
 
     def fire(self, now: float) -> None:
         if self._reliable is not None and not self._final and self.transaction is not None:

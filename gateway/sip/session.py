@@ -54,8 +54,9 @@ class Session(Usage):
 
     @property
     def deadline(self) -> float | None:
-        own = earliest(self._tidy_at, self._answer_by)
-        return earliest(own, self.accepted.deadline, self.timer.deadline, self.offers.deadline)
+        return earliest(
+            self._tidy_at, self._answer_by, self.accepted.deadline, self.timer.deadline, self.offers.deadline
+        )
 
     def fire(self, now: float) -> None:
         if self.accepted.lost(now):

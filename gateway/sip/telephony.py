@@ -68,6 +68,7 @@ class Telephony(BaseDialplan):
         self._calls: dict[str, str] = {}  # Call-ID -> the gateway's id of the call
         self._legs: dict[str, SipLeg] = {}  # Call-ID -> its leg, while there is one
         self._early: deque[tuple[str, bool, str, str]] = deque(maxlen=MAX_EARLY)
+        self._ended: deque[tuple[float, str, str | None]] = deque()  # until when, Call-ID, call: whose aftermath it is
         self._hosts = {settings.domain.lower()} | ({settings.advertise.lower()} if settings.advertise else set())
         self._registering: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
@@ -255,11 +256,19 @@ class Telephony(BaseDialplan):
     def release(self, key: str) -> None:
         """The call is over; its last repeats may still be told."""
         self._legs.pop(key, None)
-        self.app.loop.call_later(AFTERMATH, self._disown, key, self._calls.get(key))
+        self._ended.append((self.app.now() + AFTERMATH, key, self._calls.get(key)))
+        if len(self._ended) == 1:
+            self.app.loop.call_later(AFTERMATH, self._disown)
 
-    def _disown(self, key: str, call: str | None) -> None:
-        if self._calls.get(key) == call:  # a caller may try again with the same Call-ID, and that is another call
-            self._calls.pop(key, None)
+    def _disown(self) -> None:
+        """One timer for all: a busy gateway would have thirty thousand of them waiting, each compared in Python."""
+        now = self.app.now()
+        while self._ended and self._ended[0][0] <= now:
+            _, key, call = self._ended.popleft()
+            if self._calls.get(key) == call:  # a caller may try again with the same Call-ID, and that is another call
+                self._calls.pop(key, None)
+        if self._ended:
+            self.app.loop.call_at(self._ended[0][0], self._disown)
 
     def _saw(self, sent: bool, message: Message, flow: Flow) -> None:
         key = message.headers.get("Call-ID") or ""

@@ -59,8 +59,9 @@ class SessionTimer:
 
     @property
     def deadline(self) -> float | None:
-        times = [time for time in (self._refresh_at, self._end_at) if time is not None]
-        return min(times) if times else None
+        if self._refresh_at is None or self._end_at is None:
+            return self._end_at if self._refresh_at is None else self._refresh_at
+        return min(self._refresh_at, self._end_at)
 
     def refresh_due(self, now: float) -> bool:
         return self._refresh_at is not None and now >= self._refresh_at

@@ -70,20 +70,16 @@ Action = Send | Deliver | Expired
 
 
 class Machine:
-    """What the four share: a repeat that backs off, and an end."""
+    """What the four share: a repeat that backs off, and an end. `deadline` is the earlier of the two, None: neither."""
 
     def __init__(self, timers: Timers, reliable: bool) -> None:
         self.timers = timers
         self.reliable = reliable
         self.state = State.TERMINATED
+        self.deadline: float | None = None  # kept, for it is asked for thirty times as often as it changes
         self._interval = timers.t1
         self._repeat: float | None = None
         self._end: float | None = None
-
-    @property
-    def deadline(self) -> float | None:
-        times = [time for time in (self._repeat, self._end) if time is not None]
-        return min(times) if times else None
 
     @property
     def terminated(self) -> bool:
@@ -97,9 +93,13 @@ class Machine:
     def _become(self, state: State, now: float, *, lasts: float | None = None, repeats: bool = False) -> None:
         """Enter a state that ends after `lasts` seconds; 0 ends the machine at once."""
         self.state = State.TERMINATED if lasts == 0 else state
-        self._end = None if lasts is None or lasts == 0 else now + lasts
         self._interval = self.timers.t1
         self._repeat = now + self._interval if repeats and not self.reliable else None
+        self._ends(None if lasts is None or lasts == 0 else now + lasts)
+
+    def _ends(self, end: float | None) -> None:
+        self._end = end
+        self.deadline = self._repeat if end is None or (self._repeat is not None and self._repeat < end) else end
 
     def _due(self, now: float) -> bool:
         return self._repeat is not None and now >= self._repeat
@@ -110,9 +110,11 @@ class Machine:
     def _back_off(self, now: float, cap: float | None) -> None:
         self._interval = self._interval * 2 if cap is None else min(self._interval * 2, cap)
         self._repeat = now + self._interval
+        self._ends(self._end)
 
     def _terminate(self) -> None:
-        self.state, self._repeat, self._end = State.TERMINATED, None, None
+        self.state, self._repeat = State.TERMINATED, None
+        self._ends(None)
 
 
 def acknowledge(request: Request, response: Response) -> Request:
@@ -204,7 +206,7 @@ class OtherClient(Machine):
             return []
         if response.status < 200:
             self.state = State.PROCEEDING  # timers E and F run on, E at T2 from its next shot
-            self._end = self._whole  # who says something has all of timer F
+            self._ends(self._whole)  # who says something has all of timer F
             return [Deliver(response)]
         self._become(State.COMPLETED, now, lasts=0 if self.reliable else self.timers.t4)  # timer K
         return [Deliver(response)]

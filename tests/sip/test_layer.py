@@ -177,6 +177,27 @@ def test_an_alarm_keeps_the_earliest_deadline_however_it_moves() -> None:
     assert alarm.deadline == 3.0
 
 
+def test_a_deadline_that_is_put_off_again_and_again_is_entered_once() -> None:
+    alarm, clock = Alarm(), Clock(None)
+    for later in range(1, 100):
+        clock.deadline = float(later)
+        alarm.arm(clock)
+    assert len(alarm) == 1
+    assert (alarm.due_before(1.0), alarm.due_before(1.5)) == (False, True)
+    assert alarm.deadline == 99.0
+    assert not alarm.due_before(99.0)
+    clock.deadline = 50.0
+    alarm.arm(clock)
+    assert alarm.deadline == 50.0
+    assert alarm.due(50.0) is clock
+    clock.deadline = 60.0
+    alarm.arm(clock)
+    assert alarm.deadline == 60.0
+    clock.deadline = None
+    assert alarm.deadline is None
+    assert not alarm.due_before(1000.0)
+
+
 def test_the_first_of_several_deadlines_is_the_deadline() -> None:
     assert earliest(3.0, None, 2.0) == 2.0
     assert earliest(None, 0.0) == 0.0
