@@ -88,6 +88,10 @@ class Agent:
     def deadline(self) -> float | None:
         return self._alarm.deadline
 
+    def due_before(self, time: float) -> bool:
+        """Whether a deadline may come before that; asked after each message, where looking at them all costs more."""
+        return self._alarm.due_before(time)
+
     @property
     def busy(self) -> tuple[int, int]:
         """How many transactions and dialogs there are."""
@@ -123,12 +127,16 @@ class Agent:
 
     def _turned_away(self, request: Request, flow: Flow, now: float) -> bool:
         """What is new is judged before it costs anything; what belongs to a dialog or came before is not."""
-        if request.method == "ACK" or _key(request) in self._usages or self._layer.knows(request, flow):
+        if request.method == "ACK" or _key(request) in self._usages:
+            return False
+        key = server_key(request, flow, request.method)
+        if self._layer.knows(key) or (
+            request.method == "CANCEL" and self._layer.find_invite(request, flow) is not None
+        ):
             return False
         source = _source(flow)
         load = Load(len(self._keys), self.backlog(), self._layer.is_full(source.address))
         standing, stale = self._proven(request, self._standing(flow), source, now)
-        key = server_key(request, flow, request.method)
         verdict = self._refused.get(key) or self.gate.judge(request.method, source, standing, load, now)
         if verdict is not None and request.method == "INVITE" and verdict.status not in (0, 401):
             # Its repeats are on the way already. RFC 3261 §8.2.7: they are answered alike, or one would find us with
@@ -237,7 +245,8 @@ class Agent:
                     if usage is not None:
                         usage.flow = flow
                         usage.acknowledged(request, now)
-        self._sweep()
+        if self._exchanges:
+            self._sweep()
 
     def _answered(self, exchange: Exchange, response: Response, now: float) -> None:
         if self._moves_on(exchange, response, now):
@@ -278,7 +287,8 @@ class Agent:
 
     def _sweep(self) -> None:
         """Forget the exchanges whose transactions are over."""
-        if self._exchanges and (not len(self._layer) or len(self._exchanges) > 2 * len(self._layer) + 64):
+        transactions = len(self._layer)
+        if not transactions or len(self._exchanges) > 2 * transactions + 64:
             self._exchanges = {
                 transaction: exchange
                 for transaction, exchange in self._exchanges.items()

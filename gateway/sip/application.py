@@ -308,12 +308,12 @@ class Application(MutableMapping[str, Any]):
                         log.exception("sip effect failed", effect=type(output).__name__)
         finally:
             self._pumping = False
+        if self._closing or (self._timer is not None and not self.agent.due_before(self._timer.when())):
+            return  # it comes too early at worst, and then looks again; most deadlines are put off, not met
         deadline = self.agent.deadline
-        if deadline is None or self._closing:
+        if deadline is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return  # it comes too early at worst, and then looks again; most deadlines are put off, not met
             self._timer.cancel()
         self._timer = self.loop.call_at(deadline, self._fire)
 

@@ -16,12 +16,13 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import structlog
 
 from gateway.sip.icmp import IP_RECVERR, IPV6_RECVERR, is_failure
 from gateway.sip.layer import Address
-from gateway.sip.locate import ip_of
+from gateway.sip.locate import LONGEST, ip_of
 
 log = structlog.get_logger()
 
@@ -40,6 +41,11 @@ OnFailure = Callable[[bytes, Address], None]  # the beginning of what could not 
 
 def sendable(address: Address) -> bool:
     """Whether a socket may be given this address."""
+    return len(address[0]) <= LONGEST and _sendable(address)
+
+
+@lru_cache(maxsize=4096)  # every datagram comes from one and goes to one
+def _sendable(address: Address) -> bool:
     host, port = address
     return 0 < port < 65_536 and ip_of(host) is not None
 

@@ -9,7 +9,7 @@ Route set and tags never change after that; the target follows each re-INVITE an
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.errors import SipError
 from gateway.sip.headers import NameAddr, parameters
@@ -37,6 +37,10 @@ class Dialog:
     local_sequence: int
     remote_sequence: int | None
     early: bool = True
+    key: Key = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key = self.call_id, self.local.tag or "", self.remote.tag or ""
 
     @classmethod
     def of_response(cls, request: Request, response: Response) -> Dialog:
@@ -72,10 +76,6 @@ class Dialog:
             local_sequence=0,
             remote_sequence=request.cseq.number,
         )
-
-    @property
-    def key(self) -> Key:
-        return self.call_id, self.local.tag or "", self.remote.tag or ""
 
     @property
     def next_hop(self) -> str:

@@ -224,9 +224,15 @@ class IncomingRequest:
 
 def content(headers: Mapping[str, object] | None, payload: str | bytes) -> tuple[Headers, bytes]:
     """Headers and body of a message; SDP is what a body is when nobody says otherwise. Raises ValueError."""
-    fields = Headers((name, str(value)) for name, value in headers.items()) if headers else Headers()
+    fields, body = unchecked(headers, payload)
     if headers:
         bytes(Request("OPTIONS", "sip:", fields))  # for its check
+    return fields, body
+
+
+def unchecked(headers: Mapping[str, object] | None, payload: str | bytes) -> tuple[Headers, bytes]:
+    """The same for a message that is checked as a whole."""
+    fields = Headers((name, str(value)) for name, value in headers.items()) if headers else Headers()
     body = payload.encode() if isinstance(payload, str) else payload
     if body and "Content-Type" not in fields:
         fields.add("Content-Type", "application/sdp")

@@ -5,6 +5,9 @@
 
 A response that belongs to nothing is dropped: it was not asked for. Everything here is counted: when the tables are
 full, or one source fills them, a new request is answered 503 without any memory of it.
+
+What is made for every message is a plain dataclass, here and in transaction.py and usage.py: a frozen one with slots is
+made six times as slowly (0.8 µs to 0.13 with two fields), and some thirty are made in a call.
 """
 
 from __future__ import annotations
@@ -64,20 +67,20 @@ class Limits:
     usages: int = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transmit:
     flow: Flow
     message: Message
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ClientTransaction:
     machine: Client
     flow: Flow
     branch: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ServerTransaction:
     machine: Server
     flow: Flow
@@ -89,7 +92,7 @@ class ServerTransaction:
         return self.machine.request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     """A response to a request of ours."""
 
@@ -97,14 +100,14 @@ class Answered:
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unanswered:
     """Our request, or our final response to an INVITE, was never answered."""
 
     transaction: ClientTransaction | ServerTransaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Requested:
     """A request that is new to us; `merged` when it came before by another way (RFC 3261 §8.2.2.2)."""
 
@@ -112,7 +115,7 @@ class Requested:
     merged: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Acknowledged:
     """An ACK that belongs to no transaction, as that to a 2xx does not."""
 
@@ -182,6 +185,10 @@ class Alarm:
             del self._first[id(timed)]
         return timed
 
+    def due_before(self, time: float) -> bool:
+        """Whether anything may be due before that: what is outdated counts as well, until it is looked at."""
+        return bool(self._heap) and self._heap[0][0] < time
+
     @property
     def deadline(self) -> float | None:
         """When the next one may be due; None when nothing waits."""
@@ -245,10 +252,9 @@ class Layer:
         """The INVITE that a CANCEL means (RFC 3261 §9.2)."""
         return self._servers.get(server_key(cancel, flow, "INVITE"))
 
-    def knows(self, request: Request, flow: Flow) -> bool:
-        """Whether it is a repeat, or the CANCEL of what came before. Raises SipError as `receive` does."""
-        found = self.find_invite(request, flow) if request.method == "CANCEL" else None
-        return found is not None or server_key(request, flow, request.method) in self._servers
+    def knows(self, key: tuple[str, ...]) -> bool:
+        """Whether a request with this `server_key` came before."""
+        return key in self._servers
 
     def is_full(self, source: str) -> bool:
         """Whether there is no room for a new request of this address."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.sip.agent import Agent
-from gateway.sip.dialogs import Dialog, Stack, content
+from gateway.sip.dialogs import Dialog, Stack, unchecked
 from gateway.sip.digest import Authenticator, Credentials
 from gateway.sip.headers import NameAddr, bracketed
 from gateway.sip.layer import Flow
@@ -163,7 +163,7 @@ def _request(
 
 def _fill(request: Request, headers: Mapping[str, object] | None, payload: str | bytes) -> None:
     """Raises ValueError for a field with a line break: a local mistake, told to whoever made it."""
-    extra, request.body = content(headers, payload)
+    extra, request.body = unchecked(headers, payload)
     for name, value in extra:
         request.headers.add(name, value)
     bytes(request)

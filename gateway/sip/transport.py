@@ -66,6 +66,7 @@ class Transports:
             room=room,
         )
         self._datagrams: list[Datagrams] = []
+        self._sockets: dict[Address, Datagrams] = {}  # the same, by their addresses
         self._flows: dict[tuple[Address, Address], Flow] = {}  # of datagrams, by both ends
 
     @property
@@ -82,6 +83,7 @@ class Transports:
         if protocol == "UDP":
             datagrams = Datagrams(host, port, self._from_datagrams, self._on_failure)
             self._datagrams.append(datagrams)
+            self._sockets.setdefault(datagrams.local, datagrams)
             return datagrams.local
         return self.streams.listen(protocol, host, port)
 
@@ -99,6 +101,7 @@ class Transports:
         for datagrams in self._datagrams:
             datagrams.close()
         self._datagrams.clear()
+        self._sockets.clear()
         await self.streams.close()
 
     def _from_datagrams(self, data: bytes, datagrams: Datagrams, remote: Address) -> None:
@@ -148,7 +151,7 @@ class Transports:
     def send(self, flow: Flow, data: bytes) -> bool:
         """Put octets on a flow; False when they cannot leave."""
         if flow.transport == "UDP":
-            found = next((d for d in self._datagrams if d.local == flow.local), None)
+            found = self._sockets.get(flow.local)
             return found is not None and sendable(flow.remote) and found.send(data, flow.remote)
         return self.streams.send(flow, data)
 

@@ -54,7 +54,7 @@ class Exchange:
         return f"<exchange {self.request!r}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heard:
     """For the user of this usage: a response to its first request, or a request inside its dialog."""
 
@@ -62,7 +62,7 @@ class Heard:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """The final response to a request that the user made."""
 
@@ -70,14 +70,14 @@ class Finished:
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dispatch:
     """Find a flow to exchange.next_hop, then Agent.launch or Agent.unreachable."""
 
     exchange: Exchange
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
     """Somebody asks for something new."""
 
@@ -86,7 +86,7 @@ class Incoming:
     flow: Flow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
     """Nothing more will be heard of this usage."""
 
