@@ -28,6 +28,7 @@ from gateway.sip.telephony import IncomingCall as SipCall
 from gateway.storage.records import CallRecord
 from gateway.switchboard import Limits, Switchboard
 from gateway.xmpp.component import IncomingCall as XmppCall
+from tests.patience import PATIENCE
 from tests.support import OPUS, PCMU, FakeEngine, FakeLeg, phone_session, webrtc_session
 from tests.till import Till
 
@@ -122,7 +123,7 @@ class Scene:
         self.lines.append((user, contact, bodies[0][1]))
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not true():  # noqa: ASYNC110 - everything is in this loop's hands, so a turn of it is the event
                 await asyncio.sleep(0)
 

@@ -12,6 +12,10 @@ import structlog
 
 PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 
+# Hypothesis' own profile for machines that are shared: the same examples each time, however long one takes. New ones
+# are tried with --hypothesis-profile=default.
+os.environ.setdefault("CI", "true")
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # this process is measured; the gateways and peers that it starts are not
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 

@@ -296,10 +296,10 @@ def copy_tree(root: Path, to: Path) -> Path:
     return Path(shutil.copytree(root, to, ignore=ignored))
 
 
-def run(copy: Path, *command: str, limit: float = 120) -> tuple[int, str]:
+def run(copy: Path, *command: str, limit: float = 600, **more: str) -> tuple[int, str]:
     """Python in the copy: its exit status (-1 when it had to be killed) and what it printed."""
     # The copy comes before site-packages, and with it before an editable installation.
-    environment = os.environ | {"PYTHONPATH": str(copy)}
+    environment = os.environ | {"PYTHONPATH": str(copy)} | more
     for name in ("COVERAGE_PROCESS_START", "PYTHONDONTWRITEBYTECODE"):  # as quick as it can be
         environment.pop(name, None)
     with subprocess.Popen(
@@ -323,11 +323,14 @@ def run(copy: Path, *command: str, limit: float = 120) -> tuple[int, str]:
         return process.returncode, output
 
 
-def run_tests(copy: Path, *selection: str) -> tuple[int, str, set[str]]:
-    """What pytest says of these tests: exit status, output, and those that failed (all parameters under one name)."""
+def run_tests(copy: Path, *selection: str, **more: str) -> tuple[int, str, set[str]]:
+    """What pytest says of these tests: exit status, output, and those that failed (all parameters under one name).
+
+    `more` is added to the environment.
+    """
     # Hypothesis works without its plugin, which would import it for tests that do without.
     options = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--tb=short")
-    status, output = run(copy, "-m", "pytest", *options, *selection)
+    status, output = run(copy, "-m", "pytest", *options, *selection, **more)
     return status, output, set(re.findall(r"^FAILED ([^\s:]+(?:::\w+)+)", output, re.MULTILINE))
 
 
@@ -349,7 +352,7 @@ def noticed(copy: Path, row: Row) -> tuple[set[str], str]:
     selection = (f"{test}::{row.noticed_by}",) if row.noticed_by else ("-m", "not slow", test)
     write(source, original.replace(row.find, row.replace))
     try:
-        status, output, failed = run_tests(copy, "-x", *selection)
+        status, output, failed = run_tests(copy, "-x", *selection, TEST_PATIENCE="5")  # many fail by waiting
     finally:
         write(source, original)
     if status == 0:

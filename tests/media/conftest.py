@@ -8,23 +8,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import aioice.ice
 import pytest
 
+from gateway.media import embedded
 from gateway.media.embedded import EmbeddedEngine, MediaSettings
 from gateway.media.leg import Patience
 from tests.media.ends import Browser, Events, Phone
+from tests.patience import PATIENCE
 
 MakeEngine = Callable[..., Awaitable[EmbeddedEngine]]
 
 
 @pytest.fixture
 def ports() -> tuple[int, int]:
-    """A range of this test's own, below the ephemeral ports."""
-    low = random.randrange(12_000, 30_000, 200)
+    """A range of this test's own, below the ephemeral ports and above those of real peers (tests/interop)."""
+    low = random.randrange(20_000, 32_000, 200)
     return low, low + 199
 
 
 @pytest.fixture
-async def make_engine(ports: tuple[int, int]) -> AsyncIterator[MakeEngine]:
+async def make_engine(ports: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeEngine]:
     engines: list[EmbeddedEngine] = []
+    monkeypatch.setattr(embedded, "_WAIT", PATIENCE)  # a busy machine takes its time to start a worker anew
 
     async def make(*, allow: tuple[str, ...] = ("127.0.0.0/8",), workers: int = 1, **patience: float) -> EmbeddedEngine:
         engine = EmbeddedEngine(MediaSettings("127.0.0.1", None, ports, workers, allow, patience=Patience(**patience)))

@@ -7,8 +7,11 @@ import contextlib
 import random
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+
+from tests.patience import PATIENCE
 
 HOST = "127.0.0.1"
 
@@ -45,7 +48,7 @@ def program() -> str:
 async def start(port: int | None = None, *more: str) -> Daemon:
     """`more` are options of the command. Raises RuntimeError when it does not come up."""
     port, events = port or free_port(), free_port()
-    low = random.randrange(12_000, 30_000, 200)
+    low = random.randrange(20_000, 32_000, 200)
     command = [
         *(program(), "--config-file=none", "--table=-1", "--foreground", "--log-stderr", "--log-level=5"),
         *(f"--interface={HOST}", f"--listen-ng={HOST}:{port}", f"--dtmf-log-dest={HOST}:{events}"),
@@ -57,8 +60,9 @@ async def start(port: int | None = None, *more: str) -> Daemon:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
         probe.connect((HOST, port))
-        for _ in range(400):
-            with contextlib.suppress(OSError):
+        give_up_at = time.monotonic() + PATIENCE
+        while process.returncode is None and time.monotonic() < give_up_at:
+            with contextlib.suppress(OSError):  # nobody listens yet, or (TimeoutError) nobody answers
                 probe.send(b"1 d7:command4:pinge")
                 async with asyncio.timeout(0.2):
                     await asyncio.get_running_loop().sock_recv(probe, 200)

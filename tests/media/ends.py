@@ -22,6 +22,7 @@ from gateway.media.lane import Lane
 from gateway.media.leg import Leg
 from gateway.media.rtp import HEADER
 from gateway.session.model import Candidate, Codec, Fingerprint, Ice, Setup, Stream, Transport
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ PCMU = Codec(0, "PCMU", 8_000)
 G722 = Codec(9, "G722", 8_000)
 EVENT_8 = Codec(101, "telephone-event", 8_000)
 EVENT_48 = Codec(110, "telephone-event", 48_000)
-SAFETY = 5.0  # s: a test that waits this long has failed
+SAFETY = PATIENCE  # s: a test that waits this long has failed
 
 
 def stream(codec: Codec, event: Codec | None = None, **more: Any) -> Stream:

@@ -198,7 +198,7 @@ def queued(ports: set[int]) -> tuple[int, int]:
 async def run(count: int, seed: int, told: Callable[[int], None] = lambda sent: None) -> Outcome:
     rng, outcome = random.Random(seed), Outcome()
     aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
-    low = random.randrange(12_000, 30_000, 200)
+    low = random.randrange(20_000, 32_000, 200)
     engine = EmbeddedEngine(
         MediaSettings("127.0.0.1", None, (low, low + 199), 1, ("127.0.0.0/8",), bandwidth=BANDWIDTH)
     )

@@ -355,10 +355,7 @@ async def test_a_killed_worker_loses_its_calls_and_comes_back(make_engine: MakeE
     assert engine.processes != (process,)
 
 
-async def test_legs_that_wait_for_a_worker_come_to_the_same_one(
-    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedded, "_WAIT", 60.0)  # a busy machine takes its time to start two
+async def test_legs_that_wait_for_a_worker_come_to_the_same_one(make_engine: MakeEngine) -> None:
     engine = await make_engine(workers=2)
     for leg in ("one", "other"):  # a call in each worker, so that both deaths are told
         await engine.allocate(leg, leg, LegKind.RTP)
@@ -383,33 +380,40 @@ async def test_a_call_in_hand_when_its_worker_dies_is_an_error_not_a_wait(make_e
 
 
 async def test_a_worker_that_hangs_is_replaced(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.media.embedded._HEARTBEAT", 0.1)
+    answers, hanging = Slot._answers, 0
+
+    async def patient_with_others(process: asyncio.subprocess.Process, client: NgClient, patience: float) -> None:
+        await answers(process, client, patience if process.pid == hanging else SAFETY)
+
+    monkeypatch.setattr(Slot, "_answers", staticmethod(patient_with_others))
+    monkeypatch.setattr(embedded, "_HEARTBEAT", 0.1)
     engine = await make_engine()
     await engine.allocate("call", "caller", LegKind.RTP)
-    (process,) = engine.processes
-    os.kill(process, signal.SIGSTOP)
+    (hanging,) = engine.processes
+    os.kill(hanging, signal.SIGSTOP)
     assert (await events(engine).of(Lost, "caller")).cause is Cause.INTERNAL
     await engine.allocate("next", "caller", LegKind.RTP)
-    assert engine.processes != (process,)
+    assert engine.processes != (hanging,)
 
 
 async def test_a_worker_that_was_late_keeps_its_calls(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.media.embedded._HEARTBEAT", 0.1)
+    answers, late, in_time = Slot._answers, 0, asyncio.Event()
+
+    async def late_twice(process: asyncio.subprocess.Process, client: NgClient, patience: float) -> None:
+        nonlocal late
+        if late > 0:
+            late -= 1
+            if late > 0:
+                raise MediaError("no answer to ping")
+            in_time.set()
+        await answers(process, client, SAFETY)
+
+    monkeypatch.setattr(Slot, "_answers", staticmethod(late_twice))
+    monkeypatch.setattr(embedded, "_HEARTBEAT", 0.1)
     engine = await make_engine()
     await engine.allocate("call", "caller", LegKind.RTP)
-    before, answers = engine.processes, Slot._answers
-    asked: list[float] = []
-    in_time = asyncio.Event()
-
-    async def late_at_first(process: asyncio.subprocess.Process, client: NgClient, patience: float) -> None:
-        asked.append(patience)
-        if len(asked) < 3:
-            raise MediaError("no answer to ping")
-        await answers(process, client, SAFETY)
-        in_time.set()
-
-    monkeypatch.setattr(Slot, "_answers", staticmethod(late_at_first))
-    await asyncio.wait_for(in_time.wait(), SAFETY * 2)
+    before, late = engine.processes, 3
+    await asyncio.wait_for(in_time.wait(), SAFETY)
     assert engine.processes == before
     assert "caller" in await engine.statistics("call")
 

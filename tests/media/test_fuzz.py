@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import aioice.ice
 import pytest
 
@@ -14,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 async def test_mutated_packets_of_every_kind_leave_a_call_talking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)  # which run() replaces
-    outcome = await fuzz.run(12_000, random.randrange(1_000_000))
+    outcome = await fuzz.run(12_000, 1)
     assert outcome.talks
     assert outcome.same_worker
     assert outcome.lost == []

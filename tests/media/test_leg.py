@@ -20,6 +20,7 @@ from gateway.media.rtp import Packet
 from gateway.media.tones import digits
 from gateway.session.model import Codec, Direction, Dtmf, Stream
 from tests.media.ends import EVENT_8, EVENT_48, OPUS, PCMA, PCMU, ListLeg, Opus, packet, sine, stream
+from tests.patience import PATIENCE
 
 AMR = Codec(96, "AMR", 8_000)
 
@@ -155,7 +156,7 @@ async def test_tones_are_told_where_digits_come_so_and_go_on_as_events_to_who_ta
         assert [pt for pt, *_ in b.got][:5] == [8] * 5  # the tones themselves
         b.connected.set()
         b.ready.set()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             while events - {pt for pt, *_ in b.got}:  # noqa: ASYNC110 -- a list tells nobody
                 await asyncio.sleep(0.01)
         assert {pt for pt, *_ in b.got} == {8} | events

@@ -19,6 +19,7 @@ from gateway.media.rtpengine_pool import Address, Pace
 from gateway.session.model import Ice
 from tests.media import daemon
 from tests.media.ends import EVENT_8, OPUS, PCMA, Events, Phone, stream
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slow
 @contextlib.asynccontextmanager
 async def engine(*daemons: daemon.Daemon, **more: object) -> AsyncIterator[RtpengineEngine]:
     nodes = tuple(Address(daemon.HOST, one.port) for one in daemons)
-    settings = RtpengineSettings(nodes, (daemon.HOST, daemons[0].events), ("127.0.0.0/8",), pace=Pace(0.1, 0.5, 2))
+    settings = RtpengineSettings(nodes, (daemon.HOST, daemons[0].events), ("127.0.0.0/8",), pace=Pace(0.1, 2.0, 2))
     made = RtpengineEngine(replace(settings, **more))  # type: ignore[arg-type]
     made.on_event = Events()
     await made.start()
@@ -40,7 +41,7 @@ async def engine(*daemons: daemon.Daemon, **more: object) -> AsyncIterator[Rtpen
 
 async def test_a_call_that_one_daemon_does_not_take_goes_to_the_next() -> None:
     first, second = await daemon.start(), await daemon.start()
-    async with engine(first, second, pace=Pace(60.0, 0.3, 2)) as made:
+    async with engine(first, second, pace=Pace(60.0, 2.0, 2)) as made:
         await first.kill()
         await made.allocate("call", "caller", LegKind.RTP)
         assert made.processes == (second.port,)
@@ -60,7 +61,7 @@ async def test_a_call_that_nobody_takes_is_an_error_and_is_not_kept() -> None:
 
 async def test_a_daemon_that_was_started_anew_has_lost_its_calls() -> None:
     first = await daemon.start()
-    async with engine(first, pace=Pace(60.0, 0.3, 2)) as made:
+    async with engine(first, pace=Pace(60.0, 2.0, 2)) as made:
         await made.allocate("call", "caller", LegKind.RTP)
         phone = Phone()
         await made.connect("call", "caller", phone.transport, stream(PCMA))
@@ -173,7 +174,7 @@ async def test_who_was_warned_hears_the_other_one_again_when_the_tone_is_over() 
         one.say(PCMA, b"\x01" * 160, 160)
         await other.hear()
         await made.play("call", "caller", "warning")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 other.say(PCMA, b"\x01" * 160, 160)
                 with contextlib.suppress(TimeoutError):

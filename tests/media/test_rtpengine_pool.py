@@ -9,7 +9,7 @@ from gateway.media.rtpengine_pool import Address, Node, Pace, Pool, address
 from tests.media import daemon
 from tests.media.ends import SAFETY
 
-QUICK = Pace(ping=0.05, answer=0.3, missed=2)
+QUICK = Pace(ping=0.05, answer=2.0, missed=2)
 
 
 @pytest.mark.parametrize(

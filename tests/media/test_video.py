@@ -19,6 +19,7 @@ from gateway.media.rtcp import Report, read, write
 from gateway.session.model import Codec, Setup, Transport
 from tests.media.conftest import MakeEngine
 from tests.media.ends import PCMA, PCMU, SAFETY, Browser, End, Phone, packet, stream
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -337,7 +338,7 @@ async def test_the_voice_goes_on_when_the_picture_is_given_back(call: Call) -> N
 async def test_voice_and_picture_of_one_end_have_one_name(call: Call) -> None:
     """RFC 3550 §6.5.1: so that they are played in time."""
     await call.begin()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         names = {}
         while len(names) < 2:
             call.film(call.camera, FAR, b"x")

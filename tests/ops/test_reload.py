@@ -15,6 +15,7 @@ from gateway.config import Config
 from gateway.ops import reload
 from gateway.ops.reload import Reloader, stamp, unexchanged
 from tests.dialplan.verona import CHARGED
+from tests.patience import PATIENCE
 
 GOOD = '[xmpp]\ndomain = "sip.example.com"\nsecret = "s3cret"\nusers = ["shakespeare.lit"]\n'
 PLAN = '[[route]]\nname = "{name}"\nmatch = {{ kind = "uri" }}\nvia = "direct"\n'
@@ -111,13 +112,13 @@ async def test_calls_go_on_while_files_are_read(folder: Path, monkeypatch: pytes
 
     def slow(path: Path) -> Config:
         loop.call_soon_threadsafe(reading.set)
-        assert meanwhile.wait(10)
+        assert meanwhile.wait(PATIENCE)
         return configfile.read(path, {})
 
     monkeypatch.setattr(reload, "read", slow)
     answering = asyncio.create_task(running.reloader.answer())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             running.reloader.ask()
             await reading.wait()
             assert running.adopted == []  # and here we are, between two events of the loop
@@ -148,12 +149,12 @@ async def test_files_that_change_are_read_again_once_they_rest(folder: Path, mon
     try:
         await asyncio.sleep(0)  # it has seen what is there
         (folder / "dialplan" / "a.toml").write_text(PLAN.format(name="a longer name"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await running.changed.wait()
         assert running.rules == ["a longer name"]
         running.changed.clear()
         (folder / "dialplan" / "b.toml").write_text(OTHER)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await running.changed.wait()
         assert running.rules == ["a longer name", "new file"]
     finally:

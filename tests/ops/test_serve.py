@@ -24,6 +24,7 @@ from gateway.dialplan.rules import Allowance, BudgetRule
 from gateway.ops import serve
 from gateway.ops.serve import Gateway
 from gateway.storage.bookings import BookingsAway
+from tests.patience import PATIENCE
 
 HEADER = (
     "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' "
@@ -83,7 +84,7 @@ listen = "127.0.0.1:{free_port()}"
 
 
 async def said(events: list[structlog.typing.EventDict], what: str) -> structlog.typing.EventDict:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             for event in events:
                 if event["event"] == what:

@@ -19,7 +19,8 @@ from gateway.dialplan.plan import Emergency, InboundMatch, InboundRule, Match, P
 from gateway.reach import Reach
 from gateway.storage.records import CallRecord
 from gateway.xmpp import stanzas
-from tests.scenarios.scene import DOMAIN, JULIET, PATIENCE, Device, Scene
+from tests.scenarios.clock import patience
+from tests.scenarios.scene import DOMAIN, JULIET, Device, Scene
 
 PREMIUM = "+19005550123"
 CARRIER = "sbc.carrier.example"
@@ -77,7 +78,7 @@ class Stage(Scene):
 
     async def until_sent(self, name: str) -> None:
         """Until a stanza of this name was sent to the XMPP server."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience()):
             while not any(stanza.tag == f"{{{stanzas.STREAM}}}{name}" for stanza in self.sent):
                 self._delivered.clear()
                 await self._delivered.wait()

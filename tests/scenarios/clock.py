@@ -17,8 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.patience import PATIENCE
+
 _LOOK = 1e-6  # s that each look at the clock takes: what comes later is due later
 _SANITY = 0.05  # s; with no timer at all there is nothing to jump to: somebody outside may still wake us
+_ON_STAGE = 5.0  # s; nothing on stage takes that long, it is what a broken scene costs
 
 _jumping: set[asyncio.AbstractEventLoop] = set()
 
@@ -61,3 +64,8 @@ async def passes(seconds: float) -> None:
     if asyncio.get_running_loop() not in _jumping:
         raise RuntimeError("time passes only where it jumps")
     await asyncio.sleep(seconds)
+
+
+def patience() -> float:
+    """How long somebody waits for what is sure to come."""
+    return _ON_STAGE if asyncio.get_running_loop() in _jumping else PATIENCE

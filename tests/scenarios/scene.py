@@ -37,10 +37,9 @@ from gateway.storage.records import CallRecord
 from gateway.switchboard import Switchboard
 from gateway.xmpp import stanzas
 from gateway.xmpp.component import Component, XmppSettings
+from tests.scenarios.clock import patience
 from tests.support import FakeEngine, phone_session, webrtc_session
 from tests.till import Till
-
-PATIENCE = 5.0  # s; nothing on stage takes that long, it is what a broken scene costs
 
 DOMAIN = "sip.example.com"
 JULIET = "juliet@shakespeare.lit"
@@ -66,7 +65,7 @@ class Person:
     async def _next(self, label: str, like: Callable[[object], bool] = lambda what: True) -> object:
         """The first unread message with this label that is like this; what came before it counts as read."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience()):
                 while True:
                     for position, (found, what) in enumerate(self._unread):
                         if found == label and like(what):
@@ -222,7 +221,7 @@ class Phone(Person, asyncio.DatagramProtocol):
     async def answer_to(self, request: Request) -> Response:
         """The next final response to a request of this Call-ID and CSeq."""
         label = ""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience()):
             while True:
                 for label, message in self._unread:
                     if isinstance(message, Response) and message.status_code >= 200 and _same(message, request):
@@ -471,7 +470,7 @@ class Scene:
 
     async def over(self) -> CallRecord:
         """The record of the call that ends next."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience()):
             return await self.records.get()
 
     def ladder(self) -> str:

@@ -13,6 +13,7 @@ from gateway.session import sdp
 from gateway.sip.application import Application
 from gateway.sip.telephony import IncomingCall, OutgoingCall, SipSettings, Telephony
 from gateway.sip.transaction import Timers
+from tests.patience import PATIENCE
 from tests.sip.wire import SDP, Caller, Datagrams
 
 OFFER = sdp.parse(SDP)
@@ -40,11 +41,11 @@ class House:
         return next(address[1] for protocol, address in self.app.transports.listening if protocol == "UDP")
 
     async def told(self) -> Report:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await self.reports.get()
 
     async def called(self) -> tuple[IncomingCall, LegControl]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await self.calls.get()
 
     def dial(self, port: int, **others: object) -> LegControl:

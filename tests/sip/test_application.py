@@ -9,6 +9,7 @@ import pytest
 from gateway.sip.application import TCP, UDP, Application, BaseDialplan, Contact, IncomingRequest
 from gateway.sip.message import Request, Response
 from gateway.sip.overload import Door, Rate, Standing
+from tests.patience import PATIENCE
 from tests.sip.programs import QUICK, ROMEO, Dialplan, calling, invited, serving, to
 from tests.sip.wire import SDP, Caller, Datagrams, answer, field, method, status
 
@@ -41,7 +42,7 @@ async def test_a_call_as_in_the_published_example(protocol: str) -> None:
                 statuses.append(msg.status_code)
             assert (await call.ready()).status == 200
         assert statuses == [100, 180, 200]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await over.wait()
         assert seen == ["ACK", "BYE"]
         await app.close()
@@ -98,7 +99,7 @@ async def test_a_registrar_as_in_the_published_example() -> None:
         assert registration.status_code == 200
         assert locations == {"romeo": "127.0.0.1"}
         await peer.register(from_details=ROMEO, to_details=ROMEO, contact_details=ROMEO, expires=0, dialog=registration)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await gone.wait()
         assert locations == {}
 
@@ -263,7 +264,7 @@ async def test_guests_above_the_rate_are_sent_to_the_stream_where_they_get_throu
         assert field(moved, "Contact") == f"<sip:juliet@127.0.0.1:{port};transport=tcp>"
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(peer.caller().request("INVITE", content=SDP).encode())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
             assert b" 405 " in await reader.readuntil(b"\r\n\r\n")
         writer.close()
@@ -304,7 +305,7 @@ async def test_a_response_goes_to_where_the_via_says_when_its_connection_is_gone
         caller = Caller("127.0.0.1", server.sockets[0].getsockname()[1], "sip:juliet@127.0.0.1", transport="TCP")
         reader, writer = await asyncio.open_connection(*address)
         writer.write(caller.request("INVITE", content=SDP).encode())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
             writer.close()
             await closed.wait()

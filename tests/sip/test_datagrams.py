@@ -11,6 +11,7 @@ import pytest
 from gateway.sip import datagrams as module
 from gateway.sip.datagrams import Datagrams, sendable
 from gateway.sip.layer import Address
+from tests.patience import PATIENCE
 from tests.sip.wire import Datagrams as Peer
 
 
@@ -87,7 +88,7 @@ async def test_what_nobody_takes_comes_back_and_all_others_get_theirs(host: str)
     one, two, gone = Ends(host), Ends(host), Ends(host)
     nobody = gone.socket.local
     gone.socket.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         for number in range(20):
             said = f"OPTIONS {number}".encode()
             assert one.socket.send(said, nobody)

@@ -20,6 +20,7 @@ from gateway.sip.resolver import Resolver
 from gateway.sip.targets import Penalties
 from gateway.sip.tls import TlsSettings
 from gateway.sip.usage import UNTRUSTED
+from tests.patience import PATIENCE
 from tests.sip.authority import Authority, Demanding
 from tests.sip.programs import QUICK, ROMEO, Dialplan, calling, serving, to
 from tests.sip.wire import SDP, Caller, Datagrams, answer, field, method
@@ -36,7 +37,7 @@ async def test_a_large_request_goes_over_a_stream_where_the_target_lets_it() -> 
         server = await asyncio.start_server(on_stream, "127.0.0.1", peer.port)
         far = await app.connect(("127.0.0.1", peer.port))
         await far.invite(from_details=ROMEO, to_details=to(("127.0.0.1", peer.port)), payload=LARGE * "v")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert b"Via: SIP/2.0/TCP" in await accepted.get()
         server.close()
         await server.wait_closed()
@@ -149,7 +150,7 @@ async def test_a_server_that_is_not_there_leads_to_the_next_at_once(
         good.send(answer(invite, 486))
         assert (await call.ready()).status == 486
         alone = await app.connect(("127.0.0.1", gone.port))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             nobody = await alone.request("OPTIONS", from_details=ROMEO, to_details=JULIET)
         assert nobody.last is not None
         assert (nobody.last.status, nobody.last.local) == (503, True)
@@ -173,7 +174,7 @@ async def test_a_server_that_refuses_the_connection_leads_to_the_next(
         services(dns, nobody.port, server.sockets[0].getsockname()[1], transport="tcp")
         far = await app.connect(f"{CARRIER};transport=tcp")
         await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert (await got.get()).startswith(b"INVITE ")
     server.close()
     await server.wait_closed()
@@ -281,7 +282,7 @@ async def test_a_name_that_only_has_ipv6_is_reached_by_it(dns: dict[tuple[str, s
         await app.run(local_addr=("::1", 0))
         far = await app.connect(f"sip:six.example:{peer.getsockname()[1]}")
         await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             invite = (await loop.sock_recvfrom(peer, 65_535))[0].decode()
         assert field(invite, "Via").startswith("SIP/2.0/UDP [::1]:")
         assert "@[::1]:" in field(invite, "Contact")
@@ -327,7 +328,7 @@ async def test_a_call_over_tls_by_the_name_of_its_domain(
         call = await far.invite(from_details=ROMEO, to_details=secure, payload=SDP)
         assert (await call.ready()).status == 200
         await call.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await over.wait()
         assert said == ["INVITE", "ACK", "BYE"]
         wrong = await app.connect(f"sip:other.example:{server.sockets[0].getsockname()[1]};transport=tls")
@@ -362,7 +363,7 @@ async def test_who_is_not_trusted_is_left_for_who_is(dns: dict[tuple[str, str], 
         far = await app.connect(f"{CARRIER};transport=tls")
         with structlog.testing.capture_logs() as events:
             call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert (await got.get()).startswith(b"INVITE ")
         assert [(event["call_id"], event["error"], event["remote"]) for event in events] == [
             (
@@ -410,7 +411,7 @@ async def test_a_trunk_is_called_over_the_connection_that_it_opened(
     reader, writer = await asyncio.open_connection(*address, ssl=context, server_hostname="gw.example")
     caller = Caller("127.0.0.1", 9, "sip:gw.example", transport="TLS")
     writer.write(caller.request("OPTIONS").replace(";rport", ";rport;alias").encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
         dns["carrier.example", "A"] = ["127.0.0.1"]
         far = await gateway.connect("sip:carrier.example:9;transport=tls")
@@ -439,7 +440,7 @@ async def test_a_browser_is_called_back_over_its_own_connection() -> None:
         contact = {"Contact": "<sip:romeo@df7jal23ls0d.invalid;transport=ws>"}
         call = await far.invite(from_details=ROMEO, to_details=to(address), headers=contact, payload=SDP)
         labels: list[str] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             async for message in call:
                 labels.append(message.label)
             await said.wait()

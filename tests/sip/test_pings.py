@@ -11,6 +11,7 @@ from gateway.sip import pings as module
 from gateway.sip.application import Application
 from gateway.sip.pings import Pings
 from gateway.sip.probe import State
+from tests.patience import PATIENCE
 from tests.sip.programs import calling
 from tests.sip.wire import Datagrams, answer, field
 
@@ -34,7 +35,7 @@ async def test_who_answers_is_up_and_who_does_not_is_down() -> None:
         request = await alive.receive("OPTIONS")
         assert field(request, "From").startswith("<sip:gw.example>;tag=")
         alive.send(answer(request, 405))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert await changes.get() == ("alive", True)
             answering = asyncio.create_task(says_yes(alive))
             for _ in range(2):
@@ -58,7 +59,7 @@ async def test_a_trunk_that_is_not_there_or_silent_is_not_waited_for(monkeypatch
         gone.socket.close()
         pings = Pings(app, "gw.example", lambda name, up: changes.put_nowait((name, up)))
         pings.start({"gone": at(gone), "silent": at(silent)}, interval=0.01)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert [await changes.get(), await changes.get()] == [("gone", False), ("silent", False)]
         await pings.stop()
     await app.close()
@@ -69,7 +70,7 @@ async def test_a_trunk_that_comes_back_is_up_again() -> None:
     async with calling() as app, Datagrams() as trunk:
         pings = Pings(app, "gw.example", lambda name, up: changes.put_nowait((name, up)))
         pings.start({"carrier": at(trunk)}, interval=0.01)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             for status, expected in ((200, True), (503, None), (503, False), (200, True)):
                 trunk.send(answer(await trunk.receive("OPTIONS"), status))
                 if expected is not None:

@@ -16,6 +16,7 @@ from gateway.sip.application import TCP, UDP, WS, Application, BaseDialplan, Con
 from gateway.sip.digestserver import DigestServer
 from gateway.sip.message import Request
 from gateway.sip.peer import Peer
+from tests.patience import PATIENCE
 from tests.sip.programs import QUICK
 from tests.sip.wire import SDP
 
@@ -75,7 +76,7 @@ async def test_a_caller_and_a_callee_talk_until_the_caller_has_enough(protocol: 
     assert (await call.ready()).payload == ANSWER
     assert (await call.request("INFO", headers={"Content-Type": "text/plain"}, payload="o")).status == 200
     await call.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await over.wait()
     assert said == [SDP, "ACK", "INFO", "BYE"]
     await caller.close()
@@ -92,7 +93,7 @@ async def test_a_callee_hangs_up_and_the_callers_loop_ends() -> None:
     callee, address = await server(INVITE=on_invite)
     caller, peer = await client(address)
     labels = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         async with await peer.invite(from_details=ROMEO, to_details=user("juliet", address), payload=SDP) as call:
             async for message in call:
                 labels.append(message.label)
@@ -116,7 +117,7 @@ async def test_a_caller_who_loses_patience_takes_the_call_back() -> None:
     async for message in call.wait_for_terminate():
         if message.status_code == 180:
             await call.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await taken_back.wait()
         assert (await call.ready()).status == 487
     await caller.close()
@@ -205,9 +206,9 @@ async def test_a_subscription_tells_until_it_is_closed() -> None:
         assert request.payload == "192.0.2.1"
         await subscription.reply(request, status_code=200)
         break
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await subscription.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await registrar.over.wait()
     await phone.close()
     await app.close()
@@ -244,7 +245,7 @@ async def test_a_program_between_two_carries_what_each_says_to_the_other() -> No
     middle, address = await server(INVITE=on_invite)
     caller, peer = await client(address)
     call = await peer.invite(from_details=ROMEO, to_details=user("juliet", address), payload=SDP)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert (await call.ready()).payload == SDP.replace("40000", "40004")
         await call.close()
         await far_over.wait()

@@ -23,6 +23,7 @@ from gateway.sip.pulse import Pace
 from gateway.sip.seats import Room
 from gateway.sip.streams import Streams
 from gateway.sip.tls import Tls, TlsPeer, TlsSettings, UntrustedError
+from tests.patience import PATIENCE
 from tests.sip.authority import Authority, Demanding
 
 MESSAGE = b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n"
@@ -55,11 +56,11 @@ class Ends:
         return not self.trunks.isdisjoint((source.address, *source.names))
 
     async def receive(self) -> tuple[bytes, Flow, bool]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await self.got.get()
 
     async def gone(self) -> int:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await self.closed.get()
 
 
@@ -73,7 +74,7 @@ async def ending(*ends: Ends) -> AsyncIterator[None]:
 
 
 async def read(reader: asyncio.StreamReader, size: int = -1) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         with contextlib.suppress(ConnectionError):
             return await (reader.read() if size < 0 else reader.readexactly(size))
     return b""
@@ -458,7 +459,7 @@ async def test_a_browser_calls(transport: str, authority: Authority) -> None:
         secure = {"ssl": trusting(authority), "server_hostname": "gw.example"} if transport == "WSS" else {}
         reader, writer = await asyncio.open_connection(*remote, **secure)  # type: ignore[arg-type]
         writer.write(upgrade())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             head = await reader.readuntil(b"\r\n\r\n")
         assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
         writer.write(browser_frame(BARE))

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.sip.layer import Flow
 from gateway.sip.transport import MAX_FLOWS, Transports, ip_of, is_ours
+from tests.patience import PATIENCE
 from tests.sip.wire import Datagrams
 
 MESSAGE = b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n"
@@ -21,7 +22,7 @@ class Ends:
         self.transports = Transports(lambda *message: self.got.put_nowait(message), self.closed.put_nowait)
 
     async def receive(self) -> tuple[bytes, Flow, bool]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await self.got.get()
 
 

@@ -8,6 +8,8 @@ import itertools
 import socket
 from types import TracebackType
 
+from tests.patience import PATIENCE
+
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
     "m=audio 40000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
@@ -136,7 +138,7 @@ class Datagrams:
         """The next message; with `wanted`, statuses and methods, the next of those. What repeats an earlier one is
         passed over, for a busy machine is not always answered within T1; a test of repeats asks for it `again`.
         """
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 data, source = await asyncio.get_running_loop().sock_recvfrom(self.socket, 65_535)
                 self.to = source[1]

@@ -21,6 +21,7 @@ from gateway.call.trace import Traced
 from gateway.session.model import Session
 from gateway.xmpp import component, disco, stanzas
 from gateway.xmpp.component import Backoff, Component, IncomingCall, Link, LinkRefusedError, XmppSettings
+from tests.patience import PATIENCE
 
 DOMAIN = "sip.example.com"
 JULIET = "juliet@shakespeare.lit/balcony"
@@ -63,14 +64,14 @@ class Server:
 
     async def linked(self, times: int) -> None:
         """Until the component has connected so often."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while self.links < times:
                 self._news.clear()
                 await self._news.wait()
 
     async def heard(self, pattern: str) -> str:
         """Until the component has said this; what it said up to there is forgotten."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not (found := re.search(pattern, self.text, re.DOTALL)):
                 self._news.clear()
                 await self._news.wait()
@@ -134,7 +135,7 @@ class Room:
         self.told.set()
 
     async def connected(self) -> None:
-        await asyncio.wait_for(self.component.ready(), 5)
+        await asyncio.wait_for(self.component.ready(), PATIENCE)
         assert self.component.connected
 
 
@@ -173,7 +174,7 @@ async def test_a_refusal_for_good_is_one_clear_error(server: Server, error: str,
     server.error = error
     room = Room(server.port, "secret" if error else "wrong")
     with pytest.raises(LinkRefusedError) as caught:
-        await asyncio.wait_for(room.task, 5)
+        await asyncio.wait_for(room.task, PATIENCE)
     said = str(caught.value)
     assert text in said
     assert "\n" not in said
@@ -203,7 +204,7 @@ async def test_a_server_that_is_down_at_first_is_waited_for(
     monkeypatch.setattr(Backoff, "wait", wait)
     await server.stop()
     room = Room(server.port)
-    await asyncio.wait_for(waits.wait(), 5)
+    await asyncio.wait_for(waits.wait(), PATIENCE)
     await server.start()
     await room.connected()
     await room.component.stop()
@@ -224,7 +225,7 @@ async def test_a_lost_link_comes_back_and_asks_after_the_sessions(
     await server.heard('type="result"')
     (_, leg) = room.calls[0]
     server.drop()
-    await asyncio.wait_for(room.component._lost.wait(), 5)
+    await asyncio.wait_for(room.component._lost.wait(), PATIENCE)
     assert not room.component.connected
     leg.answer(our_offer)
     await room.connected()
@@ -236,7 +237,7 @@ async def test_a_lost_link_comes_back_and_asks_after_the_sessions(
         f"<iq type='error' id='{found.group(1)}' from='{JULIET}' to='{ROMEO}'><error type='cancel'>"
         "<item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
     )
-    await asyncio.wait_for(room.told.wait(), 5)
+    await asyncio.wait_for(room.told.wait(), PATIENCE)
     assert [(type(report), report.cause) for report in room.reports if isinstance(report, HungUp)] == [
         (HungUp, Cause.LINK_LOST)
     ]
@@ -249,7 +250,7 @@ async def test_reports_come_after_the_call_that_caused_them(room: Room, our_offe
     await room.task
     leg.dial(our_offer)
     assert room.reports == []
-    await asyncio.wait_for(room.told.wait(), 5)
+    await asyncio.wait_for(room.told.wait(), PATIENCE)
     assert [report.cause for report in room.reports if isinstance(report, HungUp)] == [Cause.LINK_LOST]
 
 
@@ -266,7 +267,7 @@ async def test_an_address_that_is_no_jid_fails_when_it_is_dialled(
     leg.reanswer(None)
     leg.dial(our_offer)
     leg.hang_up(Cause.NORMAL)
-    await asyncio.wait_for(room.told.wait(), 5)
+    await asyncio.wait_for(room.told.wait(), PATIENCE)
     (told,) = room.reports
     assert isinstance(told, HungUp)
     assert (told.leg, told.attempt, told.cause) == (Leg.CALLEE, 2, Cause.NOT_FOUND)
@@ -294,7 +295,7 @@ async def test_no_character_of_sips_breaks_the_stream(server: Server, room: Room
         f"<message type='chat' from='{JULIET}' to='{ROMEO}'>"
         "<propose xmlns='urn:xmpp:jingle-message:0' id='s&quot;1'/></message>"
     )
-    await asyncio.wait_for(room.called.wait(), 5)
+    await asyncio.wait_for(room.called.wait(), PATIENCE)
     room.calls[0][1].hang_up(Cause.BUSY, 'a\x00\ud800<b>&"\ufffe')
     reject = await server.heard("<message.*?</message>")
     ET.fromstring(reject)
@@ -399,7 +400,7 @@ async def test_a_bounced_stanza_is_read_as_what_it_says(server: Server, room: Ro
         f"<message type='error' id='{propose.get('id')}' from='juliet@elsewhere.lit' to='{ROMEO}/sip'>"
         "<error type='cancel'><remote-server-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
     )
-    await asyncio.wait_for(room.told.wait(), 5)
+    await asyncio.wait_for(room.told.wait(), PATIENCE)
     assert [(r.cause, r.text) for r in room.reports if isinstance(r, HungUp)] == [
         (Cause.NOT_FOUND, "remote-server-not-found")
     ]

@@ -79,7 +79,7 @@ async def make_rtpengine() -> AsyncIterator[MakeBackend]:
             (daemon.HOST, process.events),
             allow,
             Patience(**patience),
-            Pace(ping=0.1, answer=0.5, missed=2),
+            Pace(ping=0.1, answer=2.0, missed=2),
         )
         backend = Backend("rtpengine", RtpengineEngine(settings), Events(), [process])
         made.append(backend)
