@@ -28,7 +28,7 @@ class Rung:
 
     def seen(self, device: Device, now: float) -> float | None:
         """It is there, or is known better. Since when; None: there are too many."""
-        if len(self._devices) >= MOST_DEVICES:
+        if device.jid not in self._devices and len(self._devices) >= MOST_DEVICES:
             return None
         self._devices[device.jid] = device
         return self._since.setdefault(device.jid, now)

@@ -31,6 +31,16 @@ def test_who_is_known_better_is_there_since_he_was_seen_first() -> None:
     assert rung.seen(Device(BALCONY, JMI), 7.0) == 7.0
 
 
+def test_of_one_device_too_many_nothing_is_known_and_those_that_are_there_are_known_better_still() -> None:
+    rung = Rung()
+    for number in range(MOST_DEVICES):
+        rung.seen(Device(f"{BALCONY}{number}", None), 0.0)
+    assert rung.seen(Device(GARDEN, JMI), 1.0) is None
+    assert not rung.knows_calls(GARDEN)
+    assert rung.seen(Device(f"{BALCONY}0", JMI), 1.0) == 0.0
+    assert rung.knows_calls(f"{BALCONY}0")
+
+
 def test_who_speaks_of_the_propose_is_within_reach_once() -> None:
     rung = Rung()
     rung.seen(Device(BALCONY, JMI), 0.0)
