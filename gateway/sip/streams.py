@@ -180,6 +180,7 @@ class Streams:
                     ssl_handshake_timeout=HANDSHAKE if secure else None,
                 )
             except (OSError, SipError) as fault:
+                # asyncio drops the alert that OpenSSL has ready (RFC 8446 §6.2): he sees a reset, and our log says why.
                 self._complain(*said_of(fault), source)
                 connection.close()
                 return

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.interop.client.client import Client
 from tests.interop.peers.gateway import Gateway
-from tests.interop.peers.process import TRUNK_HOST
+from tests.interop.peers.process import PATIENCE, TRUNK_HOST
 from tests.interop.peers.server import Server
 from tests.interop.peers.servers import ON_EVERY_SERVER
 from tests.interop.peers.sipp import Sipp, digest_is_right
+from tests.sip.wire import answer, method
 
 USERNAME, PASSWORD = "shakespeare", "all the world's a stage"
 PASSWORDS = {"carrier.password": PASSWORD}
@@ -92,6 +95,31 @@ async def test_the_second_trunk_takes_a_call_that_the_first_cannot(server: Serve
         await call.hang_up()
         await carrier.done()
         await backup.done()
+
+
+async def test_a_trunk_that_says_nothing_is_left_for_the_second_and_cancelled_when_it_rings_after_all(
+    server: Server, quiet_juliet: Client
+) -> None:
+    juliet, loop = quiet_juliet, asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind((TRUNK_HOST, 0))
+        mute.setblocking(False)
+        carrier = f"{TRUNK_HOST}:{mute.getsockname()[1]}"
+        async with (
+            Sipp("answer_challenged", algorithm="MD5") as backup,
+            Gateway(server, plan(carrier, backup.host), passwords=PASSWORDS) as gateway,
+        ):
+            await gateway.ready()
+            call = await juliet.call(gateway.contact("+12025550123"))
+            await call.answered()
+            invite, source = await loop.sock_recvfrom(mute, 65_535)
+            mute.sendto(answer(invite.decode(), 180).encode(), source)
+            async with asyncio.timeout(PATIENCE):
+                while method((await loop.sock_recv(mute, 65_535)).decode()) != "CANCEL":
+                    pass  # the INVITE again
+            await call.voice.hears(juliet.tone)
+            await call.hang_up()
+            await backup.done()
 
 
 async def test_a_busy_number_is_busy_and_the_second_trunk_is_not_asked(server: Server, quiet_juliet: Client) -> None:

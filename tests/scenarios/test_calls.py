@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+
 import pytest
 
 from gateway.call.causes import Cause
@@ -9,6 +12,7 @@ from gateway.call.trace import Traced
 from gateway.media.engine import Lost
 from gateway.session.model import Codec
 from gateway.sip.message import Request
+from tests.scenarios.clock import jumping
 from tests.scenarios.scene import CALLING, CONTACT, DOMAIN, NUMBER, OUR_NUMBER, Device, Scene
 from tests.support import phone_session, webrtc_session
 
@@ -31,6 +35,31 @@ async def test_a_user_calls_a_phone_talks_and_hangs_up(scene: Scene) -> None:
     assert (record.cause, record.by, record.direction, record.rule) == ("normal", "caller", "outbound", "numbers")
     assert juliet.heard == ["session-info", "session-accept"]
     assert scene.phone.heard == ["INVITE", "ACK", "BYE"]
+
+
+async def test_a_call_that_is_over_leaves_nothing_of_ours_to_the_collector_of_garbage() -> None:
+    with jumping():
+        async with Scene() as scene:
+            gc.collect()
+            gc.disable()
+            try:
+                juliet = scene.device()
+                juliet.initiates(CONTACT, "s1")
+                invite = await scene.phone.hears("INVITE")
+                scene.phone.answers(invite, 200, phone_session())
+                await juliet.hears("session-accept")
+                await scene.phone.hears("ACK")
+                juliet.terminates(CONTACT, "s1")
+                await scene.phone.hears("BYE")
+                await scene.over()
+                await asyncio.sleep(60)  # every timer of the call has run
+                gc.set_debug(gc.DEBUG_SAVEALL)
+                gc.collect()
+                assert [found for found in gc.garbage if type(found).__module__.startswith("gateway.")] == []
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
 
 
 async def test_a_proposed_call_brings_its_session_only_when_the_phone_was_answered(scene: Scene) -> None:
