@@ -122,7 +122,7 @@ class Scene:
     def say(self, user: str, contact: str, id: str, bodies: Sequence[tuple[str, str]]) -> None:
         self.lines.append((user, contact, bodies[0][1]))
 
-    async def until(self, true: Callable[[], bool]) -> None:
+    async def until(self, true: Callable[..., bool]) -> None:
         async with asyncio.timeout(PATIENCE):
             while not true():  # noqa: ASYNC110 - everything is in this loop's hands, so a turn of it is the event
                 await asyncio.sleep(0)

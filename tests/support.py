@@ -192,13 +192,14 @@ class FakeEngine:
         """What was asked of which leg, in order."""
         return [(what, leg) for what, leg, *_ in self.asked]
 
-    def connected(self, leg: str) -> tuple[Transport, Stream, object, Setup]:
+    def connected(self, leg: str) -> tuple[Transport, Stream, str | None, Setup]:
         """The last connect of this leg: remote, stream, peer, setup."""
         found = [facts for facts in self.asked if facts[:2] == ("connect", leg)]
         _, _, remote, stream, peer, setup = found[-1]
         assert isinstance(remote, Transport)
         assert isinstance(stream, Stream)
         assert isinstance(setup, Setup)
+        assert isinstance(peer, str | None)
         return remote, stream, peer, setup
 
 

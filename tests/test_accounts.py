@@ -75,7 +75,7 @@ async def test_a_call_that_nobody_answers_costs_nothing_and_gives_its_count_back
         scene.from_xmpp(NUMBER, webrtc_session())
         callee = await scene.dialled(leg)
         callee.sink(ev.HungUp(Leg.CALLEE, cause, 1))
-        await scene.until(lambda leg=leg: len(scene.records) == leg)  # type: ignore[misc]
+        await scene.until(lambda leg=leg: len(scene.records) == leg)
         assert scene.records[-1].price is None
         assert scene.till.used() == (0, 0)
 
@@ -144,6 +144,7 @@ async def test_a_call_that_is_short_from_the_first_is_warned_when_somebody_can_h
 
 async def test_whoever_uses_a_freezing_budget_up_is_told_and_makes_no_call_that_costs(scene: Scene) -> None:
     frozen: list[bool] = []
+    assert scene.accounts is not None
     scene.accounts._on_frozen = lambda: frozen.append(True)
     books(scene.board.routing, money(50_000, freeze=True))
     with capture_logs() as logged:

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from queue import SimpleQueue
 
 import pytest
@@ -323,7 +324,7 @@ def run(copy: Path, *command: str, limit: float = 600, **more: str) -> tuple[int
         return process.returncode, output
 
 
-def run_tests(copy: Path, *selection: str, **more: str) -> tuple[int, str, set[str]]:
+def run_tests(copy: Path, *selection: str, **more: Any) -> tuple[int, str, set[str]]:
     """What pytest says of these tests: exit status, output, and those that failed (all parameters under one name).
 
     `more` is added to the environment.

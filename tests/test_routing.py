@@ -213,7 +213,7 @@ async def test_a_stranger_does_not_learn_that_a_user_talks() -> None:
 def test_who_may_have_video_is_known_without_a_call() -> None:
     routing = Scene().routing
     assert not routing.has_video(JULIET, "+12025550123")
-    able = replace(PLAN, trunks=PLAN.trunks | {"carrier": replace(PLAN.trunks["carrier"], video=True)})
+    able = replace(PLAN, trunks={**PLAN.trunks, "carrier": replace(PLAN.trunks["carrier"], video=True)})
     routing = Scene(able).routing
     assert routing.has_video(JULIET, "+12025550123")
     assert not routing.has_video(JULIET, "+19005550123")  # refused
@@ -222,7 +222,7 @@ def test_who_may_have_video_is_known_without_a_call() -> None:
 
 
 def test_a_trunk_with_video_has_it_in_its_policy_and_addresses_have_it_by_the_configuration() -> None:
-    able = replace(PLAN, trunks=PLAN.trunks | {"carrier": replace(PLAN.trunks["carrier"], video=True)})
+    able = replace(PLAN, trunks={**PLAN.trunks, "carrier": replace(PLAN.trunks["carrier"], video=True)})
     scene = Scene(able, direct=replace(DIRECT, video=True))
     line = scene.line(JULIET, "", "c1")
     found = {via: scene.routing.policy(line, Destination(via, "")).video for via in ("carrier", "closed", "direct")}

@@ -174,7 +174,7 @@ async def test_strangers_are_refused_at_once_where_no_rule_is_for_them() -> None
     answers = []
     for whom in ("juliet", "nobody", "nurse", "juliet%shakespeare.lit", "+12025550100"):
         leg, _ = scene.from_sip(f"sip:{whom}@sip.example.com", "198.51.100.66", "sip:x@evil.example")
-        await scene.until(lambda leg=leg: leg.told != [])  # type: ignore[misc]
+        await scene.until(lambda leg=leg: leg.told != [])
         answers.append(leg.told)
     assert answers == [[("hang_up", Cause.FORBIDDEN, "")]] * 5
     assert scene.callees == []
@@ -500,7 +500,7 @@ async def test_a_bug_in_routing_ends_the_call_and_leaves_none_behind(monkeypatch
     monkeypatch.setattr("gateway.dialplan.plan.inbound", broken)
     scene = Scene()
     for leg, _ in (scene.from_xmpp("+12025550123"), scene.from_sip("sip:desk@sip.example.com")):
-        await scene.until(lambda leg=leg: leg.told != [])  # type: ignore[misc]
+        await scene.until(lambda leg=leg: leg.told != [])
         assert leg.told == [("hang_up", Cause.INTERNAL, "")]
     await scene.until(lambda: scene.board.live == 0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,7 +92,7 @@ def test_a_frozen_account_ends_its_calls_as_a_budget_does() -> None:
     meter = talking()
     assert meter.refuse(1, Cause.FROZEN, "too many calls", 101.0) == []  # there is time until the warning
     now, orders = at_deadline(meter)
-    assert orders == [Warn(Cause.FROZEN, "too many calls", pytest.approx(LEAD))]
+    assert orders == [Warn(Cause.FROZEN, "too many calls", cast(float, pytest.approx(LEAD)))]
     assert now == 100 + SLICE - MARGIN - LEAD
     assert at_deadline(meter)[1] == [Stop(Cause.FROZEN, "too many calls")]
 

@@ -92,7 +92,7 @@ def rules_of(chance: random.Random, prefixes: int) -> tuple[list[str], list[Dial
     def digits(count: int) -> str:
         return "".join(chance.choice("0123456789") for _ in range(count))
 
-    def add(match: str, dial: Dial) -> None:
+    def add(match: str, dial: Callable[..., tuple[str, str]]) -> None:
         matches.append(match)
         dials.append(dial)
 
@@ -125,10 +125,10 @@ def rules_of(chance: random.Random, prefixes: int) -> tuple[list[str], list[Dial
         prefix = f"+44{1200 + number % 1000}"
         add(f'kind = "number", number = "{prefix}*", hours = [{hours}]', lambda p=prefix: (ours, p + digits(6)))
     combinations = [
-        (region, type_, phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164))
+        (region, type_, phonenumbers.format_number(known, phonenumbers.PhoneNumberFormat.E164))
         for type_, code in TYPES.items()
         for region in sorted(numbers.REGIONS - {"US", "CA", "DE", "GB"})
-        if (example := phonenumbers.example_number_for_type(region, code))
+        if (known := phonenumbers.example_number_for_type(region, code))
     ]
     for number in range(RULES // 10):
         region, type_, example = combinations[number % len(combinations)]
@@ -238,8 +238,9 @@ async def booked(plan: Plan, calls: Sequence[tuple[str, str]], bookings: Booking
                 bookings.settle(*over.pop())
 
     await asyncio.gather(*(caller() for _ in range(together)))
-    for end in over if bookings else ():
-        bookings.settle(*end)
+    if bookings:
+        for end in over:
+            bookings.settle(*end)
     return taken
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gateway.dialplan import prices
-from gateway.dialplan.booking import Tariff
+from gateway.dialplan.booking import Period, Tariff, Unit
 from gateway.dialplan.costs import in_words
 from gateway.dialplan.plan import Kind, Match, Plan, Rule
-from gateway.dialplan.rules import Allowance, BudgetRule, Period, Unit
+from gateway.dialplan.rules import Allowance, BudgetRule
 from tests.dialplan.verona import BACKUP, CARRIER, JULIET, PLAN, refused, routed
 
 TO_US, TO_GB, TO_FR = "+12025550123", "+442079460018", "+33142685300"
@@ -32,7 +33,7 @@ TABLES = {
 }
 
 
-def priced(rule: Rule = NUMBERS, carrier: str | None = "a", backup: str | None = "b", **changes: object) -> Plan:
+def priced(rule: Rule = NUMBERS, carrier: str | None = "a", backup: str | None = "b", **changes: Any) -> Plan:
     trunks = {"carrier": replace(CARRIER, prices=carrier), "backup": replace(BACKUP, prices=backup)}
     return replace(PLAN, routes=(rule,), trunks=trunks, prices=TABLES, **changes)
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialplan import prices
+from gateway.dialplan.booking import Period, Unit
 from gateway.dialplan.help import for_help
 from gateway.dialplan.numbers import Kind, Reading, Region
 from gateway.dialplan.plan import CallerSettings, Emergency, Refusal, Route
-from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Period, Unit
+from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule
 from tests.dialplan.made import BUDGETS, EMERGENCIES
 from tests.dialplan.verona import BACKUP, CARRIER, JULIET, PLAN, routed
 

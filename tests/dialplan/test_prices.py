@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ SHEET = """\ufeffprefix,connect,per_minute,first,step,destination
 """
 
 
-def table(text: str = SHEET, **more: object) -> PriceTable:
+def table(text: str = SHEET, **more: Any) -> PriceTable:
     built, faults = read(text, name="carrier-a", currency="EUR", **more)
     assert faults == []
     return built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ ALL = BudgetRule("all", (TEN, HOUR), user=("*",))
 TO_US = "+12025550123"
 
 
-def with_money(*budgets: BudgetRule, bursts: tuple[BurstRule, ...] = (), **changes: object) -> Plan:
+def with_money(*budgets: BudgetRule, bursts: tuple[BurstRule, ...] = (), **changes: Any) -> Plan:
     return replace(PLAN, budgets=budgets, bursts=bursts, routes=(AMERICA, FRIENDS, *PLAN.routes[-1:]), **changes)
 
 

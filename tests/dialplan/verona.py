@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
+from typing import Any
 
 from gateway.addresses import SipUri
 from gateway.dialplan.numbers import Kind
@@ -47,17 +48,17 @@ PLAN = Plan(
 )
 
 
-def with_rules(*rules: Rule, **changes: object) -> Plan:
+def with_rules(*rules: Rule, **changes: Any) -> Plan:
     return replace(PLAN, routes=rules, **changes)
 
 
-def routed(local: str, plan: Plan = PLAN, caller: str = JULIET, **more: object) -> Route:
+def routed(local: str, plan: Plan = PLAN, caller: str = JULIET, **more: Any) -> Route:
     outcome = route(plan, Request(caller, local, **more))
     assert isinstance(outcome, Route), outcome
     return outcome
 
 
-def refused(local: str, plan: Plan = PLAN, caller: str = JULIET, **more: object) -> Refusal:
+def refused(local: str, plan: Plan = PLAN, caller: str = JULIET, **more: Any) -> Refusal:
     outcome = route(plan, Request(caller, local, **more))
     assert isinstance(outcome, Refusal), outcome
     return outcome

@@ -48,6 +48,7 @@ class Telephone(MediaStreamTrack):
     def _readable(self) -> None:
         data = self.sock.recv(2_048)
         _, _, _, timestamp, _ = _HEADER.unpack_from(data)
+        frame: Any
         for frame in self._decoder.decode(JitterFrame(data=data[_HEADER.size :], timestamp=timestamp)):
             frame.pts, frame.time_base, frame.sample_rate = timestamp, fractions.Fraction(1, 8_000), 8_000
             self._frames.put_nowait(frame)

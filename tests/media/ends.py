@@ -69,7 +69,7 @@ def wide(pcm: np.ndarray) -> bytes:
 
 def _pcm_codec(name: str, pcm: np.ndarray, rate: int = 8_000) -> bytes:
     """By FFmpeg, so that our own is not proved by itself."""
-    codec = av.CodecContext.create(name, "w")
+    codec: Any = av.CodecContext.create(name, "w")
     codec.sample_rate, codec.layout, codec.format = rate, "mono", "s16"
     frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout="mono")
     frame.sample_rate = rate
@@ -82,8 +82,9 @@ class Decoding:
     def __init__(self, codec: Codec) -> None:
         name = {"opus": "libopus", "PCMA": "pcm_alaw", "PCMU": "pcm_mulaw", "G722": "g722"}[codec.name]
         self.rate = 16_000 if codec.name == "G722" else codec.clock_rate  # RFC 3551 §4.5.2
-        self._codec = av.CodecContext.create(name, "r")
-        self._codec.sample_rate, self._codec.layout = self.rate, "mono"
+        reader: Any = av.CodecContext.create(name, "r")
+        reader.sample_rate, reader.layout = self.rate, "mono"
+        self._codec = reader
 
     def __call__(self, payload: bytes) -> np.ndarray:
         frames = self._codec.decode(av.Packet(payload))
@@ -179,7 +180,9 @@ class Browser(End):
     def __init__(self, beside: Browser | None = None) -> None:
         super().__init__()
         self._component = 1 if beside is None else 2
-        self.certificate = RTCCertificate.generateCertificate() if beside is None else beside.certificate
+        self.certificate: RTCCertificate = (
+            RTCCertificate.generateCertificate() if beside is None else beside.certificate
+        )
         self._gatherer = RTCIceGatherer(iceServers=[])
         self.ice = RTCIceTransport(self._gatherer)
         self.dtls = RTCDtlsTransport(self.ice, [self.certificate])
@@ -201,7 +204,7 @@ class Browser(End):
             for c in self._gatherer.getLocalCandidates()
         )
         print_ = next(f for f in self.dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256")
-        ice = Ice(own.usernameFragment, own.password, named if candidates else ())
+        ice = Ice(str(own.usernameFragment), str(own.password), named if candidates else ())
         return Transport(ice=ice, fingerprint=Fingerprint("sha-256", print_.value, setup))
 
     async def connect(self, remote: Transport, setup: Setup) -> None:

@@ -7,6 +7,7 @@ import pathlib
 import random
 import signal
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import aioice.ice
@@ -20,7 +21,7 @@ from gateway.media import embedded
 from gateway.media.embedded import EmbeddedEngine, MediaSettings, Slot, share
 from gateway.media.engine import Connected, Digit, LegKind, Lost, Recorded
 from gateway.media.ng import NgClient
-from gateway.media.rtp import DigitReader, steps
+from gateway.media.rtp import DigitReader, Pressed, steps
 from gateway.session.model import Codec, Direction, Ice, Setup, Stream, Transport
 from tests.media.ends import (
     EVENT_8,
@@ -119,14 +120,15 @@ async def test_digits_go_both_ways_and_are_told_once(
         for step in steps(digits, 60, codec.clock_rate):
             end.timestamp = begin + step.timestamp
             end.say(codec, step.body, 0, marker=step.marker)
-        reader, heard = DigitReader(), []
+        reader = DigitReader()
+        heard: list[Pressed] = []
         while len(heard) < 3:
             got = await other.hear()
             assert got[1] & 0x7F == other_codec.pt
             heard += reader.read(int.from_bytes(got[4:8]), got[12:], other_codec.clock_rate, 0.0)
         assert [(one.digit, one.duration) for one in heard] == [(digit, 60) for digit in digits]
         leg = "caller" if end is browser else "callee"
-        told = await events(engine).until(lambda leg=leg: _digits(engine, leg, 3))
+        told = await events(engine).until(partial(_digits, engine, leg, 3))
         assert told == [Digit("call", leg, digit, 60) for digit in digits]
 
 
@@ -140,7 +142,8 @@ async def test_digits_by_signalling_are_said_to_a_leg(make_engine: MakeEngine, b
     await bridged(engine, browser, phone, stream(OPUS, EVENT_48), stream(PCMA, EVENT_8))
     for leg, end, codec in (("callee", phone, EVENT_8), ("caller", browser, EVENT_48)):
         await engine.dtmf("call", leg, "4#", 60)
-        reader, heard = DigitReader(), []
+        reader = DigitReader()
+        heard: list[Pressed] = []
         while len(heard) < 2:
             got = await end.hear()
             heard += reader.read(int.from_bytes(got[4:8]), got[12:], codec.clock_rate, 0.0)
@@ -223,7 +226,7 @@ async def test_a_transfer_pairs_a_leg_with_another_and_its_stream_goes_on(
     phone.say(PCMA, alaw(sine(500, 160)), 160)
     for piece in frames(PCMU, 700):
         stranger.say(PCMU, piece, 160)
-    after = []
+    after: list[bytes] = []
     while len(after) < 40:
         after.append(await browser.hear())
     numbers = [int.from_bytes(one[2:4]) for one in before + after]

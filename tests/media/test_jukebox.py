@@ -14,7 +14,7 @@ from tests.media.ends import alaw, loudest, sine
 
 def heard(data: bytes) -> np.ndarray:
     """By FFmpeg, which is what rtpengine plays with."""
-    with av.open(io.BytesIO(data)) as file:
+    with av.open(io.BytesIO(data), "r") as file:
         return np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
 
 

@@ -302,9 +302,15 @@ async def test_a_lane_that_was_replaced_counts_nothing_twice() -> None:
 async def test_a_recorded_voice_is_copied_as_it_came() -> None:
     a, b = pair(stream(PCMA, EVENT_8), slow=False)
     tape: list[bytes] = []
-    recording: Any = SimpleNamespace(
-        tap=lambda channel, codecs, shared, take: lambda now: (tape.append(bytes(shared)), take(now))
-    )
+
+    def tap(channel: Any, codecs: Any, shared: Any, take: Any) -> Callable[[float], None]:
+        def taken(now: float) -> None:
+            tape.append(bytes(shared))
+            take(now)
+
+        return taken
+
+    recording: Any = SimpleNamespace(tap=tap)
     a.record(recording, 0)
     said = [packet(8, 10 + number, 160 * number, 9, b"sound %d" % number) for number in range(20)]
     for number, raw in enumerate(said):

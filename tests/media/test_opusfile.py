@@ -18,7 +18,7 @@ def made(left: np.ndarray, right: np.ndarray, piece: int = 1_000) -> bytes:
 
 def heard(data: bytes) -> np.ndarray:
     """Both channels at 48 kHz, by FFmpeg's reader and its own decoder."""
-    with av.open(io.BytesIO(data)) as read:
+    with av.open(io.BytesIO(data), "r") as read:
         assert read.streams.audio[0].codec_context.channels == 2
         return np.concatenate([frame.to_ndarray() for frame in read.decode(audio=0)], axis=1)
 

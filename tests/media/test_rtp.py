@@ -172,7 +172,7 @@ def event(code: int, duration: int, *, end: bool = False) -> bytes:
 
 def test_a_digit_is_heard_once_however_often_it_is_sent() -> None:
     reader = DigitReader()
-    heard = []
+    heard: list[Pressed] = []
     for duration in (160, 320, 640):
         heard += reader.read(1_000, event(5, duration), 8_000, 0.0)
     for _ in range(3):
@@ -230,7 +230,8 @@ def test_a_duration_is_converted_between_clocks(before: int, from_: int, to: int
 
 @pytest.mark.parametrize("clock", [8_000, 48_000])
 def test_generated_digits_are_read_back(clock: int) -> None:
-    reader, heard, before = DigitReader(), [], -1.0
+    reader, before = DigitReader(), -1.0
+    heard: list[Pressed] = []
     for step in rtp.steps("1a#", 100, clock):
         assert step.at > before
         before = step.at

@@ -339,7 +339,7 @@ async def test_voice_and_picture_of_one_end_have_one_name(call: Call) -> None:
     """RFC 3550 §6.5.1: so that they are played in time."""
     await call.begin()
     async with asyncio.timeout(PATIENCE):
-        names = {}
+        names: dict[int, bytes] = {}
         while len(names) < 2:
             call.film(call.camera, FAR, b"x")
             call.phone.say(PCMU, bytes(160), 160)

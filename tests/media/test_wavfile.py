@@ -26,6 +26,6 @@ def test_a_finished_file_says_how_long_it_is() -> None:
 
 def test_a_file_that_was_never_finished_can_be_heard() -> None:
     file, pcm = WavFile(), both()
-    with av.open(io.BytesIO(file.begin() + file.feed(pcm))) as read:
+    with av.open(io.BytesIO(file.begin() + file.feed(pcm)), "r") as read:
         heard = np.concatenate([frame.to_ndarray()[0] for frame in read.decode(audio=0)])
     assert heard.tobytes() == pcm

@@ -17,9 +17,10 @@ import pytest
 from gateway.errors import MediaError, NgError
 from gateway.media import ng, opus
 from gateway.media.engine import Connected, LegKind
+from gateway.media.pairs import Call
 from gateway.media.prompts import Prompts, Sound
 from gateway.media.wire import pack
-from gateway.media.worker import MAX_LEGS, Call, Worker, WorkerSettings, listen_address
+from gateway.media.worker import MAX_LEGS, Worker, WorkerSettings, listen_address
 from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, alaw, loudest, sine, stream
 
 Command = Callable[..., Awaitable[Any]]
@@ -80,7 +81,7 @@ async def test_two_legs_of_ours_hear_each_other_whatever_addresses_are_permitted
     worker = Worker(WorkerSettings("192.0.2.1", None, *ports), events)
     ours = {}
     for leg, other in (("here", "there"), ("there", "here")):
-        asked = {"command": "allocate", "call": leg, "leg": leg, "kind": "rtp", "near": 1}
+        asked: dict[str, Any] = {"command": "allocate", "call": leg, "leg": leg, "kind": "rtp", "near": 1}
         ours[other] = (await worker.handle(asked))["transport"]
         assert ours[other]["address"] == "127.0.0.1"
     for leg, remote in ours.items():

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ async def test_a_gateway_that_runs_heeds_a_freeze_and_a_thaw_at_once(
 
 def test_a_database_that_cannot_be_asked_is_an_error(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'there' / 'is' / 'none.db'}"
-    for ask in (lambda: list_accounts(url, as_json=False), lambda: thaw(url, JULIET)):
+    for ask in (partial(list_accounts, url, as_json=False), partial(thaw, url, JULIET)):
         with pytest.raises(GatewayError):
             ask()
 

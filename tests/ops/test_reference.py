@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.dialplan.schema import NAMED, REPEATED, SINGLE, FormatSection, LocationSection, MatchSection
+from gateway.dialplan.toml import Section
 from gateway.ops.reference import BEGIN, END, main, reference, written
 
 README = Path(__file__).resolve().parents[2] / "dialplan" / "README.md"
@@ -20,7 +21,8 @@ def test_the_readme_has_the_reference_of_today() -> None:
 
 def test_every_key_of_every_table_is_explained() -> None:
     text = reference()
-    for model in (*SINGLE.values(), *NAMED.values(), *REPEATED.values(), MatchSection, LocationSection, FormatSection):
+    tables: tuple[type[Section], ...] = (MatchSection, LocationSection, FormatSection)
+    for model in (*SINGLE.values(), *NAMED.values(), *REPEATED.values(), *tables):
         for name, field in model.model_fields.items():
             assert f"| `{field.alias or name}` |" in text
             assert field.description, f"{model.__name__}.{name}"

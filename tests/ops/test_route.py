@@ -9,8 +9,9 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.dialplan import prices
+from gateway.dialplan.booking import Period, Unit
 from gateway.dialplan.plan import Inbound, Refusal, Request, Route, inbound
-from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Match, Period, Rule, Unit
+from gateway.dialplan.rules import Allowance, BudgetRule, BurstRule, Match, Rule
 from gateway.errors import AddressError
 from gateway.ops.route import called, calling, lines, outgoing, outgoing_by_dns, reachable
 from tests.dialplan.verona import CARRIER, INBOUND, JULIET, PLAN, with_rules
@@ -27,7 +28,7 @@ def test_a_call_is_told_with_its_price_and_what_it_is_booked_under() -> None:
     table, _ = prices.read("prefix,connect,per_minute\n1,0,0.012\n", name="a", currency="EUR")
     plan = replace(
         PLAN,
-        trunks=PLAN.trunks | {"carrier": replace(CARRIER, prices="a")},
+        trunks={**PLAN.trunks, "carrier": replace(CARRIER, prices="a")},
         prices={"a": table},
         budgets=(BudgetRule("all", (Allowance(Unit.CALLS, Period.HOUR, 10),), user=("*",), freeze=True),),
         bursts=(BurstRule("many", 5, 60, user=("*",)),),

@@ -16,7 +16,14 @@ from gateway.settings import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [*sorted((ROOT / "dialplan").glob("*.toml")), *sorted((ROOT / "deploy").glob("*.toml"))]
-KINDS = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
+KINDS: dict[str, Any] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
 
 
 def wrong(schema: dict[str, Any], whole: dict[str, Any], value: object, at: str = "") -> Iterator[str]:

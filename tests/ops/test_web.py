@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -125,7 +125,7 @@ async def test_it_can_be_started_again_on_its_port(web: Web, state: State) -> No
 
 
 async def test_a_page_that_fails_is_a_500_and_the_next_one_is_served(state: State) -> None:
-    answers = iter([ZeroDivisionError(), state.health])
+    answers: Iterator[Exception | Health] = iter([ZeroDivisionError(), state.health])
 
     def health() -> Health:
         answer = next(answers)

@@ -194,7 +194,7 @@ async def test_a_person_who_declines_is_heard_at_once() -> None:
         caller, _ = scene.from_sip(f"sip:nurse@{BOARD_DOMAIN}", STRANGE)
         leg = await scene.dialled(number + 1)
         leg.sink(ev.HungUp(Leg.CALLEE, cause, 1))
-        await scene.until(lambda caller=caller: caller.told != [])  # type: ignore[misc]
+        await scene.until(lambda caller=caller: caller.told != [])
         assert caller.told[0][:2] == ("hang_up", cause)
 
 

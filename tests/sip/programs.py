@@ -18,7 +18,7 @@ class Dialplan(BaseDialplan):
         super().__init__()
         self.handlers = handlers
 
-    async def resolve(self, *args: object, **kwargs: object) -> Handler | None:  # type: ignore[override]
+    async def resolve(self, *args: object, **kwargs: object) -> Handler | None:
         await super().resolve(*args, **kwargs)  # type: ignore[arg-type]
         return self.handlers.get(str(kwargs["method"]))
 

@@ -25,8 +25,8 @@ async def test_a_call_as_in_the_published_example(protocol: str) -> None:
         dialog = await request.prepare(status_code=100)
         await dialog.reply(message, status_code=180)
         await dialog.reply(message, status_code=200)
-        async for message in dialog:  # noqa: PLR1704 - as the example has it
-            seen.append(message.label)
+        async for said in dialog:
+            seen.append(said.label)
             await dialog.reply(message, 200)
             if message.label == "BYE":
                 break
@@ -54,10 +54,10 @@ async def test_a_subscription_as_in_the_published_example() -> None:
         dialog = await request.prepare(status_code=200, headers={"Expires": expires})
         for number in (1, 2):
             assert (await dialog.notify(payload=str(number), headers={"Content-Type": "text/plain"})).status == 200
-        async for message in dialog:  # noqa: PLR1704
-            if isinstance(message, Request):
-                expires = int(message.headers["Expires"])
-                await dialog.reply(message, 200, headers={"Expires": expires})
+        async for later in dialog:
+            if isinstance(later, Request):
+                expires = int(later.headers["Expires"])
+                await dialog.reply(later, 200, headers={"Expires": expires})
                 if expires == 0:
                     break
 
@@ -85,10 +85,10 @@ async def test_a_registrar_as_in_the_published_example() -> None:
         contact = message.contact_details
         assert contact is not None
         locations[contact.user] = contact.host
-        async for message in dialog:  # noqa: PLR1704
-            if isinstance(message, Request):
-                await dialog.reply(message, 200)
-                if not int(message.headers["Expires"]):
+        async for later in dialog:
+            if isinstance(later, Request):
+                await dialog.reply(later, 200)
+                if not int(later.headers["Expires"]):
                     break
         del locations[contact.user]
         gone.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sip import clientsession
+from gateway.sip import session
 from gateway.sip.clientsession import ClientSession
 from gateway.sip.message import Headers, Request, Response
 from tests.sip.bench import CONTACT, TCP, UDP, Bench, established, peer, statuses, theirs
@@ -317,10 +317,10 @@ def test_early_dialogs_are_bounded() -> None:
     bench = Bench()
     bench.invite()
     invite = bench.sent[0]
-    for number in range(clientsession.MAX_FORKS + 8):
+    for number in range(session.MAX_FORKS + 8):
         bench.take(answer(invite, 183, to_tag=f"fork{number}", extra=CONTACT))
     assert bench.agent.busy[1] == 1
-    assert len(bench.agent._usages) == clientsession.MAX_FORKS + 1
+    assert len(bench.agent._usages) == session.MAX_FORKS + 1
     unknown = answer(invite, 183, to_tag="more", extra=f"{CONTACT}\nRequire: 100rel\nRSeq: 1")
     assert bench.take(unknown) == []
 

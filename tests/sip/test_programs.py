@@ -177,7 +177,7 @@ async def test_a_registration_lasts_as_long_as_the_program_holds_it() -> None:
     registrar = Registrar()
     app, address = await server(REGISTER=registrar.on_register)
     phone, peer = await client(address)
-    who = {"from_details": ROMEO, "to_details": ROMEO, "contact_details": ROMEO}
+    who: dict[str, Any] = {"from_details": ROMEO, "to_details": ROMEO, "contact_details": ROMEO}
     async with await peer.register(**who, password="rosaline", expires=600) as registration:
         assert registration.status_code == 200
         assert registrar.where == {"romeo": "127.0.0.1"}

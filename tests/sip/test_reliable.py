@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gateway.errors import SipError
@@ -78,7 +80,7 @@ def ringing(bench: Bench, caller: Caller, content: str = "", code: int = 180) ->
     return rings
 
 
-def prack(caller: Caller, rings: str, **others: str) -> str:
+def prack(caller: Caller, rings: str, **others: Any) -> str:
     return caller.request("PRACK", extra=f"RAck: {field(rings, 'RSeq')} 1 INVITE", **others)
 
 

@@ -17,6 +17,7 @@ import structlog
 
 from gateway.errors import SipError
 from gateway.sip import streams as module
+from gateway.sip import websocket
 from gateway.sip.layer import Flow
 from gateway.sip.overload import Source
 from gateway.sip.pulse import Pace
@@ -490,7 +491,7 @@ async def test_we_call_a_proxy_by_websocket() -> None:
         assert len(base64.b64decode(key)) == 16
         assert head.startswith("GET /ws?tenant=1 HTTP/1.1\r\nHost: proxy.example:")
         assert "Sec-WebSocket-Protocol: sip" in head
-        accept = module.Server()  # its answer to our key; the frames below are made by hand
+        accept = websocket.Server()  # its answer to our key; the frames below are made by hand
         accept.feed(head.encode())
         writer.write(accept.pop())
         first, second = await reader.readexactly(2)

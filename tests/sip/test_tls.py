@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,7 +136,9 @@ def test_who_comes_back_takes_up_the_session_again(authority: Authority) -> None
 
 @pytest.mark.parametrize("which", ["certificate", "key", "ca"])
 def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Path, which: str) -> None:
-    good = dict(zip(("certificate", "key"), authority.issue("example.com"), strict=True)) | {"ca": authority.ca}
+    good: dict[str, Any] = dict(zip(("certificate", "key"), authority.issue("example.com"), strict=True)) | {
+        "ca": authority.ca
+    }
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("no certificate")
     for bad in (tmp_path / "missing.pem", nonsense):

@@ -19,7 +19,9 @@ class Ends:
     def __init__(self) -> None:
         self.got: asyncio.Queue[tuple[bytes, Flow, bool]] = asyncio.Queue()
         self.closed: asyncio.Queue[int] = asyncio.Queue()
-        self.transports = Transports(lambda *message: self.got.put_nowait(message), self.closed.put_nowait)
+        self.transports = Transports(
+            lambda *message: self.got.put_nowait(message), lambda number, why: self.closed.put_nowait(number)
+        )
 
     async def receive(self) -> tuple[bytes, Flow, bool]:
         async with asyncio.timeout(PATIENCE):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -45,7 +45,7 @@ async def gateway(url: str, **how: Any) -> AsyncIterator[Bookings]:
         await bookings.stop()
 
 
-def on(time: Time) -> dict[str, Callable[[], float]]:
+def on(time: Time) -> dict[str, Any]:
     return {"wall": lambda: time.wall, "boot": lambda: time.boot}
 
 

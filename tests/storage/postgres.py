@@ -63,7 +63,16 @@ class Server:
         """
         path = self._folder / "ready"
         path.unlink(missing_ok=True)
-        command = ["setpriv", "--pdeathsig", "QUIT", programs() / "postgres", "-D", self._data, "-k", self._folder]
+        command: list[str | Path] = [
+            "setpriv",
+            "--pdeathsig",
+            "QUIT",
+            programs() / "postgres",
+            "-D",
+            self._data,
+            "-k",
+            self._folder,
+        ]
         with (self._folder / "log").open("ab") as log, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(str(path))
             path.chmod(0o666)

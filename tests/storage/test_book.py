@@ -8,7 +8,7 @@ import pytest
 
 from gateway.dialplan.booking import Burst, Claim, Period, Tariff, Unit
 from gateway.storage.book import LEASE, Answer, Ask, Book, Exhausted, Frozen, Granted, budget_id, short_id
-from gateway.storage.windows import window
+from gateway.storage.windows import Window, window
 
 JULIET = "juliet@shakespeare.lit"
 MIDNIGHT = 1_795_392_000  # 2026-11-23 00:00 UTC
@@ -32,7 +32,7 @@ class Day:
     def __init__(self, now: float = NOON) -> None:
         self.book = Book(now, self._window)
 
-    def _window(self, period: Period) -> object:
+    def _window(self, period: Period) -> Window:
         return window(period, self.book.now)
 
     def at(self, now: float) -> Day:

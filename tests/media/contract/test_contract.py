@@ -21,7 +21,7 @@ from gateway.media import tones
 from gateway.media.ears import key_of
 from gateway.media.engine import Connected, Digit, LegKind, Lost, Recorded
 from gateway.media.rtcp import Block, Report, Sent, write
-from gateway.media.rtp import DigitReader, Packet, steps
+from gateway.media.rtp import DigitReader, Packet, Pressed, steps
 from gateway.media.sdes import SUITES, master
 from gateway.media.sdes import ours as keys
 from gateway.media.srtp import Keys, Srtp
@@ -99,7 +99,8 @@ async def talking(end: End, codec: Codec, frequency: float) -> AsyncIterator[Non
 
 async def hears(end: End, codec: Codec, frequency: float, packets: int = 25) -> None:
     """Until this end hears a tone of this frequency in this codec; what is older goes by."""
-    decode, pieces = Decoding(codec), []
+    decode = Decoding(codec)
+    pieces: list[np.ndarray] = []
     async with asyncio.timeout(SAFETY * 2):
         while True:
             heard = await end.hear()
@@ -154,7 +155,8 @@ async def test_digits_go_both_ways_and_are_told(
             end.timestamp = begin + step.timestamp
             end.say(codec, step.body, 0, marker=step.marker)
             await asyncio.sleep(0.02)
-        reader, heard = DigitReader(), []
+        reader = DigitReader()
+        heard: list[Pressed] = []
         while len(heard) < len(digits):
             got = await other.hear()
             if got[1] & 0x7F == other_codec.pt:
@@ -180,7 +182,8 @@ async def test_digits_by_signalling_are_said_to_either_end(
         await hears(browser, OPUS, 700)
         for leg, end, codec in (("callee1", phone, EVENT_8), ("caller", browser, EVENT_48)):
             await backend.engine.dtmf("call", leg, "4#", 120)
-            reader, heard = DigitReader(), []
+            reader = DigitReader()
+            heard: list[Pressed] = []
             while len(heard) < 2:
                 got = await end.hear()
                 if got[1] & 0x7F == codec.pt:
@@ -199,7 +202,8 @@ async def test_a_hold_is_heard_as_music_and_the_talk_goes_on(
         await backend.engine.connect("call", "callee1", phone.transport, held, peer="caller")
         await backend.engine.play("call", "caller", "hold")
         drain(browser)
-        decode, loudness = Decoding(OPUS), []
+        decode = Decoding(OPUS)
+        loudness: list[int] = []
         while len(loudness) < 60:
             heard = await browser.hear()
             if heard[1] & 0x7F == OPUS.pt:
