@@ -29,8 +29,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
