@@ -53,6 +53,7 @@ ROOM = {name: (level, room) for level, rooms in enumerate(LEVELS) for room in ro
 EDGES = (
     "config.py",
     "configfile.py",
+    "media/commands.py",
     "media/component.py",
     "media/embedded.py",
     "media/ice.py",
@@ -60,6 +61,7 @@ EDGES = (
     "media/mux.py",
     "media/pace.py",
     "media/pairs.py",
+    "media/process.py",
     "media/ng.py",
     "media/poller.py",
     "media/ports.py",

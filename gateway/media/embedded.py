@@ -380,7 +380,7 @@ class Slot:
             process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "gateway.media.worker",
+                "gateway.media.process",
                 "--settings",
                 json.dumps(pack(self._settings)),
                 "--fds",

@@ -1,51 +1,37 @@
-"""A media worker: one process, one core, many calls. It owns sockets and keys; it knows nothing of SIP, XMPP and plans.
+"""The calls of one media worker: it owns their sockets and keys, and knows nothing of SIP, XMPP and plans.
 
-    signalling ══ ng over a unix socket ══> Worker.handle ──> Call ──> legs
-               <══ events over another ═══
-
-It ends when its parent does (the pipe on stdin breaks), so that no port stays taken behind a gateway that crashed.
-Started with `--ng udp:HOST:PORT` it stands alone and speaks the public commands of ng (public.py).
+ng commands (commands.py, public.py) ──> Worker ──> Call ──> legs
+                                         tell() <── events
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
-import json
-import logging
-import re
-import signal
-import socket
-import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
-from gateway.errors import MediaError, NgError
+from gateway.errors import MediaError
 from gateway.media import opus
 from gateway.media.dtls import Certificate
 from gateway.media.effort import Effort
-from gateway.media.engine import VIDEO, LegKind, LegStatistics, Lost, MediaEvent, Recorded
+from gateway.media.engine import VIDEO, LegKind, LegStatistics, MediaEvent, Recorded
 from gateway.media.leg import BANDWIDTH, Leg, Patience
-from gateway.media.ng import Endpoint, Message, NgServer, Value, encode
 from gateway.media.pace import Pacer
 from gateway.media.pairs import Call
 from gateway.media.poller import Poller
 from gateway.media.ports import Bind, Ports, bind_for, binds
 from gateway.media.prompts import Prompts
-from gateway.media.public import Public
 from gateway.media.recorder import Recorder
-from gateway.media.rtp import DIGITS, Packet
+from gateway.media.rtp import Packet
 from gateway.media.rtpleg import RtpLeg
 from gateway.media.video import FOREVER, SHARE, BundledLeg, Video, VideoRtpLeg, VideoWebRtcLeg
 from gateway.media.webrtcleg import WebRtcLeg
-from gateway.media.wire import pack, unpack
 from gateway.reach import Reach
-from gateway.session.model import Candidate, Ice, Setup, Stream, Transport
+from gateway.session.model import Setup, Stream, Transport
 
 log = structlog.get_logger()
 
@@ -55,7 +41,6 @@ TICK = 0.5  # s
 NEAR = Bind("127.0.0.1", "127.0.0.1")  # legs whose far end is another worker's, on this machine
 _NEARBY = Reach((NEAR.address,))
 MAX_LEGS = 64  # of one call
-MAX_DIGITS = 64  # to be sent at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +85,6 @@ class Worker:
         self._calls: dict[str, Call] = {}
         self._effort, self._adapts = Effort(TICK), settings.adapts
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
-        self._commands: dict[str, Callable[[Message], Awaitable[Mapping[str, Any]]]] = {
-            "ping": self._ping,
-            "allocate": self._allocate,
-            "connect": self._connect,
-            "candidates": self._candidates,
-            "restart": self._restart,
-            "ask picture": self._ask_picture,
-            "play": self._play,
-            "stop playing": self._stop_playing,
-            "loop": self._loop,
-            "dtmf": self._dtmf,
-            "record": self._record,
-            "recorded": self._recorded,
-            "release": self._release,
-            "statistics": self._statistics,
-        }
-
-    async def handle(self, message: Message) -> Mapping[str, Any]:
-        """Run one command. Raises NgError and MediaError, which the server turns into answers."""
-        command = self._commands.get(text(message, "command"))
-        if command is None:
-            raise NgError("Unrecognized command")
-        return await command(message)
 
     async def close(self) -> None:
         self._ticker.cancel()
@@ -132,6 +94,25 @@ class Worker:
         self._pacer.close()
         self._poller.close()
         self._ports.close()
+
+    @property
+    def size(self) -> int:
+        """How many calls there are."""
+        return len(self._calls)
+
+    def call(self, call: str) -> Call:
+        """Raises MediaError."""
+        known = self._calls.get(call)
+        if known is None:
+            raise MediaError(f"unknown call {call}")
+        return known
+
+    def leg(self, call: str, name: str) -> Leg:
+        """Raises MediaError."""
+        known = self._calls.get(call)
+        if known is None or name not in known.legs:
+            raise MediaError(f"unknown leg {name} of call {call}")
+        return known.legs[name]
 
     # the seam's methods
 
@@ -176,7 +157,7 @@ class Worker:
         peer: str | None = None,
         setup: Setup = Setup.ACTIVE,
     ) -> None:
-        found = self._leg(call, leg)
+        found = self.leg(call, leg)
         known = self._calls[call]
         if peer is not None:
             known.meet(leg, peer)
@@ -204,6 +185,32 @@ class Worker:
             del self._calls[call]
             await self.recorded(known)
         return counted
+
+    def play(self, call: str, leg: str, prompt: str) -> None:
+        self.leg(call, leg).play(self._prompts.named(prompt))
+
+    def ask_picture(self, call: str, leg: str) -> None:
+        """Ask its end for a whole picture."""
+        found = self.leg(call, leg)
+        if not isinstance(found, Video):
+            raise MediaError("this leg has no video")
+        found.want_picture(found.control.reception.ssrc or 0, asyncio.get_running_loop().time())
+
+    def loop(self, call: str, leg: str) -> None:
+        """Have its end hear itself."""
+        found = self.leg(call, leg)
+        self._calls[call].meet(leg, leg)
+        found.bridge(found)
+
+    async def record(self, call: str, name: str) -> None:
+        known = self.call(call)
+        if known.recording is not None:
+            raise MediaError("the call is recorded already")
+        recording = await self._recorder.begin(call, name)
+        if self._calls.get(call) is not known or known.recording is not None:  # the disk took its time
+            await self._recorder.end(recording)
+            raise MediaError("the call is over, or is recorded already")
+        known.record(recording)
 
     async def recorded(self, call: Call) -> Recorded | None:
         """End what is recorded of this call."""
@@ -266,18 +273,6 @@ class Worker:
         )
         return _in_time(webrtc, voice)
 
-    def _call(self, call: str) -> Call:
-        known = self._calls.get(call)
-        if known is None:
-            raise MediaError(f"unknown call {call}")
-        return known
-
-    def _leg(self, call: str, name: str) -> Leg:
-        known = self._calls.get(call)
-        if known is None or name not in known.legs:
-            raise MediaError(f"unknown leg {name} of call {call}")
-        return known.legs[name]
-
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -296,106 +291,6 @@ class Worker:
             opus.Encoder.common = complexity
             log.info("Opus complexity", complexity=complexity, busy=f"{self._effort.share:.0%}")
 
-    # the same as commands
-
-    async def _ping(self, _: Message) -> Mapping[str, Any]:
-        return {"result": "pong", "calls": len(self._calls)}
-
-    async def _allocate(self, message: Message) -> Mapping[str, Any]:
-        transport = await self.allocate(
-            text(message, "call"),
-            text(message, "leg"),
-            unpack(LegKind, message.get("kind")),
-            controlling=bool(message.get("controlling", 0)),
-            setup=unpack(Setup, message.get("setup", "actpass")),
-            sdes=bool(message.get("sdes", 0)),
-            rtcp_mux=bool(message.get("rtcp_mux", 1)),
-            video=text(message, "video") if "video" in message else "",
-            near=bool(message.get("near", 0)),
-            ip=6 if message.get("ip") == 6 else 4 if message.get("ip") == 4 else None,
-        )
-        return ok(transport=pack(transport))
-
-    async def _connect(self, message: Message) -> Mapping[str, Any]:
-        await self.connect(
-            text(message, "call"),
-            text(message, "leg"),
-            unpack(Transport, message.get("remote")),
-            unpack(Stream, message.get("stream")),
-            peer=text(message, "peer") if "peer" in message else None,
-            setup=unpack(Setup, message.get("setup", "active")),
-        )
-        return ok()
-
-    async def _candidates(self, message: Message) -> Mapping[str, Any]:
-        leg = self._leg(text(message, "call"), text(message, "leg"))
-        if isinstance(leg, WebRtcLeg):
-            remote = unpack(Ice, message["ice"]) if "ice" in message else None
-            await leg.candidates(unpack(tuple[Candidate, ...], message.get("candidates", [])), remote)
-        return ok()
-
-    async def _restart(self, message: Message) -> Mapping[str, Any]:
-        leg = self._leg(text(message, "call"), text(message, "leg"))
-        if not isinstance(leg, WebRtcLeg):
-            raise MediaError("this leg has no ICE")
-        return ok(transport=pack(await leg.restart(unpack(Ice, message.get("ice")))))
-
-    async def _ask_picture(self, message: Message) -> Mapping[str, Any]:
-        leg = self._leg(text(message, "call"), text(message, "leg"))
-        if not isinstance(leg, Video):
-            raise MediaError("this leg has no video")
-        leg.want_picture(leg.control.reception.ssrc or 0, asyncio.get_running_loop().time())
-        return ok()
-
-    async def _play(self, message: Message) -> Mapping[str, Any]:
-        self._leg(text(message, "call"), text(message, "leg")).play(self._prompts.named(text(message, "prompt")))
-        return ok()
-
-    async def _stop_playing(self, message: Message) -> Mapping[str, Any]:
-        self._leg(text(message, "call"), text(message, "leg")).stop_playing()
-        return ok()
-
-    async def _loop(self, message: Message) -> Mapping[str, Any]:
-        call, name = text(message, "call"), text(message, "leg")
-        leg = self._leg(call, name)
-        self._calls[call].meet(name, name)
-        leg.bridge(leg)
-        return ok()
-
-    async def _dtmf(self, message: Message) -> Mapping[str, Any]:
-        digits, duration = text(message, "digits"), message.get("duration", 100)
-        if not 0 < len(digits) <= MAX_DIGITS or any(digit not in DIGITS for digit in digits.upper()):
-            raise MediaError(f"not digits: {digits[:MAX_DIGITS]!r}")
-        if not isinstance(duration, int) or not 40 <= duration <= 5_000:
-            raise MediaError("a digit lasts between 40 and 5000 ms")
-        self._leg(text(message, "call"), text(message, "leg")).dial(digits, duration)
-        return ok()
-
-    async def _record(self, message: Message) -> Mapping[str, Any]:
-        call = text(message, "call")
-        known = self._call(call)
-        if known.recording is not None:
-            raise MediaError("the call is recorded already")
-        recording = await self._recorder.begin(call, text(message, "name"))
-        if self._calls.get(call) is not known or known.recording is not None:  # the disk took its time
-            await self._recorder.end(recording)
-            raise MediaError("the call is over, or is recorded already")
-        known.record(recording)
-        return ok()
-
-    async def _recorded(self, message: Message) -> Mapping[str, Any]:
-        recorded = await self.recorded(self._call(text(message, "call")))
-        return ok() if recorded is None else ok(recorded=pack(recorded))
-
-    async def _release(self, message: Message) -> Mapping[str, Any]:
-        name = text(message, "leg") if "leg" in message else None
-        counted = await self.release(text(message, "call"), name)
-        return ok(legs={name: pack(statistics) for name, statistics in counted.items()})
-
-    async def _statistics(self, message: Message) -> Mapping[str, Any]:
-        counted = await self.statistics(text(message, "call"))
-        return ok(legs={name: pack(statistics) for name, statistics in counted.items()})
-
 
 def _in_time(leg: T, voice: Leg | None) -> T:
     """Who receives both plays them in time, if both have one name (RFC 3550 §6.5.1: CNAME)."""
@@ -404,117 +299,3 @@ def _in_time(leg: T, voice: Leg | None) -> T:
         if isinstance(leg, WebRtcLeg):
             leg.transport = replace(leg.transport, source=leg.source)
     return leg
-
-
-def ok(**values: Any) -> Mapping[str, Any]:
-    return {"result": "ok", **values}
-
-
-def text(message: Message, key: str) -> str:
-    """A string of a message. Raises NgError."""
-    value: Value | None = message.get(key)
-    if not isinstance(value, str):
-        raise NgError(f"{key} is missing")
-    return value
-
-
-async def serve_parent(settings: WorkerSettings, commands: socket.socket, events: socket.socket) -> None:
-    """Work for the process that started this one, until it is gone or says TERM."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the parent's to handle
-    loop.add_reader(sys.stdin.fileno(), stop.set)  # nothing is ever written there: readable means closed
-    out = Endpoint(events, lambda *_: None)
-    worker = Worker(settings, lambda event: out.send(encode({"event": type(event).__name__, "fields": pack(event)})))
-    server = NgServer(commands, worker.handle)
-    gc.collect()
-    gc.freeze()  # what was imported stays; no collection need look at it again
-    await stop.wait()
-    loop.remove_reader(sys.stdin.fileno())
-    await worker.close()
-    server.close()
-    out.close()
-
-
-async def serve_public(settings: WorkerSettings, host: str, port: int, ready: Callable[[int], None]) -> None:
-    """Speak the public commands on a UDP port until TERM or INT; `ready` is told the port. Raises MediaError."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    endings: set[asyncio.Task[None]] = set()
-
-    def happened(event: MediaEvent) -> None:
-        if isinstance(event, Lost):
-            ending = asyncio.create_task(public.lost(event.call))
-            endings.add(ending)
-            ending.add_done_callback(endings.discard)
-
-    worker = Worker(settings, happened)
-    public = Public(worker, time.time)
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        await worker.close()
-        raise MediaError(f"{host}:{port}: {error.strerror}") from error
-    server = NgServer(sock, public.handle)
-    ready(sock.getsockname()[1])
-    await stop.wait()
-    await asyncio.gather(*endings)
-    await worker.close()
-    server.close()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """A worker of the engine (`--fds`), or one that stands alone (`--ng`).
-
-    The exit status: 0, or 2 for wrong settings.
-    """
-    parser = argparse.ArgumentParser(prog="gateway media-worker")
-    parser.add_argument("--settings", default="{}", help="WorkerSettings as JSON")
-    way = parser.add_mutually_exclusive_group(required=True)
-    way.add_argument("--fds", help="two inherited unix datagram sockets: commands, events")
-    way.add_argument("--ng", help="where to take public commands, as udp:127.0.0.1:2223")
-    chosen = parser.parse_args(arguments)
-    try:
-        settings = unpack(WorkerSettings, json.loads(chosen.settings))
-        configure_log(settings.json_log)
-        if chosen.fds is not None:
-            commands, events = (socket.socket(fileno=int(number)) for number in chosen.fds.split(","))
-            asyncio.run(serve_parent(settings, commands, events))
-        else:
-            host, port = listen_address(chosen.ng)
-            asyncio.run(serve_public(settings, host, port, lambda bound: log.info("media worker listens", port=bound)))
-    except (MediaError, NgError) as error:
-        log.error("media worker cannot start", error=str(error))
-        return 2
-    return 0
-
-
-def configure_log(as_json: bool) -> None:
-    """Lines like the parent's, on the stderr that is shared with it."""
-    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.format_exc_info, structlog.processors.JSONRenderer()] if as_json else [plain]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def listen_address(text: str) -> tuple[str, int]:
-    """`udp:HOST:PORT`, IPv6 in brackets. Raises MediaError."""
-    found = re.fullmatch(r"udp:(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):([0-9]{1,5})", text)
-    if found is None or int(found[3]) > 65_535:
-        raise MediaError(f"{text!r} is not of the form udp:127.0.0.1:2223")
-    return found[1] or found[2], int(found[3])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -217,9 +217,9 @@ def media_worker(
     ng: Annotated[str, typer.Option(help="Where to take ng commands, as udp:127.0.0.1:2223.")],
 ) -> None:
     """Run one media worker that speaks rtpengine's ng protocol."""
-    from gateway.media import worker
+    from gateway.media import process
 
-    raise typer.Exit(worker.main(["--ng", ng]))
+    raise typer.Exit(process.main(["--ng", ng]))
 
 
 def main() -> None:

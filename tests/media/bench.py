@@ -292,7 +292,7 @@ def command(engine: str, port: int, low: int) -> list[str]:
     if engine == "embedded":
         settings = {"address": LOOPBACK, "low": low, "high": low + 3_999, "allow": ["127.0.0.0/8"], "adapts": 0}
         listen = ["--settings", json.dumps(settings), "--ng", f"udp:{LOOPBACK}:{port}"]
-        return [sys.executable, "-m", "gateway.media.worker", *listen]
+        return [sys.executable, "-m", "gateway.media.process", *listen]
     if engine == "aiortc":
         return [sys.executable, "-m", "tests.media.aiortc_engine", str(port)]
     program = shutil.which("rtpengine") or "/usr/sbin/rtpengine"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import aioice.ice
 import pytest
 
-from gateway.media import embedded
+from gateway.media import embedded, ng
+from gateway.media.commands import Commands
 from gateway.media.embedded import EmbeddedEngine, MediaSettings
 from gateway.media.leg import Patience
+from gateway.media.worker import Worker, WorkerSettings
 from tests.media.ends import Browser, Events, Phone
 from tests.patience import PATIENCE
 
 MakeEngine = Callable[..., Awaitable[EmbeddedEngine]]
+Command = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture
@@ -71,3 +75,21 @@ async def reporter(browser: Browser) -> AsyncIterator[Browser]:
     reporter = Browser(beside=browser)
     yield reporter
     await reporter.close()
+
+
+@pytest.fixture
+async def worker(ports: tuple[int, int]) -> AsyncIterator[Worker]:
+    worker = Worker(WorkerSettings("127.0.0.1", None, *ports, ("127.0.0.0/8",)), Events())
+    yield worker
+    await worker.close()
+
+
+@pytest.fixture
+def command(worker: Worker) -> Command:
+    """A command as it comes over the wire."""
+
+    async def run(name: str, **arguments: Any) -> Any:
+        answer = await Commands(worker).handle(ng.message(ng.encode({"command": name, **arguments})))
+        return ng.decode(ng.encode(answer))
+
+    return run

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.errors import MediaError
 from gateway.media import ng
+from gateway.media.commands import Commands
 from gateway.media.engine import LegKind
 from gateway.media.ng import NgServer, encode
 from gateway.media.wire import pack
@@ -90,7 +91,8 @@ async def test_a_command_that_is_malformed_is_an_error_and_changes_nothing_else(
     worker = Worker(WorkerSettings("127.0.0.1", None, *ports, ("127.0.0.0/8",)), Events())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     ours.setblocking(False)
-    server, loop = NgServer(theirs, worker.handle), asyncio.get_running_loop()
+    commands = Commands(worker)
+    server, loop = NgServer(theirs, commands.handle), asyncio.get_running_loop()
     try:
         transport = await worker.allocate("kept", "a", LegKind.RTP)
         await worker.connect("kept", "a", phone.transport, stream(PCMA), peer="a")
@@ -100,7 +102,7 @@ async def test_a_command_that_is_malformed_is_an_error_and_changes_nothing_else(
             body = mangled(encode(command), rng) if rng.random() < 0.4 else encode(changed(command, rng))
             if rng.random() < 0.3:
                 with contextlib.suppress(MediaError):  # by now every port may be in use
-                    await worker.handle(COMMANDS[rng.choice((1, 2))])  # there is something that it could be about
+                    await commands.handle(COMMANDS[rng.choice((1, 2))])  # there is something that it could be about
             await loop.sock_sendall(ours, b"%d " % number + body)
             async with asyncio.timeout(SAFETY):
                 cookie, answer = ng.split(await loop.sock_recv(ours, 65_536))

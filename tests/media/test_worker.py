@@ -1,72 +1,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import pathlib
-import re
-import socket
-import subprocess
-import sys
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gateway.errors import MediaError, NgError
-from gateway.media import ng, opus
+from gateway.errors import MediaError
+from gateway.media import opus
+from gateway.media.commands import Commands
 from gateway.media.engine import Connected, LegKind
 from gateway.media.pairs import Call
 from gateway.media.prompts import Prompts, Sound
 from gateway.media.wire import pack
-from gateway.media.worker import MAX_LEGS, Worker, WorkerSettings, listen_address
+from gateway.media.worker import MAX_LEGS, Worker, WorkerSettings
+from tests.media.conftest import Command
 from tests.media.ends import EVENT_8, PCMA, PCMU, Events, Phone, alaw, loudest, sine, stream
-
-Command = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-async def worker(ports: tuple[int, int]) -> AsyncIterator[Worker]:
-    worker = Worker(WorkerSettings("127.0.0.1", None, *ports, ("127.0.0.0/8",)), Events())
-    yield worker
-    await worker.close()
-
-
-@pytest.fixture
-def command(worker: Worker) -> Command:
-    """A command as it comes over the wire."""
-
-    async def run(name: str, **arguments: Any) -> Any:
-        answer = await worker.handle(ng.message(ng.encode({"command": name, **arguments})))
-        return ng.decode(ng.encode(answer))
-
-    return run
-
-
-async def test_a_call_goes_from_allocation_to_release_in_commands(command: Command, phone: Phone) -> None:
-    assert await command("ping") == {"result": "pong", "calls": 0}
-    ours = (await command("allocate", call="c", leg="a", kind="rtp"))["transport"]
-    assert await command("allocate", call="c", leg="a", kind="rtp") == {"result": "ok", "transport": ours}
-    await command("connect", call="c", leg="a", remote=pack(phone.transport), stream=pack(stream(PCMA)))
-    await command("loop", call="c", leg="a")
-    phone.far = (ours["address"], ours["port"])
-    phone.say(PCMA, b"echo", 160)
-    assert (await phone.hear())[12:] == b"echo"
-    counted = (await command("statistics", call="c"))["legs"]["a"]
-    assert (counted["received_packets"], counted["sent_packets"], counted["codec"]) == (1, 1, "PCMA")
-    assert (await command("release", call="c", leg="b"))["legs"] == {}
-    assert (await command("release", call="c"))["legs"] == {"a": counted}
-    assert (await command("release", call="c"))["legs"] == {}
-    assert (await command("statistics", call="c"))["legs"] == {}
-    assert await command("ping") == {"result": "pong", "calls": 0}
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1,::1", "::1,127.0.0.1"])
 async def test_a_leg_speaks_the_version_of_ip_that_it_is_asked_for(ports: tuple[int, int], address: str) -> None:
     worker = Worker(WorkerSettings(address, None, *ports, ("127.0.0.0/8",)), Events())
     told = [
-        (await worker.handle({"command": "allocate", "call": "c", "leg": f"l{ip}", "kind": "rtp", **asked}))[
+        (await Commands(worker).handle({"command": "allocate", "call": "c", "leg": f"l{ip}", "kind": "rtp", **asked}))[
             "transport"
         ]
         for ip, asked in ((4, {"ip": 4}), (6, {"ip": 6}), (0, {}))
@@ -82,44 +40,26 @@ async def test_two_legs_of_ours_hear_each_other_whatever_addresses_are_permitted
     ours = {}
     for leg, other in (("here", "there"), ("there", "here")):
         asked: dict[str, Any] = {"command": "allocate", "call": leg, "leg": leg, "kind": "rtp", "near": 1}
-        ours[other] = (await worker.handle(asked))["transport"]
+        ours[other] = (await Commands(worker).handle(asked))["transport"]
         assert ours[other]["address"] == "127.0.0.1"
     for leg, remote in ours.items():
         said = {"call": leg, "leg": leg, "remote": remote, "stream": pack(stream(PCMA))}
-        await worker.handle({"command": "connect", **said})
-        await worker.handle({"command": "play", "call": leg, "leg": leg, "prompt": "ringback"})
+        await Commands(worker).handle({"command": "connect", **said})
+        await Commands(worker).handle({"command": "play", "call": leg, "leg": leg, "prompt": "ringback"})
     for leg in ours:
         await events.of(Connected, leg)
     await worker.close()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({"command": "publish"}, "Unrecognized command"),
-        ({}, "command is missing"),
-        ({"command": "allocate", "call": "c", "leg": "b", "kind": "pigeon"}, "LegKind"),
-        ({"command": "allocate", "call": "c", "kind": "rtp"}, "leg is missing"),
-        ({"command": "allocate", "call": "c", "leg": "a", "kind": "webrtc"}, "other kind"),
-        ({"command": "connect", "call": "c", "leg": "a", "remote": {}, "stream": {}}, "Stream"),
-        ({"command": "candidates", "call": "c", "leg": "x", "candidates": []}, "unknown leg"),
-        ({"command": "play", "call": "x", "leg": "a", "prompt": "echo"}, "unknown leg"),
-        ({"command": "play", "call": "c", "leg": "a", "prompt": "../../etc/passwd"}, "no prompt"),
-        ({"command": "play", "call": "c", "leg": "a", "prompt": "opera"}, "no prompt"),
-        ({"command": "stop playing", "call": "c", "leg": "x"}, "unknown leg"),
-        ({"command": "restart", "call": "c", "leg": "a", "ice": {"ufrag": "x", "pwd": "y"}}, "no ICE"),
-        ({"command": "dtmf", "call": "c", "leg": "a", "digits": "12x"}, "not digits"),
-        ({"command": "dtmf", "call": "c", "leg": "a", "digits": ""}, "not digits"),
-        ({"command": "dtmf", "call": "c", "leg": "a", "digits": "1" * 65}, "not digits"),
-        ({"command": "dtmf", "call": "c", "leg": "a", "digits": "1", "duration": 10**9}, "lasts between"),
-        ({"command": "dtmf", "call": "c", "leg": "a", "digits": "1", "duration": "long"}, "lasts between"),
-    ],
-)
-async def test_what_cannot_be_done_is_said(worker: Worker, arguments: Any, reason: str) -> None:
-    await worker.allocate("c", "a", LegKind.RTP)
-    with pytest.raises((NgError, MediaError), match=reason):
-        await worker.handle(arguments)
-    assert list(await worker.release("c", None)) == ["a"]
+async def test_a_call_that_has_no_legs_left_is_no_call(worker: Worker) -> None:
+    for leg in ("a", "b"):
+        await worker.allocate("c", leg, LegKind.RTP)
+    assert list(await worker.release("c", "a")) == ["a"]
+    assert worker.size == 1
+    assert list(await worker.release("c", "b")) == ["b"]
+    assert worker.size == 0
+    with pytest.raises(MediaError, match="unknown call"):
+        worker.call("c")
 
 
 async def test_a_call_has_only_so_many_legs(command: Command) -> None:
@@ -134,7 +74,7 @@ async def test_a_leg_without_a_port_leaves_no_call_behind(ports: tuple[int, int]
     await worker.allocate("c", "a", LegKind.RTP)
     with pytest.raises(MediaError, match="in use"):
         await worker.allocate("d", "a", LegKind.WEBRTC)
-    assert await worker.handle({"command": "ping"}) == {"result": "pong", "calls": 1}
+    assert await Commands(worker).handle({"command": "ping"}) == {"result": "pong", "calls": 1}
     await worker.close()
 
 
@@ -221,81 +161,6 @@ async def test_music_plays_until_it_is_stopped_and_then_the_peer_is_heard(
     assert len({one[8:12] for one in heard}) == 1
 
 
-@pytest.mark.slow
-async def test_a_worker_that_loses_its_parent_ends_by_itself(ports: tuple[int, int]) -> None:
-    commands, their_commands = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    events, their_events = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    fds = (their_commands.fileno(), their_events.fileno())
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gateway.media.worker",
-        "--settings",
-        json.dumps(pack(WorkerSettings("127.0.0.1", None, *ports))),
-        "--fds",
-        f"{fds[0]},{fds[1]}",
-        stdin=asyncio.subprocess.PIPE,
-        pass_fds=fds,
-    )
-    client = ng.NgClient(commands)
-    with their_commands, their_events, events:
-        assert await client.request("ping", patience=10.0) == {"result": "pong", "calls": 0}
-        assert process.stdin is not None
-        process.stdin.close()  # as the kernel does when the parent dies
-        assert await process.wait() == 0
-    client.close()
-
-
-@pytest.mark.slow
-def test_a_worker_imports_neither_xmpp_nor_storage_nor_operations() -> None:
-    """What is not imported takes no memory in each of the workers."""
-    script = "import sys, gateway.media.worker; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert "gateway.media.webrtcleg" in loaded
-    assert not {"slixmpp", "sqlalchemy", "gateway.ops", "gateway.sip", "gateway.xmpp", "pydantic"} & set(loaded)
-
-
-@pytest.mark.slow
-async def test_a_worker_that_stands_alone_speaks_ng_over_udp(ports: tuple[int, int]) -> None:
-    settings = json.dumps(pack(WorkerSettings("127.0.0.1", None, *ports)))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "gateway.media.worker", "--settings", settings, "--ng", "udp:127.0.0.1:0"),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    line = re.sub(r"\x1b\[[0-9;]*m", "", (await process.stderr.readline()).decode())
-    port = int(line.rpartition("port=")[2])
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.connect(("127.0.0.1", port))
-    client = ng.NgClient(sock)
-    assert await client.request("ping") == {"result": "pong"}
-    with pytest.raises(NgError, match="Unrecognized command"):
-        await client.request("allocate", {"call": "c", "leg": "a", "kind": "rtp"})
-    client.close()
-    process.terminate()
-    assert await process.wait() == 0
-
-
-@pytest.mark.parametrize("where", ["2223", "udp:127.0.0.1", "udp:127.0.0.1:99999", "tcp:127.0.0.1:2223", "udp::1:2223"])
-def test_a_place_that_is_none_is_refused(where: str) -> None:
-    with pytest.raises(MediaError):
-        listen_address(where)
-
-
-def test_a_place_may_be_of_either_family() -> None:
-    assert listen_address("udp:127.0.0.1:2223") == ("127.0.0.1", 2_223)
-    assert listen_address("udp:[::1]:2223") == ("::1", 2_223)
-
-
-@pytest.mark.slow
-def test_a_worker_writes_its_lines_as_its_parent_does(capfd: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, "-m", "gateway.media.worker", "--ng", "nonsense", "--settings", '{"json_log": true}']
-    assert subprocess.run(command, check=False).returncode == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    assert json.loads(line)["event"] == "media worker cannot start"
-
-
 async def test_a_worker_that_is_busy_has_its_encoders_try_less(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,14 +196,14 @@ async def test_a_recording_has_what_the_other_could_hear_and_goes_on_over_a_tran
     try:
         await join("callee1", "caller")
         await join("caller", "callee1")
-        await worker.handle({"command": "record", "call": "c", "name": "name"})
+        await Commands(worker).handle({"command": "record", "call": "c", "name": "name"})
         await say("caller", 500)
-        await worker.handle({"command": "play", "call": "c", "leg": "callee1", "prompt": "hold"})
+        await Commands(worker).handle({"command": "play", "call": "c", "leg": "callee1", "prompt": "hold"})
         await say("caller", 700)  # to nobody: the other one hears music
         await join("callee2", "caller")
         await say("callee1", 800)  # who talks with nobody any more
         await say("callee2", 1_000)
-        answer: Any = await worker.handle({"command": "recorded", "call": "c"})
+        answer: Any = await Commands(worker).handle({"command": "recorded", "call": "c"})
         assert answer["recorded"] == {"file": "name.wav", "fault": ""}
     finally:
         await first.close()

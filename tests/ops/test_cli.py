@@ -15,7 +15,7 @@ import pytest
 
 from gateway import config
 from gateway.addresses import SipUri
-from gateway.media import worker
+from gateway.media import process
 from gateway.ops import cli
 from gateway.sip.resolver import Resolver
 from gateway.storage.records import Records
@@ -275,7 +275,7 @@ def test_a_media_worker_is_told_where_to_listen(monkeypatch: pytest.MonkeyPatch)
         told.append(arguments)
         return 0
 
-    monkeypatch.setattr(worker, "main", main)
+    monkeypatch.setattr(process, "main", main)
     assert gateway(monkeypatch, "media-worker", "--ng", "udp:127.0.0.1:2223") == 0
     assert told == [["--ng", "udp:127.0.0.1:2223"]]
 
