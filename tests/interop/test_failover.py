@@ -16,7 +16,7 @@ from gateway.sip import resolver
 from gateway.sip.resolver import Resolver
 from gateway.sip.telephony import OutgoingCall
 from tests.interop.peers.baresip import Baresip
-from tests.interop.peers.process import TRUNK_HOST, free_port
+from tests.interop.peers.process import PATIENCE, TRUNK_HOST, free_port
 from tests.interop.peers.sipp import Sipp
 from tests.sip.house import OFFER, House
 from tests.sip.test_resolver import ZONE, NameServer
@@ -71,7 +71,7 @@ async def test_a_call_reaches_the_second_server_and_the_next_one_goes_there_at_o
             outgoing = OutgoingCall(TARGET, SipUri.parse("sip:juliet@gw.example"), "Juliet")
             leg = house.telephony.callee(f"call{number}", 1, outgoing, house.reports.put_nowait)
             leg.dial(OFFER)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while not isinstance(await house.reports.get(), Answered):
                     pass
             await second.event("CALL_ESTABLISHED")

@@ -13,12 +13,12 @@ from gateway.sip.application import Application, BaseDialplan, Contact, Dialog, 
 from gateway.sip.message import Request
 from gateway.sip.tls import TlsSettings
 from tests.interop.peers.kamailio import DOMAIN, PASSWORD, Kamailio
+from tests.interop.peers.process import PATIENCE
 from tests.sip.authority import Authority
 from tests.sip.wire import SDP
 
 ROMEO = Contact.from_header(f"sip:romeo@{DOMAIN}")
 JULIET = Contact.from_header(f"sip:juliet@{DOMAIN}")
-PATIENCE = 20.0  # seconds for a whole call
 
 
 class Phone(BaseDialplan):

@@ -25,6 +25,7 @@ from gateway.call.leg import LegControl
 from gateway.session.model import Direction, Session
 from gateway.sip.telephony import OutgoingCall
 from tests.interop.peers.baresip import Baresip
+from tests.interop.peers.process import PATIENCE
 from tests.interop.peers.sipp import Sipp
 from tests.sip.house import OFFER, House
 
@@ -40,7 +41,7 @@ def turned(session: Session, direction: Direction) -> Session:
 
 
 async def told(house: House, kind: type[Report]) -> Report:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             report = await house.reports.get()
             if isinstance(report, kind):

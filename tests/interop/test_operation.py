@@ -7,6 +7,7 @@ import asyncio
 from tests.interop.client.client import Client
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.process import PATIENCE
 from tests.interop.peers.server import Server
 from tests.interop.peers.servers import ON_EVERY_SERVER
 
@@ -40,7 +41,7 @@ async def test_a_call_survives_a_restart_of_the_server(
     call.voice.forget()
     await call.voice.hears(phone.tone, seconds=2.0)
     await server.start()
-    await asyncio.wait_for(juliet.online.wait(), 30)
+    await asyncio.wait_for(juliet.online.wait(), PATIENCE)
     await gateway.ready()
     call.voice.forget()
     await asyncio.gather(call.voice.hears(phone.tone, seconds=2.0), call.voice.hears(phone.tone))

@@ -10,6 +10,7 @@ import pytest
 
 from tests.interop.client.client import Client
 from tests.interop.peers.gateway import Gateway
+from tests.interop.peers.process import PATIENCE
 from tests.interop.peers.server import Server
 from tests.interop.peers.servers import ON_EVERY_SERVER
 
@@ -56,7 +57,7 @@ async def gone(client: Client, contact: str) -> None:
         seen = [p for jid, p in client.presences.items() if jid.partition("/")[0] == contact]
         return bool(seen) and all(presence.get("type") == "unavailable" for presence in seen)
 
-    await client._until(found, f"{contact} is still there", 20)
+    await client._until(found, f"{contact} is still there", PATIENCE)
 
 
 async def announced(client: Client, jid: str) -> set[str]:
@@ -66,7 +67,7 @@ async def announced(client: Client, jid: str) -> set[str]:
     assert element is not None
     node = f"{element.get('node')}#{element.get('ver')}"
     disco: Any = client.xmpp.plugin["xep_0030"]
-    answer = await disco.get_info(jid=jid, node=node, timeout=20)
+    answer = await disco.get_info(jid=jid, node=node, timeout=PATIENCE)
     assert answer["disco_info"]["node"] == node
     assert caps.generate_verstring(answer["disco_info"], "sha-1") == element.get("ver")
     return {str(feature) for feature in answer["disco_info"]["features"]}
@@ -75,7 +76,7 @@ async def announced(client: Client, jid: str) -> set[str]:
 async def asked(client: Client, to: str, payload: ET.Element, kind: Literal["get", "set"] = "get") -> ET.Element:
     iq: Any = client.xmpp.make_iq(ito=to, itype=kind)
     iq.append(payload)
-    return (await iq.send(timeout=20)).xml  # type: ignore[no-any-return]
+    return (await iq.send(timeout=PATIENCE)).xml  # type: ignore[no-any-return]
 
 
 @ON_EVERY_SERVER
@@ -83,6 +84,8 @@ async def test_a_contact_is_there_before_and_after_a_restart_of_the_gateway(juli
     contact = gateway.contact(NUMBER)
     jid = await juliet.add(contact)
     assert "urn:xmpp:jingle:apps:rtp:audio" in await announced(juliet, jid)
+    await asyncio.wait_for(in_roster(juliet, contact, "both"), PATIENCE)
+    await juliet.features(gateway.server.component)  # before its answer the gateway has heard that it may see her
     await gateway.child.__aexit__()
     await gone(juliet, contact)
     lines, gateway.child.ended = len(gateway.child.lines), False
@@ -110,7 +113,7 @@ async def test_only_who_may_dial_sees_a_telephone_gateway(juliet: Client, gatewa
         for client, expected in ((juliet, {"pstn", "simple"}), (romeo, {"simple"})):
             assert await client.add(server.component) == server.component
             disco: Any = client.xmpp.plugin["xep_0030"]
-            info = (await disco.get_info(jid=server.component, timeout=20))["disco_info"]
+            info = (await disco.get_info(jid=server.component, timeout=PATIENCE))["disco_info"]
             assert {kind for category, kind, *_ in info["identities"] if category == "gateway"} == expected
 
 
@@ -133,9 +136,12 @@ async def test_a_registered_user_has_the_gateway_in_his_contact_list(juliet: Cli
     assert await juliet.sees(domain) == domain
     answer = await asked(juliet, domain, ET.Element("{jabber:iq:register}query"))
     assert answer[0].find("{jabber:iq:register}registered") is not None
-    await asyncio.wait_for(in_roster(juliet, domain), 20)
+    await asyncio.wait_for(in_roster(juliet, domain), PATIENCE)
 
 
-async def in_roster(client: Client, jid: str) -> None:
-    while jid not in client.xmpp.client_roster:
+async def in_roster(client: Client, jid: str, *subscription: str) -> None:
+    """Until the contact is in the list, with this subscription if one is named."""
+    while jid not in client.xmpp.client_roster or (
+        subscription and client.xmpp.client_roster[jid]["subscription"] not in subscription
+    ):
         await client.xmpp.get_roster()

@@ -15,7 +15,7 @@ from tests.interop.client.client import Client
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.gateway import CONFIGURATION, Gateway, gateway_command
-from tests.interop.peers.process import PHONE_HOST
+from tests.interop.peers.process import PATIENCE, PHONE_HOST
 from tests.interop.peers.server import Server
 
 RECORDED = f"""
@@ -33,7 +33,7 @@ async def asked(gateway: Gateway, *arguments: str) -> str:
     settings = os.environ | {"GATEWAY_STORAGE__URL": f"sqlite:///{gateway.directory}/gateway.db"}
     command = (str(gateway_command()), *arguments, "--config", str(CONFIGURATION))
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=settings)
-    out, _ = await asyncio.wait_for(child.communicate(), 30)
+    out, _ = await asyncio.wait_for(child.communicate(), PATIENCE)
     return out.decode()
 
 

@@ -12,7 +12,7 @@ import re
 import urllib.request
 from pathlib import Path
 
-from .process import HOST, Child, PeerError, program
+from .process import HOST, PATIENCE, Child, PeerError, program
 from .server import Server
 
 CONFIGURATION = Path(__file__).parents[3] / "deploy" / "ejabberd.yml"
@@ -53,7 +53,7 @@ class Ejabberd(Server):
     def _register(self, user: str, password: str) -> None:
         body = json.dumps({"user": user, "host": self.domain, "password": password}).encode()
         url = f"http://{HOST}:{self.http_port}/api/register"
-        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=PATIENCE) as answer:
             answer.read()
 
 

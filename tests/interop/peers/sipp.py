@@ -46,7 +46,7 @@ class Sipp:
             scenario = self._directory / "scenario.xml"
             scenario.write_text(text)
             command = [
-                *(program("sipp", package="sip-tester"), "-sf", scenario, "-m", "1", "-nostdin", "-timeout", "60"),
+                *(program("sipp", package="sip-tester"), "-sf", scenario, "-m", "1", "-nostdin", "-timeout", "180"),
                 *(
                     "-i",
                     self._address,
