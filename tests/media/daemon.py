@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from tests.interop.peers.process import free_port
 from tests.patience import PATIENCE
 
 HOST = "127.0.0.1"
@@ -28,13 +29,6 @@ class Daemon:
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
-
-
-def free_port() -> int:
-    """A UDP port that was free a moment ago, of the ephemeral range, which is where nothing else of ours listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def program() -> str:

@@ -17,6 +17,7 @@ from gateway.media.engine import Digit, LegKind, Lost
 from gateway.media.rtpengine import RtpengineEngine, RtpengineSettings
 from gateway.media.rtpengine_pool import Address, Pace
 from gateway.session.model import Ice
+from tests.interop.peers.process import free_port
 from tests.media import daemon
 from tests.media.ends import EVENT_8, OPUS, PCMA, Events, Phone, stream
 from tests.patience import PATIENCE
@@ -159,7 +160,7 @@ async def test_what_is_no_digit_and_what_has_no_ice_is_refused() -> None:
 
 @pytest.mark.parametrize("more", [{"allow": ("10.0.0.0/99",)}, {"hold": "none.wav"}, {"events": ("192.0.2.1", 5_000)}])
 async def test_settings_that_cannot_work_are_refused(more: dict[str, object]) -> None:
-    settings = RtpengineSettings((Address(daemon.HOST, daemon.free_port()),), pace=Pace(0.1, 0.1, 1))
+    settings = RtpengineSettings((Address(daemon.HOST, free_port()),), pace=Pace(0.1, 0.1, 1))
     with pytest.raises(MediaError):
         await RtpengineEngine(replace(settings, **more)).start()  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.errors import MediaError, NgError
 from gateway.media.rtpengine_pool import Address, Node, Pace, Pool, address
+from tests.interop.peers.process import free_port
 from tests.media import daemon
 from tests.media.ends import SAFETY
 
@@ -88,7 +89,7 @@ async def test_a_daemon_that_comes_back_is_used_again() -> None:
 
 
 async def test_a_pool_of_which_nobody_answers_does_not_start() -> None:
-    one = Pool((Address(daemon.HOST, daemon.free_port()),), QUICK, lambda node: None)
+    one = Pool((Address(daemon.HOST, free_port()),), QUICK, lambda node: None)
     with pytest.raises(MediaError, match="no rtpengine answers"):
         await one.start()
     await one.stop()

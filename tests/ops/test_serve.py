@@ -24,6 +24,7 @@ from gateway.dialplan.rules import Allowance, BudgetRule
 from gateway.ops import serve
 from gateway.ops.serve import Gateway
 from gateway.storage.bookings import BookingsAway
+from tests.interop.peers.process import free_port
 from tests.patience import PATIENCE
 
 HEADER = (
@@ -48,12 +49,6 @@ async def xmpp_server(answer: str) -> AsyncIterator[int]:
     server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def gateway(folder: Path, xmpp_port: int, sip_port: int | None = None) -> Gateway:
