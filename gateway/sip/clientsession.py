@@ -47,6 +47,8 @@ class ClientSession(Session):
 
     def _tidy(self) -> None:
         super()._tidy()
+        if not self._final:
+            return  # what had its ACK was a target's that was given up, and the call itself has no answer yet
         self._invite = None
         self._early = {tag: dialog for tag, dialog in self._early.items() if dialog is self.dialog}
         self._ordered.clear()
@@ -115,7 +117,10 @@ class ClientSession(Session):
             repeat = (dialog.key, invite.cseq.number) in self._acks
             self._acknowledge(dialog, asked)
             if not repeat:
-                self._inside(dialog, "BYE", Headers(), b"", reported=False)
+                request = self._compose(dialog, "BYE", Headers(), b"")
+                bye = Exchange(self, request, dialog.next_hop, hint=transaction.flow, reported=False)
+                bye.dialog = dialog
+                self._ask(bye)
 
     # Before the answer
 

@@ -150,7 +150,7 @@ class Session(Usage):
             self._acks[exchange.dialog.key, exchange.request.cseq.number] = (exchange.flow, exchange.request)
             self._tidy_at = now + self.core.timers.patience + self.core.timers.t4
             self.core.arm(self)
-        else:
+        elif exchange.request.method != "BYE":  # what is hung up may be elsewhere than the call that goes on
             super().launched(exchange, now)
 
     # Requests of ours inside the dialog

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.sip import session
 from gateway.sip.clientsession import ClientSession
 from gateway.sip.message import Headers, Request, Response
+from gateway.sip.targets import Course, Penalties, Target
 from tests.sip.bench import CONTACT, TCP, UDP, Bench, established, peer, statuses, theirs
 from tests.sip.wire import SDP, answer, field, fields, method, tag
 
@@ -161,6 +162,46 @@ def test_who_answers_when_he_was_given_up_is_acknowledged_and_hung_up() -> None:
     assert bench.take(late) == [ack]
     bench.take(answer(bye, 200))
     assert len(bench.heard) == 1
+    bench.wait(60)
+    assert bench.agent.busy == (0, 0)
+
+
+def rings_elsewhere(bench: Bench) -> tuple[ClientSession, str, str]:
+    """One server said nothing, the next one rings: the session, and the two INVITEs."""
+    bench.launch = False
+    session = bench.invite()
+    (exchange,) = bench.dispatched
+    exchange.course = Course([Target("UDP", "192.0.2.9", 5060), Target("UDP", "192.0.2.8", 5060)], Penalties(), 0.0)
+    exchange.course.advance()
+    bench.launch = True
+    bench.agent.launch(exchange, bench.flow, bench.now)
+    (first,) = bench.step()
+    second = next(m for m in bench.wait(5.0) if field(m, "Via") != field(first, "Via"))
+    bench.take(answer(second, 180, extra=CONTACT, to_tag="second"))
+    return session, first, second
+
+
+def test_who_rings_for_long_may_answer_although_another_one_was_hung_up_who_answered_late() -> None:
+    bench = Bench()
+    _, first, second = rings_elsewhere(bench)
+    _, bye = bench.take(answer(first, 200, extra=CONTACT, content=SDP))
+    bench.take(answer(bye, 200))
+    bench.wait(40)  # longer than anything of the first one is remembered
+    assert [method(m) for m in bench.take(answer(second, 200, extra=CONTACT, to_tag="second", content=SDP))] == ["ACK"]
+    assert [m.status for m in bench.heard if isinstance(m, Response)] == [180, 200]
+
+
+def test_who_rings_for_long_can_be_cancelled_although_another_one_was_hung_up_who_answered_late() -> None:
+    bench = Bench()
+    session, first, second = rings_elsewhere(bench)
+    _, bye = bench.take(answer(first, 200, extra=CONTACT, content=SDP))
+    bench.take(answer(bye, 200))
+    bench.wait(40)
+    (cancel,) = bench.close(session)
+    assert (method(cancel), field(cancel, "Via")) == ("CANCEL", field(second, "Via"))
+    bench.take(answer(cancel, 200))
+    bench.take(answer(second, 487, to_tag="second"))
+    assert bench.ended == [session]
     bench.wait(60)
     assert bench.agent.busy == (0, 0)
 

@@ -213,6 +213,26 @@ async def test_a_server_that_begins_to_ring_when_the_next_one_is_asked_is_cancel
         await good.receive("ACK")
 
 
+async def test_a_server_that_answers_when_the_next_one_is_asked_is_hung_up_there_and_the_call_goes_on_here(
+    dns: dict[tuple[str, str], list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "SILENCE", 0.1)
+    nowhere = "Contact: <sip:juliet@10.9.9.9>"  # an address behind NAT: only the way that they came by leads there
+    async with calling(permit=lambda found: found != "10.9.9.9") as app, Datagrams() as slow, Datagrams() as good:
+        services(dns, slow.port, good.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        second = await good.receive("INVITE")
+        slow.send(answer(await slow.receive("INVITE"), 200, to_tag="slow", extra=nowhere, content=SDP))
+        await slow.receive("ACK")
+        slow.send(answer(await slow.receive("BYE"), 200))
+        good.send(answer(second, 200, to_tag="good", extra=nowhere, content=SDP))
+        assert (await call.ready()).status == 200
+        await good.receive("ACK")
+        await call.close()
+        good.send(answer(await good.receive("BYE"), 200))
+
+
 async def test_what_rang_once_does_not_begin_again_elsewhere(dns: dict[tuple[str, str], list[object]]) -> None:
     async with calling() as app, Datagrams() as one, Datagrams() as two:
         services(dns, one.port, two.port)
