@@ -229,8 +229,15 @@ class Session(Usage):
         self.answered(offer.exchange, local(offer.exchange.request, 487 if self.ended else 408), now)
 
     def late(self, exchange: Exchange, transaction: ClientTransaction, response: Response, now: float) -> None:
-        if 200 <= response.status < 300:  # to a re-INVITE: by whichever way it came, their answer is their answer
-            self.answered(exchange, response, now)
+        if not 200 <= response.status < 300:
+            return
+        request = transaction.machine.request
+        if exchange.dialog is None or request.cseq == exchange.request.cseq:
+            self.answered(exchange, response, now)  # to a re-INVITE: by whichever way it came, it is their answer
+        else:  # they were asked once more since then, and what they say to that counts; this one wants its ACK alone
+            asked = Exchange(self, request, exchange.next_hop, hint=transaction.flow, reported=False)
+            asked.flow = transaction.flow
+            self._acknowledge(exchange.dialog, asked)
 
     def outcome(self, exchange: Exchange, response: Response, now: float) -> None:
         """A response to a request inside the dialog."""

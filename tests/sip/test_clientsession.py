@@ -229,6 +229,27 @@ def test_a_reinvite_that_was_given_up_takes_the_answer_that_comes_late() -> None
     assert [(e, m.label) for e, m in bench.finished] == [(exchange, "200 Whatever")]
 
 
+def test_a_late_answer_to_a_reinvite_that_was_sent_anew_gets_the_ack_of_its_own_number() -> None:
+    bench = Bench()
+    session, _ = established(bench)
+    bench.launch = False
+    session.ask("INVITE", Headers([("Content-Type", "application/sdp")]), SDP.encode(), bench.now)
+    bench.step()
+    exchange, bench.launch = bench.dispatched[-1], True
+    exchange.course = Course([Target("UDP", "192.0.2.9", 5060), Target("UDP", "192.0.2.8", 5060)], Penalties(), 0.0)
+    exchange.course.advance()
+    bench.agent.launch(exchange, bench.flow, bench.now)
+    (first,) = bench.step()
+    second = next(m for m in bench.wait(5.0) if field(m, "Via") != field(first, "Via"))
+    bench.take(answer(second, 491))
+    again = next(m for m in bench.wait(4.1) if method(m) == "INVITE")
+    assert [field(m, "CSeq") for m in (first, second, again)] == ["2 INVITE", "2 INVITE", "3 INVITE"]
+    for invite, number in ((first, "2 ACK"), (again, "3 ACK")):
+        acks = bench.take(answer(invite, 200, extra=CONTACT, content=SDP))
+        assert [field(m, "CSeq") for m in acks] == [number]
+    assert [m.label for _, m in bench.finished] == ["200 Whatever"]
+
+
 def test_a_dead_connection_becomes_a_local_503() -> None:
     bench = Bench(TCP)
     session = bench.invite()
