@@ -112,7 +112,10 @@ class Outbound:
         if hint is not None:
             # Of several servers the one that has the dialog (RFC 3263 §4: what follows goes where the first one went).
             targets.sort(key=lambda target: (target.transport, (target.host, target.port)) != _end_of(hint))
-        exchange.course = Course(widened(targets, large=large), self.penalties, asyncio.get_running_loop().time())
+        # It has the dialog even while it wants no new ones (503) or was slow: its BYE means nothing to the others.
+        owner = Target(hint.transport, *hint.remote) if hint is not None and exchange.dialog is not None else None
+        now = asyncio.get_running_loop().time()
+        exchange.course = Course(widened(targets, large=large), self.penalties, now, owner)
         self._advance(exchange, uri)
 
     def _advance(self, exchange: Exchange, uri: SipUri) -> None:

@@ -55,8 +55,13 @@ class Penalties:
 class Course:
     """The targets of one request, one after the other. `current` is the one that is tried now."""
 
-    def __init__(self, targets: Iterable[Target], penalties: Penalties, now: float) -> None:
+    def __init__(
+        self, targets: Iterable[Target], penalties: Penalties, now: float, owner: Target | None = None
+    ) -> None:
+        """`owner` has the dialog that the request belongs to: whatever it said to others, nobody else knows it."""
         self._rest = penalties.rank(dict.fromkeys(targets), now)
+        if owner is not None:  # by whichever transport: a large request prefers the stream to it
+            self._rest.sort(key=lambda target: (target.host, target.port) != (owner.host, owner.port))
         self._penalties = penalties
         self.current: Target | None = None
 

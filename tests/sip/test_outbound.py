@@ -292,6 +292,23 @@ async def test_what_follows_in_a_dialog_goes_to_the_server_that_has_it(
         assert await one.silent()
 
 
+async def test_a_server_that_wants_no_new_calls_hears_of_the_end_of_those_that_it_has(
+    dns: dict[tuple[str, str], list[object]],
+) -> None:
+    async with calling() as app, Datagrams() as one, Datagrams() as two:
+        services(dns, one.port, two.port)
+        far = await app.connect(CARRIER)
+        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        contact = "Contact: <sip:juliet@carrier.example>"  # which names both of them
+        one.send(answer(await one.receive("INVITE"), 200, extra=contact, content=SDP))
+        await one.receive("ACK")
+        await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        one.send(answer(await one.receive("INVITE"), 503, extra="Retry-After: 60"))
+        two.send(answer(await two.receive("INVITE"), 486))
+        await call.close()
+        assert method(await one.receive("BYE")) == "BYE"
+
+
 async def test_a_name_that_only_has_ipv6_is_reached_by_it(dns: dict[tuple[str, str], list[object]]) -> None:
     dns["six.example", "AAAA"] = ["::1"]
     loop = asyncio.get_running_loop()

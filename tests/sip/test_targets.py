@@ -79,3 +79,14 @@ def test_a_large_request_tries_tcp_first_at_each_server() -> None:
 )
 def test_retry_after_is_read(text: str | None, seconds: float | None) -> None:
     assert seconds_of(text) == seconds
+
+
+def test_who_has_the_dialog_is_asked_first_whatever_it_failed_at() -> None:
+    penalties = Penalties()
+    owner, other = Target("UDP", "192.0.2.9", 5060), Target("UDP", "192.0.2.8", 5060)
+    penalties.add(owner, 0.0)
+    assert Course([owner, other], penalties, 1.0).advance() == other
+    course = Course([other, owner], penalties, 1.0, owner)
+    assert [course.advance(), course.advance(), course.advance()] == [owner, other, None]
+    large = Course(widened([other, owner], large=True), penalties, 1.0, owner)
+    assert large.advance() == Target("TCP", "192.0.2.9", 5060)
