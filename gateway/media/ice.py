@@ -61,13 +61,19 @@ class _Check:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A transaction of ours that asks for consent, as aioice wants to see one."""
+    """A transaction of ours that asks for consent, as aioice wants to see one. Whoever is asked has to answer himself,
+    from the address that media goes to (RFC 7675 §5.1).
+    """
 
     agent: Agent
-    protocol: StunProtocol
+    pair: CandidatePair
 
     def response_received(self, message: stun.Message, addr: Address) -> None:
-        if message.message_class is stun.Class.RESPONSE and message.check_message_integrity(self.agent.their_key):
+        if (
+            message.message_class is stun.Class.RESPONSE
+            and addr == self.pair.remote_addr
+            and message.check_message_integrity(self.agent.their_key)
+        ):
             self.agent.consented(message.transaction_id)
 
 
@@ -255,6 +261,8 @@ class Agent(aioice.Connection):
             transport = cast(Datagrams, pair.protocol.transport)  # as open() made it
             self.selected = (transport.sock, pair.remote_addr)
             self._on_selected(self)
+            if pair is not current and self._query_consent_task is not None:
+                self._ask(pair)  # at once: what the old path was granted may be over soon, and says nothing of this one
         elif current is not None:
             self._nominated[self.component] = current
 
@@ -270,8 +278,10 @@ class Agent(aioice.Connection):
         if data[:2] == consent.REQUEST:
             if self._is_again(data, addr, protocol):
                 return
-        elif (transaction := data[8 : consent.HEAD]) in self._asked and consent.is_authentic(
-            data, consent.RESPONSE, self.their_key
+        elif (
+            (asked := self._asked.get(transaction := data[8 : consent.HEAD])) is not None
+            and addr == asked.pair.remote_addr
+            and consent.is_authentic(data, consent.RESPONSE, self.their_key)
         ):
             self.consented(transaction)
             return
@@ -303,9 +313,11 @@ class Agent(aioice.Connection):
         return (self.remote_password or "").encode()
 
     def consented(self, transaction: bytes) -> None:
-        """An authentic answer to this came."""
+        """An authentic answer to this came; one by a path that was left says nothing of the present one."""
+        pair = self._asked[transaction].pair
         self._forget(transaction)
-        self._consented_at = asyncio.get_running_loop().time()
+        if pair is self._nominated.get(self.component):
+            self._consented_at = asyncio.get_running_loop().time()
 
     async def query_consent(self) -> None:
         loop = asyncio.get_running_loop()
@@ -328,11 +340,11 @@ class Agent(aioice.Connection):
         transaction = secrets.token_bytes(12)
         if len(self._asked) >= _ASKED:
             self._forget(next(iter(self._asked)))
-        asked = self._asked[transaction] = _Asked(self, pair.protocol)
+        asked = self._asked[transaction] = _Asked(self, pair)
         pair.protocol.transactions[transaction] = cast(stun.Transaction, asked)
         request = consent.compose(consent.REQUEST, transaction, question[2], self.their_key)
         pair.protocol.transport.sendto(request, pair.remote_addr)
 
     def _forget(self, transaction: bytes) -> None:
-        del self._asked[transaction].protocol.transactions[transaction]
+        del self._asked[transaction].pair.protocol.transactions[transaction]
         del self._asked[transaction]

@@ -28,7 +28,7 @@ from gateway.sip.targets import Target
 
 log = structlog.get_logger()
 
-PATIENCE = 5.0  # seconds for everything about one URI
+PATIENCE = 5.0  # seconds for everything about one URI, of one name server
 MAX_CACHED = 4096  # answers
 # COMPAT: routers and firewalls whose resolvers drop what they do not know. Services are asked for so long, and where
 # nobody answered, not again for a while; addresses are asked for as long as it takes.
@@ -60,11 +60,11 @@ class Resolver:
         self._silent: dict[str, float] = {}  # a suffix of ENUM, likewise
 
     async def resolve(self, uri: SipUri, permit: Permit = anyone) -> list[Target]:
-        """Where this URI may be reached, best first; empty when nowhere. Takes no longer than PATIENCE."""
+        """Where this URI may be reached, best first; empty when nowhere. Takes no longer than `patience`."""
         steps = search(uri, permit, self._chance)
         try:
             questions = next(steps)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self.patience):
                 while True:
                     questions = steps.send(tuple(await asyncio.gather(*map(self.ask, questions))))
         except StopIteration as end:
@@ -94,9 +94,18 @@ class Resolver:
             return ()
         return [record for data in answer if (record := _record(data)) is not None]
 
+    @property
+    def patience(self) -> float:
+        """Seconds for everything about one URI: services that no name server answers for leave time for addresses."""
+        return PATIENCE + len(SERVICES) * self._further
+
     def _lifetime(self, seconds: float) -> float:
         """How long a question may take: so long, and a turn for each further name server."""
-        return seconds + TURN * max(0, len(self._dns.nameservers) - 1)
+        return seconds + self._further
+
+    @property
+    def _further(self) -> float:
+        return TURN * max(0, len(self._dns.nameservers) - 1)
 
     async def hosts(self, uri: SipUri) -> frozenset[str]:
         """The addresses behind a URI, whatever they are: for comparing, not for sending."""

@@ -29,7 +29,7 @@ from gateway.errors import GatewayError
 from gateway.storage.book import Book, Frozen, short_id
 from gateway.storage.bookrows import LAPSED, Rows
 from gateway.storage.database import short
-from gateway.storage.direct import transaction
+from gateway.storage.direct import told, transaction
 from gateway.storage.orders import Order, Settle, Sweep, Thaw, carried_out, concerned
 from gateway.storage.windows import Calendar, SteadyClock
 
@@ -199,7 +199,7 @@ class Bookkeeper:
                 self.frozen.pop(short_id(account), None)
                 return [thawed]
             case Sweep():
-                with connection.begin():
+                with connection.begin(), told(connection):
                     return [self._swept(connection)]
         orders = [job.order for job in batch]
         rows = concerned(orders, again=again)

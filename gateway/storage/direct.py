@@ -33,21 +33,27 @@ def driver(connection: Connection) -> Any:
 
 
 @contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
-    """All of it or nothing, and on the disk when this ends. What fails is raised as SQLAlchemy would raise it, and
-    leaves a connection that has to be closed: nothing is rolled back here.
-    """
+def told(connection: Connection) -> Iterator[None]:
+    """What the driver raises meanwhile is raised as SQLAlchemy would raise it."""
     own, dialect = driver(connection), connection.dialect
-    is_sqlite = dialect.name == "sqlite"
     try:
-        with nullcontext() if is_sqlite else own.pipeline():
-            if is_sqlite:
-                own.execute("BEGIN IMMEDIATE")  # it waits for other writers here, and not halfway
-            yield
-            own.commit()
+        yield
     except dialect.loaded_dbapi.Error as error:
         gone = dialect.is_disconnect(error, own, None)
         base = dialect.loaded_dbapi.Error
         raise DBAPIError.instance(
             None, None, error, base, hide_parameters=True, connection_invalidated=gone, dialect=dialect
         ) from error
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """All of it or nothing, and on the disk when this ends. What fails is raised as `told` does, and leaves a
+    connection that has to be closed: nothing is rolled back here.
+    """
+    own, is_sqlite = driver(connection), connection.dialect.name == "sqlite"
+    with told(connection), nullcontext() if is_sqlite else own.pipeline():
+        if is_sqlite:
+            own.execute("BEGIN IMMEDIATE")  # it waits for other writers here, and not halfway
+        yield
+        own.commit()

@@ -369,7 +369,7 @@ async def test_an_answer_in_whatever_form_is_consent(
             await asyncio.sleep(0.001)
     assert not any(message.message_class is stun.Class.RESPONSE for message in long_way)
     ours._consented_at = 0.0
-    ours._asked[b"twelve bytes"] = asked = ice._Asked(ours, pair.protocol)
+    ours._asked[b"twelve bytes"] = asked = ice._Asked(ours, pair)
     pair.protocol.transactions[b"twelve bytes"] = cast(Any, asked)
     for key, consents in ((b"x" * 22, False), (theirs.local_password.encode(), True)):
         answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, b"twelve bytes", {"SOFTWARE": "a telephone"})
@@ -379,6 +379,40 @@ async def test_an_answer_in_whatever_form_is_consent(
         assert bool(ours._consented_at) is consents
     assert not ours._asked
     assert not pair.protocol.transactions
+
+
+async def test_an_answer_from_elsewhere_is_no_consent_to_send_there(talking: tuple[Agent, aioice.Connection]) -> None:
+    ours, theirs = talking
+    pair = ours._nominated[1]
+    for text in ("", "a telephone"):  # the short form, and another
+        ours._consented_at = 0.0
+        ours._ask(pair)
+        transaction = list(ours._asked)[-1]
+        more = {"SOFTWARE": text} if text else {"XOR-MAPPED-ADDRESS": ("127.0.0.1", 9)}
+        answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, transaction, more)
+        answer.add_message_integrity(theirs.local_password.encode())
+        ours.received(bytes(answer), ("127.0.0.1", 9), pair.protocol)
+        assert not ours._consented_at
+        ours.received(bytes(answer), pair.remote_addr, pair.protocol)
+        assert ours._consented_at
+
+
+async def test_a_path_that_is_moved_to_is_asked_at_once_and_answers_for_itself(
+    talking: tuple[Agent, aioice.Connection],
+) -> None:
+    ours, _ = talking
+    old = ours._nominated[1]
+    ours._ask(old)
+    (left,) = ours._asked
+    ours._consented_at = 0.0
+    ours._nominated[1] = new = CandidatePair(old.protocol, old.remote_candidate)
+    ours.nominated(new, asyncio.get_running_loop().time())
+    assert [asked.pair for asked in ours._asked.values()] == [old, new]
+    ours.consented(left)
+    assert not ours._consented_at
+    async with asyncio.timeout(SAFETY):
+        while not ours._consented_at:  # noqa: ASYNC110 -- nobody is told
+            await asyncio.sleep(0.001)
 
 
 async def test_a_refusal_is_no_consent(talking: tuple[Agent, aioice.Connection]) -> None:

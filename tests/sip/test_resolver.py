@@ -241,3 +241,9 @@ async def test_a_name_server_that_is_silent_leaves_time_for_the_next_one(
         ]
         assert await both.enum(NUMBER, ["e164.arpa"]) == LISTED
         assert mute.recv(512, socket.MSG_DONTWAIT)  # it was asked before
+
+
+@pytest.mark.parametrize("servers", [1, 2, 3])
+def test_services_that_no_name_server_answers_for_leave_time_for_addresses(servers: int) -> None:
+    several = Resolver([("127.0.0.1", 53)] * servers)
+    assert several.patience - sum(map(several._lifetime, resolver.SERVICES.values())) >= 2.0

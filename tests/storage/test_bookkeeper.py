@@ -90,6 +90,19 @@ async def test_a_full_disk_refuses_paid_calls_and_loses_nothing_that_was_acknowl
         assert await drawn(bookings) == {"abroad": (7 * len(granted), 60)}
 
 
+async def test_a_sweep_that_the_database_refuses_waits_for_it_like_bookings(tmp_path: Path) -> None:
+    async with gateway(f"sqlite:///{tmp_path / 'gateway.db'}") as bookings:
+        await bookings.reserve(ask("a", TALK), lease=-1.0)
+        with bookings.engine.begin() as another:
+            another.exec_driver_sql("ALTER TABLE budgets RENAME TO elsewhere")
+        with capture_logs() as log, pytest.raises(BookingsAway, match="no such table"):
+            await bookings.sweep()
+        assert [line["event"] for line in log] == ["bookings wait for the database"]
+        with bookings.engine.begin() as another:
+            another.exec_driver_sql("ALTER TABLE elsewhere RENAME TO budgets")
+        assert await bookings.sweep() == 1
+
+
 async def test_a_file_that_is_no_database_refuses_paid_calls_until_it_is_put_back(tmp_path: Path) -> None:
     file = tmp_path / "gateway.db"
     async with gateway(f"sqlite:///{file}") as bookings:
