@@ -39,6 +39,9 @@ ENDS = ("caller", "callee", "refused", "cancelled", "held", "asked")
 TIMERS = Timers(t1=0.05, t2=0.4, t4=0.5)
 PORT = 15_075
 TOGETHER = 16  # few enough that nobody is told to come back later
+RATE = (
+    200  # calls a second, at most: how much is remembered for a while depends on it, and the two looks are to compare
+)
 HOLD = (
     "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=sendonly\r\n"
 )
@@ -153,6 +156,7 @@ async def soak(total: int) -> int:
         app = Application(timers=TIMERS)
         await app.run(local_addr=(US, 0))
         callers, number, began = Callers(app), 0, time.monotonic()
+        next_at = began
 
         async def look() -> dict[str, int]:
             await asyncio.sleep(
@@ -164,9 +168,12 @@ async def soak(total: int) -> int:
             return found
 
         async def one_after_the_other(until: int) -> None:
-            nonlocal number
+            nonlocal number, next_at
             while number < until:
                 number += 1
+                now = time.monotonic()
+                next_at = max(now, next_at + 1 / RATE)
+                await asyncio.sleep(next_at - now)
                 end = ENDS[number % len(ENDS)]
                 if number % 5000 == 0:
                     print(f"{number} calls after {time.monotonic() - began:.0f} s", file=sys.stderr)
