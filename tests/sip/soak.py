@@ -39,9 +39,7 @@ ENDS = ("caller", "callee", "refused", "cancelled", "held", "asked")
 TIMERS = Timers(t1=0.05, t2=0.4, t4=0.5)
 PORT = 15_075
 TOGETHER = 16  # few enough that nobody is told to come back later
-RATE = (
-    200  # calls a second, at most: how much is remembered for a while depends on it, and the two looks are to compare
-)
+RATE = 200  # calls a second, at most: at both looks as much is remembered for a while
 HOLD = (
     "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=sendonly\r\n"
 )
