@@ -169,12 +169,12 @@ async def soak(total: int) -> int:
             nonlocal number, next_at
             while number < until:
                 number += 1
-                now = time.monotonic()
-                next_at = max(now, next_at + 1 / RATE)
-                await asyncio.sleep(next_at - now)
                 end = ENDS[number % len(ENDS)]
                 if number % 5000 == 0:
                     print(f"{number} calls after {time.monotonic() - began:.0f} s", file=sys.stderr)
+                now = time.monotonic()
+                next_at = max(now, next_at + 1 / RATE)
+                await asyncio.sleep(next_at - now)
                 try:
                     await callers.call(end)
                 except TimeoutError:
