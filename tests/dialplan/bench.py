@@ -31,6 +31,7 @@ from phonenumbers import PhoneNumberType
 from gateway.dialplan import examples, load, numbers
 from gateway.dialplan.booking import Tariff
 from gateway.dialplan.plan import Plan, Refusal, Request, Route, route
+from gateway.ops.serve import spare_collections
 from gateway.storage.bookings import Ask, Bookings, Granted
 from tests.storage.postgres import Server
 
@@ -301,8 +302,7 @@ def limited() -> None:
         path = folder / "bench.toml"
         calls = write(path, 4_000, seed=1, head=HEAD + LIMITS)
         plan, _, _ = loaded(path)
-        gc.collect()
-        gc.freeze()  # as in service
+        spare_collections()  # as in service
         medians = {kind: asyncio.run(with_limits(plan, calls, kind, url, folder)) for kind, url in urls.items()}
     for kind, target in TARGET_BOOKED.items():
         median, quiet = medians[kind]
