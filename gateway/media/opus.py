@@ -39,7 +39,7 @@ void opus_decoder_destroy(OpusDecoder *decoder);
 
 
 @functools.cache
-def library(ffi: Any = _ffi) -> Any:
+def loaded(ffi: Any = _ffi) -> Any:
     """The system's libopus, with the functions that this `ffi` declares. Raises MediaError."""
     try:
         return ffi.dlopen("libopus.so.0")
@@ -50,7 +50,7 @@ def library(ffi: Any = _ffi) -> Any:
 def available() -> bool:
     """Whether this machine can do Opus."""
     try:
-        library()
+        loaded()
     except MediaError:
         return False
     return True
@@ -68,7 +68,7 @@ class Encoder:
     def __init__(
         self, rate: int = RATE, *, complexity: int | None = None, bitrate: int = 24_000, dtx: bool = False
     ) -> None:
-        libopus, error = library(), _ffi.new("int *")
+        libopus, error = loaded(), _ffi.new("int *")
         state = libopus.opus_encoder_create(rate, 1, VOIP, error)
         if error[0]:
             raise MediaError(f"Opus encoder: error {error[0]}")
@@ -97,14 +97,14 @@ class Encoder:
         return b"" if self._dtx and length <= _NOTHING else bytes(_ffi.buffer(self._out, length))
 
     def _control(self, request: int, value: int) -> None:
-        library().opus_encoder_ctl(self._state, request, _ffi.cast("int", value))
+        loaded().opus_encoder_ctl(self._state, request, _ffi.cast("int", value))
 
 
 class Decoder:
     """One Opus packet in, PCM at `rate` out. Raises MediaError on what is no Opus."""
 
     def __init__(self, rate: int = RATE) -> None:
-        libopus, error = library(), _ffi.new("int *")
+        libopus, error = loaded(), _ffi.new("int *")
         state = libopus.opus_decoder_create(rate, 1, error)
         if error[0]:
             raise MediaError(f"Opus decoder: error {error[0]}")

@@ -41,7 +41,7 @@ class OpusFile:
     suffix = SUFFIX
 
     def __init__(self, serial: int = 1) -> None:
-        library, error = opus.library(_ffi), _ffi.new("int *")
+        library, error = opus.loaded(_ffi), _ffi.new("int *")
         state = library.opus_multistream_encoder_create(RATE, 2, 2, 0, b"\x00\x01", opus.VOIP, error)
         if error[0]:
             raise MediaError(f"Opus encoder: error {error[0]}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 import pytest
 
-from tests.interop.client.client import Call, Client
+from tests.interop.client.client import Client, both_hear
 from tests.interop.client.jingle import DTMF_48000, OPUS
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
@@ -28,10 +27,6 @@ to = "{user}@shakespeare.lit"
         for user in users
     )
     return "".join((shipped, *more))
-
-
-async def both_hear(call: Call, phone: Baresip) -> None:
-    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
 @ON_EVERY_SERVER

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.interop.client.client import Call, Client
+from tests.interop.client.client import Call, Client, both_hear
 from tests.interop.client.jingle import DTMF_48000, G722, LIBWEBRTC, OPUS, PCMA, PCMU, Codec
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
@@ -37,10 +36,6 @@ async def call_up(caller: Client, contact: str) -> Call:
     call = await caller.call(contact)
     await call.answered()
     return call
-
-
-async def both_hear(call: Call, phone: Baresip) -> None:
-    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
 async def test_a_user_calls_the_test_line_and_hears_himself(juliet: Client, gateway: Gateway) -> None:

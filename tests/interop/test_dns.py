@@ -5,12 +5,11 @@ The name server is NSD. Telephones are known to the gateway by their names alone
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 import pytest
 
-from tests.interop.client.client import Call, Client
+from tests.interop.client.client import Client, both_hear
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.carrier import OURS, THEIRS, plan
@@ -37,10 +36,6 @@ def listed(proxy: str, suffix: str, *keys: str) -> str:
     """The dialplan of a carrier whose rule, with these keys, asks ENUM first."""
     text = plan(proxy).replace('region = "US"', f'region = "US"\nenum_suffix = "{suffix}"')
     return text.replace('via = "carrier"', "\n".join(('via = ["enum", "carrier"]', *keys)))
-
-
-async def both_hear(call: Call, phone: Baresip) -> None:
-    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
 async def test_a_number_is_called_at_the_address_that_enum_has_for_it(server: Server) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from tests.interop.client.client import Call, Client
+from tests.interop.client.client import Client, both_hear
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.carrier import OURS, THEIRS, plan
 from tests.interop.peers.gateway import Gateway
 from tests.interop.peers.process import HOST, free_port
 from tests.interop.peers.server import Server
-
-
-async def both_hear(call: Call, phone: Baresip) -> None:
-    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
 @pytest.mark.parametrize("media", ["127.0.0.1,::1", "::1,127.0.0.1"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 import pytest
 
-from tests.interop.client.client import Call, Client
+from tests.interop.client.client import Client, both_hear
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
 from tests.interop.peers.carrier import THEIRS, plan
@@ -20,10 +19,6 @@ BACKUP = """
 name = "backup"
 proxy = "{proxy}"
 """
-
-
-async def both_hear(call: Call, phone: Baresip) -> None:
-    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

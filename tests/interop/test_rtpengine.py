@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.interop.client.client import Call, Client
+from tests.interop.client.client import Client, both_hear
 from tests.interop.client.jingle import DTMF_48000, OPUS
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip
@@ -27,10 +26,6 @@ async def gateway(server: Server, rtpengine: Rtpengine) -> AsyncIterator[Gateway
     """The shipped configuration but for its engine."""
     async with Gateway(server, None, passwords=None, **rtpengine.settings) as process:
         yield await process.ready()
-
-
-async def both_hear(call: Call, phone: Baresip) -> None:
-    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
 async def test_a_user_calls_a_telephone(juliet: Client, phone: Baresip, gateway: Gateway) -> None:

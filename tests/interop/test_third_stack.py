@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.interop.client.client import Call, Client
+from tests.interop.client.client import Client, both_hear
 from tests.interop.peers import tones
 from tests.interop.peers.carrier import OURS, THEIRS, plan
 from tests.interop.peers.gateway import Gateway
@@ -19,10 +18,6 @@ from tests.interop.peers.server import Server
 async def quiet_juliet(server: Server) -> AsyncIterator[Client]:
     async with Client(*server.account("juliet")) as client:
         yield client
-
-
-async def both_hear(call: Call, phone: Linphone) -> None:
-    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
 async def test_linphone_calls_presses_a_key_and_hangs_up(juliet: Client, gateway: Gateway) -> None:

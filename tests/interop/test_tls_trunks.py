@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.client.client import Call, Client
+from tests.interop.client.client import Client, both_hear
 from tests.interop.peers import tones
 from tests.interop.peers.baresip import Baresip, Credentials
 from tests.interop.peers.carrier import OURS, THEIRS, plan
@@ -62,10 +62,6 @@ class TlsGateway(Gateway):
 def credentials(authority: Authority, *names: str, of: Authority | None = None) -> Credentials:
     """A certificate with these names, signed by `of`; its holder believes `authority`."""
     return Credentials(*(of or authority).issue(*names), authority.ca)
-
-
-async def both_hear(call: Call, phone: Baresip) -> None:
-    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
 
 
 async def test_calls_both_ways_with_certificates_and_keys(

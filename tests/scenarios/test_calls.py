@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 
 import pytest
@@ -12,7 +11,7 @@ from gateway.call.trace import Traced
 from gateway.media.engine import Lost
 from gateway.session.model import Codec
 from gateway.sip.message import Request
-from tests.scenarios.clock import jumping
+from tests.scenarios.clock import jumping, passes
 from tests.scenarios.scene import CALLING, CONTACT, DOMAIN, NUMBER, OUR_NUMBER, Device, Scene
 from tests.support import phone_session, webrtc_session
 
@@ -43,16 +42,11 @@ async def test_a_call_that_is_over_leaves_nothing_of_ours_to_the_collector_of_ga
             gc.collect()
             gc.disable()
             try:
-                juliet = scene.device()
-                juliet.initiates(CONTACT, "s1")
-                invite = await scene.phone.hears("INVITE")
-                scene.phone.answers(invite, 200, phone_session())
-                await juliet.hears("session-accept")
-                await scene.phone.hears("ACK")
+                juliet, _ = await talking(scene)
                 juliet.terminates(CONTACT, "s1")
                 await scene.phone.hears("BYE")
                 await scene.over()
-                await asyncio.sleep(60)  # every timer of the call has run
+                await passes(60)  # every timer of the call has run
                 gc.set_debug(gc.DEBUG_SAVEALL)
                 gc.collect()
                 assert [found for found in gc.garbage if type(found).__module__.startswith("gateway.")] == []

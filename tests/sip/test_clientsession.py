@@ -6,6 +6,7 @@ from gateway.sip import session
 from gateway.sip.clientsession import ClientSession
 from gateway.sip.message import Headers, Request, Response
 from gateway.sip.targets import Course, Penalties, Target
+from gateway.sip.usage import Exchange
 from tests.sip.bench import CONTACT, TCP, UDP, Bench, established, peer, statuses, theirs
 from tests.sip.wire import SDP, answer, field, fields, method, tag
 
@@ -212,13 +213,19 @@ def test_a_late_answer_that_cannot_be_read_changes_nothing() -> None:
     assert bench.take(answer(invite, 200, extra="Contact: <<", content=SDP)) == []
 
 
-def test_a_reinvite_that_was_given_up_takes_the_answer_that_comes_late() -> None:
-    bench = Bench()
+def reinvites(bench: Bench) -> Exchange:
+    """A re-INVITE of ours in a call that is up, which has not left yet."""
     session, _ = established(bench)
     bench.launch = False
     session.ask("INVITE", Headers([("Content-Type", "application/sdp")]), SDP.encode(), bench.now)
     bench.step()
-    exchange, bench.launch = bench.dispatched[-1], True
+    bench.launch = True
+    return bench.dispatched[-1]
+
+
+def test_a_reinvite_that_was_given_up_takes_the_answer_that_comes_late() -> None:
+    bench = Bench()
+    exchange = reinvites(bench)
     exchange.patience = 5.0
     bench.agent.launch(exchange, bench.flow, bench.now)
     (invite,) = bench.step()
@@ -231,11 +238,7 @@ def test_a_reinvite_that_was_given_up_takes_the_answer_that_comes_late() -> None
 
 def test_a_late_answer_to_a_reinvite_that_was_sent_anew_gets_the_ack_of_its_own_number() -> None:
     bench = Bench()
-    session, _ = established(bench)
-    bench.launch = False
-    session.ask("INVITE", Headers([("Content-Type", "application/sdp")]), SDP.encode(), bench.now)
-    bench.step()
-    exchange, bench.launch = bench.dispatched[-1], True
+    exchange = reinvites(bench)
     exchange.course = Course([Target("UDP", "192.0.2.9", 5060), Target("UDP", "192.0.2.8", 5060)], Penalties(), 0.0)
     exchange.course.advance()
     bench.agent.launch(exchange, bench.flow, bench.now)

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from xml.etree import ElementTree as ET
 
 import slixmpp
@@ -536,3 +536,16 @@ class Call:
         if error := await self.client.send_jingle(self.peer, element):
             self.note("←", error, "on", action)
             self.end(f"{error} on {action}")
+
+
+class Telephone(Protocol):
+    """A peer that says a tone and records what it hears."""
+
+    tone: float
+
+    async def hears(self, frequency: float) -> None: ...
+
+
+async def both_hear(call: Call, phone: Telephone) -> None:
+    """Waits until each has heard the other's tone."""
+    await asyncio.gather(call.voice.hears(phone.tone), phone.hears(call.client.tone))
