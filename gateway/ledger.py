@@ -16,7 +16,7 @@ from gateway.call import journal
 from gateway.call.causes import Blame
 from gateway.line import Line
 from gateway.media.engine import VIDEO, LegStatistics, Recorded
-from gateway.storage.records import AttemptRecord, CallRecord, Quality
+from gateway.storage.records import AttemptRecord, CallRecord, Quality, Step
 
 
 def record_of(
@@ -25,6 +25,7 @@ def record_of(
     counters: Mapping[str, LegStatistics],
     elapsed: float,
     recorded: Recorded | None = None,
+    ladder: tuple[Step, ...] = (),
 ) -> CallRecord:
     """The record of this line's call."""
 
@@ -70,6 +71,7 @@ def record_of(
         currency=currency,
         quality=_worst(_quality(each) for leg, each in counters.items() if each.codec and not leg.endswith(VIDEO)),
         attempts=tuple(_attempt(attempt, counters, elapsed) for attempt in noted.attempts.values()),
+        ladder=ladder,
     )
 
 

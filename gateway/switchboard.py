@@ -46,7 +46,7 @@ from gateway.routing import DIRECT, TRUNK_FAILURES, Limits, NotSent, Routing, St
 from gateway.session.model import Session
 from gateway.session.policy import Policy, Towards
 from gateway.sip import telephony as sip
-from gateway.storage.records import CallRecord
+from gateway.storage.records import CallRecord, Step
 from gateway.trunks import LookUp
 from gateway.xmpp import component as xmpp
 
@@ -68,6 +68,7 @@ class Switchboard:
         trace: Tracer,
         on_begin: Callable[[Direction], None] = lambda direction: None,
         on_end: Callable[[CallRecord, Cause], None] = lambda record, cause: None,
+        ladder: Callable[[str], tuple[Step, ...]] = lambda call: (),
         limits: Limits | None = None,
         say: Say = Say.FAILURES,
         language: str = "en",
@@ -82,6 +83,7 @@ class Switchboard:
         self._trace = trace
         self._on_begin = on_begin
         self._on_end = on_end
+        self._ladder = ladder
         self._unix_now = unix_now
         self._notices = Notices(say, language)
         self._accounts = accounts or Accounts(Shut())
@@ -394,7 +396,8 @@ class Switchboard:
             for leg, statistics in counters.items():
                 self._trace(Traced(line.id, "media", False, spoken(leg, statistics), leg))
             # The machine's times are the loop's; records want the calendar's.
-            finished = record_of(line, record, counters, self._unix_now() - asyncio.get_running_loop().time(), recorded)
+            elapsed = self._unix_now() - asyncio.get_running_loop().time()
+            finished = record_of(line, record, counters, elapsed, recorded, self._ladder(line.id))
             log.info(
                 "ended",
                 call=line.id,

@@ -96,7 +96,7 @@ class Gateway:
             self._engine = EmbeddedEngine(config.media)
             self._workers = config.media_workers or len(os.sched_getaffinity(0))
         self._link: asyncio.Task[None] | None = None
-        self._trace = trace = Recorder()
+        trace = Recorder()
         resolver = Resolver(config.sip_nameservers)
         self._board = Switchboard(
             config.plan,
@@ -106,6 +106,7 @@ class Gateway:
             trace=trace,
             on_begin=self._metrics.call_began,
             on_end=self._ended,
+            ladder=trace.take,
             limits=Limits(
                 calls=config.calls.most,
                 per_user=config.calls.per_user,
@@ -289,7 +290,7 @@ class Gateway:
         return Health(self._component.connected, len(self._engine.processes), self._workers, self._booked)
 
     def _ended(self, record: CallRecord, cause: Cause) -> None:
-        self._records.put(replace(record, ladder=self._trace.take(record.id)))
+        self._records.put(record)
         for leg in record.media.values():
             for reason, count in leg.get("dropped", ()):
                 self._metrics.packets_dropped(reason, count)

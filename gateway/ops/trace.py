@@ -27,7 +27,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 import structlog
 
 from gateway.call.trace import Peer, Traced
-from gateway.storage.records import AttemptRecord, CallRecord
+from gateway.storage.records import AttemptRecord, CallRecord, Step
 
 WIDTH = 100  # columns
 CALLS = 1_000  # ladders that one log gives; the latest ones
@@ -53,7 +53,6 @@ class Rung:
     what: Traced | str
 
 
-Step = tuple[float, str, bool, str, str, str]  # a rung as a CallRecord has it
 Kept = TypeVar("Kept", Rung, Step)
 
 

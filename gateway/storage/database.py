@@ -63,7 +63,8 @@ class Database(Generic[Row]):
         self._into = write
         self._drop = drop
         self._name = name
-        self._queue: queue.Queue[Row | None] = queue.Queue(capacity)  # None: the end
+        self._queue: queue.SimpleQueue[Row | None] = queue.SimpleQueue()  # None: the end
+        self._capacity = capacity
         self._retry = retry
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -91,15 +92,15 @@ class Database(Generic[Row]):
         if thread is not None:
             self._give_up_at = time.monotonic() + STOPPING
             self._stopping.set()
-            await asyncio.to_thread(self._queue.put, None)  # the writer makes room, by writing or by giving up
+            self._queue.put(None)
             await asyncio.to_thread(thread.join)
         await asyncio.to_thread(self.engine.dispose)
 
     def put(self, row: Row) -> None:
         """Have it written. Never blocks and never raises."""
-        try:
-            self._queue.put_nowait(row)
-        except queue.Full:
+        if self._queue.qsize() < self._capacity:
+            self._queue.put(row)
+        else:
             self._drop(row, "the queue is full")
 
     async def read(self, question: Callable[[Connection], Found]) -> Found:

@@ -10,11 +10,13 @@ How rows get into a database that may be away, without SQL on the event loop: da
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -33,6 +35,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    bindparam,
     false,
     insert,
     select,
@@ -79,14 +82,17 @@ class AttemptRecord:
     quality: Quality = Quality()
 
 
+# A message of a call: seconds since the epoch, "xmpp" | "sip" | "media", sent, label, key, text.
+Step = tuple[float, str, bool, str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class CallRecord:
     """What is kept of a call. Times are aware datetimes in UTC, `duration` is in seconds, 0 when never answered.
 
     `cause`, `blame` and `q850` are those of gateway.call.causes; `by` is who ended it: "caller", "callee", "" for us.
     `media` holds a leg's counters under the leg's name. `price` is in millionths of the currency's unit, None where no
-    price is known. `ladder` holds the messages of the call as (seconds since the epoch, "xmpp" | "sip" | "media", sent,
-    label, key, text).
+    price is known. `ladder` holds the messages of the call.
     """
 
     id: str  # the gateway's own, the one in the log
@@ -121,7 +127,7 @@ class CallRecord:
     recording_fault: str = ""  # why it is not whole, or is not there
     quality: Quality = Quality()
     attempts: tuple[AttemptRecord, ...] = ()
-    ladder: tuple[tuple[float, str, bool, str, str, str], ...] = ()
+    ladder: tuple[Step, ...] = ()
 
 
 class _Utc(TypeDecorator[datetime]):
@@ -230,6 +236,8 @@ def _getter(columns: Iterable[Column[Any]]) -> Callable[[Any], tuple[Any, ...]]:
     return attrgetter(*(f"quality.{c.name}" if c.name in _QUALITY else c.name for c in columns))
 
 
+_TOGETHER = (32, 8, 1)  # rows of one statement; a driver remembers the few that there are
+
 # What stands in a row, in the order of its columns.
 _of_call = _getter(column for column in calls.columns if column.name != "number")
 _of_attempt = _getter(column for column in attempts.columns if column.name != "call")
@@ -246,16 +254,23 @@ class _Rows:
         self._converters = [_converter(column, dialect) for column in columns]
         compiled = insert(table).compile(dialect=dialect, column_keys=self._names)
         self._statement, self._by_name = str(compiled), not compiled.positional
+        head, values, row = self._statement.rpartition(" VALUES ")
+        self._several = {size: head + values + ", ".join([row] * size) for size in _TOGETHER}
 
     def write(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        values: list[Any] = [
-            tuple([value if of is None else of(value) for value, of in zip(row, self._converters, strict=True)])
-            for row in rows
-        ]
+        # By columns: what a column asks of its values is mostly answered for all of them at once.
+        columns = zip(self._converters, zip(*rows, strict=True), strict=False)  # without rows there are none
+        ready = list(zip(*(of(values) if of else values for of, values in columns), strict=True))
         if self._by_name:
-            values = [dict(zip(self._names, row, strict=True)) for row in values]
-        if values:
-            connection.exec_driver_sql(self._statement, values)
+            if ready:
+                connection.exec_driver_sql(self._statement, [dict(zip(self._names, row, strict=True)) for row in ready])
+            return
+        # SQLite's module lets go of the interpreter for each statement, and a busy event loop is slow to give it back:
+        # so many rows are one statement.
+        for size, several in self._several.items():
+            while len(ready) >= size:
+                connection.exec_driver_sql(several, tuple(chain.from_iterable(ready[:size])))
+                del ready[:size]
 
 
 @cache
@@ -263,15 +278,31 @@ def _rows(table: Table, dialect: Dialect) -> _Rows:
     return _Rows(table, dialect)
 
 
-def _converter(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    """What makes a value of this column one for the driver, and keeps rule 2; None where nothing has to be done."""
-    process = column.type.dialect_impl(dialect).bind_processor(dialect)
+Converter = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+def _converter(column: Column[Any], dialect: Dialect) -> Converter | None:
+    """What makes the values of this column ones for the driver, and keeps rule 2; None where nothing has to be done."""
     if isinstance(column.type, String):
-        length = column.type.length
-        return lambda text: (text if text.isprintable() else storable(text))[:length]  # mostly it is
-    if column is calls.c.media and process is not None:
-        return lambda tree: process(_storable_tree(tree))
-    return process
+        return partial(_clipped, length=column.type.length or _LONG)
+    if isinstance(column.type, JSON):
+        return lambda trees: [_json(tree) for tree in trees]
+    process = column.type.dialect_impl(dialect).bind_processor(dialect)
+    if process is None:
+        return None
+    return lambda values: [None if value is None else process(value) for value in values]
+
+
+def _clipped(texts: Sequence[str], length: int) -> Sequence[str]:
+    if "".join(texts).isprintable() and max(map(len, texts)) <= length:  # mostly all of them
+        return texts
+    return [storable(text)[:length] for text in texts]
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value)
+    # A character that a database refuses would stand there escaped.
+    return text if "\\u0000" not in text and "\\ud" not in text else json.dumps(_storable_tree(value))
 
 
 def _storable_tree(value: Any) -> Any:
@@ -329,20 +360,15 @@ class Records:
             self._on_drop(record)
 
 
+_there = select(calls.c.id).where(calls.c.id.in_(bindparam("ids", expanding=True)))
+
+
 def _write(connection: Connection, batch: Sequence[CallRecord]) -> None:
     new = {record.id: record for record in reversed(batch)}
-    there = connection.execute(select(calls.c.id).where(calls.c.id.in_([storable(call) for call in new]))).scalars()
-    for call in there:
+    for call in connection.execute(_there, {"ids": [storable(call) for call in new]}).scalars():
         new.pop(call, None)
     records = list(reversed(new.values()))
     tried = [(record.id, *_of_attempt(attempt)) for record in records for attempt in record.attempts]
-    told = [(record.id, _rungs(record)) for record in records if record.ladder]
+    told = [(record.id, record.ladder) for record in records if record.ladder]
     for table, rows in ((calls, [_of_call(record) for record in records]), (attempts, tried), (ladders, told)):
         _rows(table, connection.dialect).write(connection, rows)
-
-
-def _rungs(record: CallRecord) -> list[tuple[float, str, bool, str, str, str]]:
-    return [
-        (at, peer, sent, storable(label), storable(key), storable(text))
-        for at, peer, sent, label, key, text in record.ladder
-    ]

@@ -25,7 +25,6 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -164,8 +163,10 @@ class House:
         began, now = self.began.pop(call), datetime.now(UTC)
         text = ("sip:romeo@gw.example", "sip:juliet@gw.example", "sip:juliet@gw.example", "bench", "direct")
         ladder = self.recorder.take(call)
-        record = CallRecord(call, direction, *text, cause.label, "", "", "caller", began, now, duration=0.1)
-        self.records.put(replace(record, answered=began, ladder=ladder))
+        by = (cause.label, "", "", "caller")
+        self.records.put(
+            CallRecord(call, direction, *text, *by, began, now, answered=began, duration=0.1, ladder=ladder)
+        )
         self.metrics.call_ended(direction, cause, setup=0.1, length=0.1)  # type: ignore[arg-type]
         self.over += 1
         self.failed += cause is not Cause.NORMAL

@@ -196,11 +196,11 @@ async def test_a_record_that_is_put_twice_is_stored_once(store: Records, url: st
 
 
 async def test_nothing_that_was_put_before_the_stop_is_lost(store: Records, url: str) -> None:
-    for n in range(1000):
+    for n in range(1003):
         store.put(replace(CALL, id=f"c{n:04}"))
     await store.stop()
     history = History(url)
-    assert [r.id for r in history.calls(Question(limit=1001))] == [f"c{n:04}" for n in range(1000)]
+    assert [r.id for r in history.calls(Question(limit=1004))] == [f"c{n:04}" for n in range(1003)]
     history.close()
     assert store.dropped == 0
 
