@@ -134,6 +134,26 @@ def host_and_port(text: str) -> tuple[str, int | None]:
     return host_of(host), int(digits)
 
 
+def server(text: str) -> tuple[str, int | None]:
+    """As `host_and_port`, for people: an IPv6 address without a port needs no brackets, unless its last group may be
+    meant as one (RFC 5952 §6). Raises AddressError.
+    """
+    if text.startswith("[") or text.count(":") < 2:
+        return host_and_port(text)
+    before, _, last = text.rpartition(":")
+    if _is_ipv6(before) and last.isdigit():
+        raise AddressError(f"[{before}]:{last} with a port, [{text}] without: {shown(text)}")
+    return host_of(text), None
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def host_of(text: str) -> str:
     """The one spelling of a host: DNS names in lower-case ASCII without a final dot, IP addresses canonical, IPv6 with
     or without brackets in, without out. Raises AddressError.

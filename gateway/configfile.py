@@ -269,7 +269,7 @@ class _Reader:
         for number, text in enumerate(section.nameservers):
             place: Place = ("sip", "nameservers", number)
             try:
-                host, port = addresses.host_and_port(text)
+                host, port = addresses.server(text)
             except AddressError as error:
                 self.fault(place, str(error))
                 continue

@@ -35,7 +35,7 @@ class SipSection(Section):
     certificate: Text | None = None
     key: Text | None = None
     ca: Text | None = None
-    nameservers: Words = ()  # ADDRESS or ADDRESS:PORT, three at most; without any the system's
+    nameservers: Words = ()  # ADDRESS, ADDRESS:PORT or [IPV6]:PORT, three at most; without any the system's
     strangers: Literal["silent", "refuse"] = "silent"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from gateway.addresses import MAX_URI, SipUri, host_of
+from gateway.addresses import MAX_URI, SipUri, host_of, server
 from gateway.contacts import local_of
 from gateway.errors import AddressError
 from tests.strategies import URI
@@ -108,3 +108,27 @@ def test_a_host_has_one_spelling(text: str, host: str) -> None:
 @given(URI)
 def test_any_uri_is_read_back_as_it_was_written(uri: SipUri) -> None:
     assert SipUri.parse(str(uri)) == uri
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.53", ("192.0.2.53", None)),
+        ("192.0.2.53:5353", ("192.0.2.53", 5353)),
+        ("[2001:db8::53]:5353", ("2001:db8::53", 5353)),
+        ("2001:DB8::53", ("2001:db8::53", None)),
+        ("2001:db8:0:0:0:0:0:53", ("2001:db8::53", None)),
+        ("2001:db8::1:a53", ("2001:db8::1:a53", None)),
+        ("::1", ("::1", None)),
+    ],
+)
+def test_a_server_of_ipv6_needs_brackets_for_its_port_alone(text: str, expected: tuple[str, int | None]) -> None:
+    assert server(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["2001:db8::1:53", "2001:db8::1:53535", "2001:db8:0:0:0:0:0:1:53", "::1::53", "fe80::1%eth0"]
+)
+def test_a_server_that_can_be_read_in_two_ways_or_in_none_is_refused(text: str) -> None:
+    with pytest.raises(AddressError):
+        server(text)

@@ -25,10 +25,10 @@ def test_a_minimal_configuration_has_sensible_defaults(tmp_path: Path) -> None:
 
 
 def test_name_servers_come_with_their_ports(tmp_path: Path) -> None:
-    servers = '[sip]\nnameservers = ["127.0.0.1:5353", "192.0.2.53", "[::1]:5353"]\n'
+    servers = '[sip]\nnameservers = ["127.0.0.1:5353", "2001:db8::53", "[::1]:5353"]\n'
     assert read(written(tmp_path, MINIMAL + servers)).sip_nameservers == (
         ("127.0.0.1", 5353),
-        ("192.0.2.53", 53),
+        ("2001:db8::53", 53),
         ("::1", 5353),
     )
 
@@ -166,6 +166,10 @@ BROKEN = {
     "name servers": (
         MINIMAL + '[sip]\nnameservers = ["192.0.2.53", "dns.example:53", "[2001:db8::1]:x"]\n',
         ["gateway.toml:6: 'dns.example' is no IP address", "gateway.toml:6: not a port: 'x'"],
+    ),
+    "a name server with a port, or one group more": (
+        MINIMAL + '[sip]\nnameservers = ["2001:db8::53", "2001:db8::1:53"]\n',
+        ["gateway.toml:6: [2001:db8::1]:53 with a port, [2001:db8::1:53] without: '2001:db8::1:53'"],
     ),
     "too many name servers": (
         MINIMAL + '[sip]\nnameservers = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]\n',
