@@ -39,6 +39,10 @@ BATCH = 200  # orders in one transaction
 SWEEP = 10.0  # s between two sweeps
 STOPPING = 5.0  # s that the database may let us wait for what is left
 
+# What PostgreSQL says of transactions that were in each other's way, whatever its language: deadlock_detected
+# and serialization_failure.
+_CROSSED = frozenset({"40P01", "40001"})
+
 
 class BookingsAway(GatewayError):  # noqa: N818 (what callers read: the bookings are away)
     """The database did not book it: it is down, full, locked or too slow. It is not known to be unbooked either; a
@@ -267,7 +271,8 @@ def _worth_another_try(error: Exception) -> bool:
     has its reservation is given no second one.
     """
     return isinstance(error, IntegrityError) or (
-        isinstance(error, DBAPIError) and (error.connection_invalidated or "deadlock" in str(error))
+        isinstance(error, DBAPIError)
+        and (error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _CROSSED)
     )
 
 

@@ -90,6 +90,22 @@ async def test_a_full_disk_refuses_paid_calls_and_loses_nothing_that_was_acknowl
         assert await drawn(bookings) == {"abroad": (7 * len(granted), 60)}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["40P01", "40001"])
+async def test_a_booking_that_another_gateway_was_in_the_way_of_is_tried_again(postgres: Server, code: str) -> None:
+    """The server may say so in its operator's language."""
+    async with gateway(postgres.database()) as bookings:
+        with bookings.engine.begin() as another:
+            another.exec_driver_sql("CREATE SEQUENCE tries")
+            another.exec_driver_sql(
+                "CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('tries') = 1 THEN "
+                f"RAISE EXCEPTION 'Verklemmung entdeckt' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$"
+            )
+            another.exec_driver_sql("CREATE TRIGGER t BEFORE INSERT ON bookings FOR EACH ROW EXECUTE FUNCTION once()")
+        assert await bookings.reserve(ask("a", TALK)) == Granted(60)
+        assert await drawn(bookings) == {"abroad": (0, 60)}
+
+
 async def test_a_sweep_that_the_database_refuses_waits_for_it_like_bookings(tmp_path: Path) -> None:
     async with gateway(f"sqlite:///{tmp_path / 'gateway.db'}") as bookings:
         await bookings.reserve(ask("a", TALK), lease=-1.0)
