@@ -371,7 +371,7 @@ def _candidate(element: ET.Element) -> Candidate | None:
 def _fingerprint(transport: ET.Element) -> Fingerprint | None:
     """Of several the one that everybody can check, as in SDP."""
     found: list[Fingerprint] = []
-    for element in transport.findall(f"{{{DTLS}}}fingerprint"):
+    for element in transport.findall(f"{{{DTLS}}}fingerprint")[: limits.MAX_FINGERPRINTS]:
         value, said = (element.text or "").strip().upper(), element.get("setup") or "actpass"
         algorithm = (element.get("hash") or "sha-256").lower()
         if not is_fingerprint(value) or not is_token(algorithm):

@@ -41,7 +41,6 @@ from gateway.session.text import is_address, is_fingerprint, is_ice, is_token, i
 MAX_TEXT = 65_536
 MAX_LINES = 2_000
 _MAX_ORIGIN = 10**20
-_MAX_FINGERPRINTS = 16
 _DIRECTIONS, _SETUPS = frozenset(Direction), frozenset(Setup)
 _PROFILES = {str(profile): profile for profile in Profile}
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
@@ -354,7 +353,7 @@ def _fingerprint(part: _Part, head: _Part) -> Fingerprint | None:
     said = (part.first("setup") or head.first("setup") or "actpass").lower()
     # Absent is as good as "either": RFC 8842 §5.2 demands the line, so whoever leaves it out has no preference.
     setup = Setup(said) if said in _SETUPS else Setup.ACTPASS
-    for line, value in lines[:_MAX_FINGERPRINTS]:
+    for line, value in lines[: limits.MAX_FINGERPRINTS]:
         algorithm, _, digest = value.partition(" ")
         digest = digest.strip().upper()
         if not is_token(algorithm) or not is_fingerprint(digest):

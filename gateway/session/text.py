@@ -18,6 +18,7 @@ MAX_CANDIDATES = 64  # of one section
 MAX_EXTENSIONS = 64
 MAX_SOURCES = 64
 MAX_CRYPTO = 16
+MAX_FINGERPRINTS = 16
 MAX_FIELD = 1024  # characters of one value
 
 # token-char of RFC 8866 §9

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.errors import JingleError
-from gateway.session import jingle
+from gateway.session import jingle, text
 from gateway.session.model import (
     Candidate,
     Codec,
@@ -343,6 +343,15 @@ def test_extensions_and_sources_that_cannot_be_read_are_passed_over() -> None:
 def test_a_fingerprint_is_read_in_any_case(attributes: str, setup: Setup) -> None:
     said = f"<fingerprint xmlns='{jingle.DTLS}' {attributes}> {FINGERPRINT.lower()} </fingerprint>"
     assert audio(make(transport=said)).transport.fingerprint == Fingerprint("sha-256", FINGERPRINT, setup)
+
+
+def test_of_many_fingerprints_the_first_few_are_read() -> None:
+    element = "<fingerprint xmlns='{}' hash='{}'>{}</fingerprint>"
+    unread = element.format(jingle.DTLS, "sha-256", "nonsense")
+    said = element.format(jingle.DTLS, "sha-512", FINGERPRINT) * text.MAX_FINGERPRINTS + unread
+    fingerprint = audio(make(transport=said)).transport.fingerprint
+    assert fingerprint is not None
+    assert fingerprint.algorithm == "sha-512"
 
 
 def test_a_candidate_is_read_whole() -> None:
