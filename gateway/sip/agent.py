@@ -221,6 +221,9 @@ class Agent:
         transaction = self._layer.unheard(*found, remote) if found is not None else None
         if transaction is not None:
             self._layer.drop(transaction)
+            exchange = self._exchanges.get(transaction)
+            if exchange is not None:
+                exchange.obstacle = f"nothing listens at {bracketed(remote[0])}:{remote[1]}"
             self._silent(transaction, 503, now)
 
     def _happened(self, happened: list[Happened], now: float) -> None:
@@ -459,7 +462,9 @@ class Agent:
 
 def _stand_in(exchange: Exchange, status: int) -> Response:
     """What stands for a response that never came: that nobody was trusted enough to be asked says most."""
-    return local(exchange.request, UNTRUSTED if exchange.distrust else status, exchange.distrust)
+    if exchange.distrust:
+        return local(exchange.request, UNTRUSTED, exchange.distrust)
+    return local(exchange.request, status, exchange.obstacle if status == 503 else "")
 
 
 def usage_dialog(usage: Usage, request: Request) -> Dialog | None:

@@ -384,7 +384,7 @@ class Application(MutableMapping[str, Any]):
                 "sip next hop not reachable",
                 next_hop=exchange.next_hop,
                 call_id=exchange.usage.call_id,
-                error=exchange.distrust,
+                error=exchange.distrust or exchange.obstacle,
             )
             self.agent.unreachable(exchange, self.now())
         else:

@@ -125,7 +125,9 @@ class CalleeLeg(SipLeg):
             log.warning("sip call not trusted", call=self.call, attempt=self.attempt, error=response.reason)
             self._hung_up(Cause.CERTIFICATE, response.reason)
         elif response.local and status == 503:
-            self._hung_up(Cause.CONGESTION, "the far side cannot be reached")
+            # Of a trunk it is said why. Whom a user names himself he learns no more of: that would be a port scanner.
+            why = f": {response.told}" if self._outgoing.proxy is not None else ""
+            self._hung_up(Cause.CONGESTION, f"the far side cannot be reached{why}")
         elif status < 200:
             self._progress(response)
         elif status < 300:

@@ -42,6 +42,7 @@ COMPACT = {  # RFC 3261 §7.3.3 and the IANA registry
     "y": "identity",
 }
 
+_UNSENT = {408: "no answer", 503: "cannot be reached"}  # of local stand-ins of which no more is known
 PHRASES = {
     100: "Trying",
     180: "Ringing",
@@ -356,6 +357,15 @@ class Response(Message):
     @property
     def label(self) -> str:
         return f"{self.status} {self.reason}".rstrip()
+
+    @property
+    def told(self) -> str:
+        """What became of the request, for people; a local stand-in has no status, for nobody sent one."""
+        if not self.local:
+            return self.label
+        if self.reason != PHRASES.get(self.status):
+            return self.reason
+        return _UNSENT.get(self.status, self.reason)
 
     @property
     def status_code(self) -> int:

@@ -8,6 +8,7 @@ Dispatch(exchange) ──> the dialog's own flow | a literal address | resolve �
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -69,7 +70,7 @@ class Outbound:
         large = transport_of(uri) is None and len(bytes(exchange.request)) + VIA > LARGE
         target = literal(uri, self._permit(exchange))
         if target is not None and target.transport == "UDP" and not large:
-            self._arrive(exchange, self._transports.udp((target.host, target.port)) or hint)
+            self._arrive(exchange, self._datagrams(exchange, target) or hint)
             return
         self._spawn(self._find(exchange, uri, large))
 
@@ -114,6 +115,8 @@ class Outbound:
             targets.sort(key=lambda target: (target.transport, (target.host, target.port)) != _end_of(hint))
         # It has the dialog even while it wants no new ones (503) or was slow: its BYE means nothing to the others.
         owner = Target(hint.transport, *hint.remote) if hint is not None and exchange.dialog is not None else None
+        if not targets:
+            exchange.obstacle = f"no address that may be asked was found for {uri.host}"
         now = asyncio.get_running_loop().time()
         exchange.course = Course(widened(targets, large=large), self.penalties, now, owner)
         self._advance(exchange, uri)
@@ -125,13 +128,20 @@ class Outbound:
             if target.transport != "UDP":
                 self._spawn(self._connect(exchange, course, target, uri))
                 return
-            flow = self._transports.udp((target.host, target.port))
+            flow = self._datagrams(exchange, target)
             if flow is not None:
                 self._arrive(exchange, flow)
                 return
         hint = exchange.hint
         good = hint is not None and self._usable(hint) and (uri.scheme != "sips" or hint.transport in SECURE)
         self._arrive(exchange, hint if good else None)
+
+    def _datagrams(self, exchange: Exchange, target: Target) -> Flow | None:
+        """To a target by UDP; None without a socket of its family."""
+        flow = self._transports.udp((target.host, target.port))
+        if flow is None:
+            exchange.obstacle = f"we listen at no UDP address from which {target.host} could be reached"
+        return flow
 
     async def _connect(self, exchange: Exchange, course: Course, target: Target, uri: SipUri) -> None:
         hint, domain = exchange.hint, uri.host
@@ -141,6 +151,8 @@ class Outbound:
         try:
             flow = await self._transports.connect(target.transport, (target.host, target.port), domain)
         except OSError as fault:
+            why = os.strerror(fault.errno) if fault.errno else str(fault)  # asyncio's own text says the address again
+            exchange.obstacle = f"no connection to {bracketed(target.host)}:{target.port}: {why}"
             if isinstance(fault, UntrustedError):
                 exchange.distrust = str(fault)
             log.warning(

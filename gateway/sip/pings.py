@@ -75,7 +75,7 @@ class Pings:
             await dialog.close()
             if response is None:
                 continue
-            if probe.answered(response.status, response.label, self._app.now(), local=response.local):
+            if probe.answered(response.status, response.told, self._app.now(), local=response.local):
                 up = probe.state is State.UP
                 log.info("sip trunk", trunk=name, state=probe.state.value, problem=probe.problem)
                 self._on_change(name, up)

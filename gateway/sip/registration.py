@@ -20,6 +20,7 @@ from gateway.sip.message import Response
 SHORTEST, LONGEST = 60, 86_400  # seconds that we let a registrar grant
 FIRST_PAUSE, LAST_PAUSE = 15.0, 1800.0
 FORBIDDEN_PAUSE = 900.0  # after 401, 403, 404 and 407
+OUTAGE_PAUSE = 120.0  # at most, where nobody was reached: no registrar minds that, and calls come in no sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Registration:
             self.deadline = now + granted - min(60.0, granted / 2)
             return
         self.registered = False
-        self.problem = response.label
+        self.problem = response.told
         shortest = _seconds(response.headers.get("Min-Expires"))
         if response.status == 423 and shortest is not None and not self._bargained:
             self._bargained = True  # once: a registrar that says 423 again is not worth arguing with
@@ -69,7 +70,7 @@ class Registration:
         if response.status in (401, 403, 404, 407):
             pause = FORBIDDEN_PAUSE
         else:
-            pause, self._pause = self._pause, min(self._pause * 2, LAST_PAUSE)
+            pause, self._pause = self._pause, min(self._pause * 2, OUTAGE_PAUSE if response.local else LAST_PAUSE)
         self.deadline = now + max(pause, min(float(wait or 0), LAST_PAUSE))
 
 

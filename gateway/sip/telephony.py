@@ -118,12 +118,16 @@ class Telephony(BaseDialplan):
                 dialog = await self._register(registration.account, registration.expires, dialog)
                 if dialog.last is not None:
                     registration.answered(dialog.last, user, self.app.now())
-                log.info(
-                    "sip registration",
-                    trunk=registration.account.name,
-                    registered=registration.registered,
-                    problem=registration.problem,
-                )
+                if registration.registered:
+                    log.info("sip registration", trunk=registration.account.name, registered=True)
+                elif (again := (registration.deadline or 0.0) - self.app.now()) > 0:  # else 423, and it asks anew
+                    log.warning(
+                        "sip registration",
+                        trunk=registration.account.name,
+                        registered=False,
+                        problem=registration.problem,
+                        again_in=round(again),
+                    )
         finally:
             if registration.registered:  # say good-bye, or calls go on coming here until it expires
                 with contextlib.suppress(TimeoutError):

@@ -47,6 +47,7 @@ class Exchange:
         self.dialog: Dialog | None = None
         self.patience: float | None = None  # seconds that one target may be silent, where that is not 64*T1
         self.distrust = ""  # why one of its targets was not trusted, or did not trust us
+        self.obstacle = ""  # why the last target was not reached, for people
         self.tries = 0
         self.over = False
 
@@ -343,7 +344,7 @@ def is_secure(uri: str) -> bool:
 
 def local(request: Request, status: int, reason: str = "") -> Response:
     """A response that no wire brought: 408 for silence, 503 for a dead transport (RFC 3261 §8.1.3.1), UNTRUSTED where
-    TLS found somebody else at the far end."""
+    TLS found somebody else at the far end. `reason` is for people: what happened here, and not what anybody said."""
     headers = Headers()
     for name in ("From", "To", "Call-ID", "CSeq"):
         headers.add(name, request.headers.get(name) or "")

@@ -138,6 +138,15 @@ async def test_a_refused_connection_and_an_unknown_transport_are_congestion(hous
         told = await house.told()
         assert isinstance(told, HungUp)
         assert told.cause is Cause.CONGESTION
+        assert told.text == "the far side cannot be reached"  # a user who tries ports learns no more
+
+
+async def test_of_a_trunk_it_is_said_why_it_was_not_reached(house: House, peer: Datagrams) -> None:
+    trunk = SipUri.parse(f"sip:127.0.0.1:{peer.port};transport=tcp")
+    house.dial(peer.port, proxy=trunk)
+    told = await house.told()
+    assert isinstance(told, HungUp)
+    assert told.text == f"the far side cannot be reached: no connection to 127.0.0.1:{peer.port}: Connection refused"
 
 
 async def test_a_far_side_that_cannot_prove_who_it_is_is_no_line_out_of_order(house: House, tmp_path: Path) -> None:

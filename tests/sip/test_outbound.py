@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -54,9 +55,34 @@ async def test_an_address_without_a_permit_is_asked_nothing() -> None:
         dialog = await far.invite(from_details=ROMEO, to_details=ROMEO)
         response = await dialog.ready()
         assert (response.status, response.local) == (503, True)
+        assert response.told == "no address that may be asked was found for 127.0.0.1"
         trusted = await app.connect(("127.0.0.1", peer.port), trusted=True)
         await trusted.invite(from_details=ROMEO, to_details=ROMEO)
         assert method(await peer.receive("INVITE")) == "INVITE"
+
+
+async def test_it_is_said_why_nobody_was_reached() -> None:
+    async with calling() as app, Datagrams() as gone:
+        gone.socket.close()
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        closed = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        for hop, reason in (
+            (f"sip:127.0.0.1:{gone.port}", f"nothing listens at 127.0.0.1:{gone.port}"),
+            (f"sip:127.0.0.1:{closed};transport=tcp", f"no connection to 127.0.0.1:{closed}: connection refused"),
+            ("sip:[::1]:5060", "we listen at no UDP address from which ::1 could be reached"),
+            ("sip:nowhere.invalid", "no address that may be asked was found for nowhere.invalid"),
+        ):
+            with structlog.testing.capture_logs() as logs:
+                dialog = await (await app.connect(hop, trusted=True)).request(
+                    "OPTIONS", from_details=ROMEO, to_details=ROMEO
+                )
+            assert dialog.last is not None
+            assert dialog.last.local
+            assert re.fullmatch(reason, dialog.last.told, re.IGNORECASE), dialog.last.told
+            told = [entry["error"] for entry in logs if entry["event"] == "sip next hop not reachable"]
+            assert told == ([] if "nothing" in reason else [dialog.last.told])  # there it was sent
 
 
 @pytest.mark.parametrize("target", ["sip:x@10.9.9.9", "sip:x@[nonsense", "mailto:x@y"])

@@ -15,6 +15,7 @@ from gateway.sip.registration import (
     FORBIDDEN_PAUSE,
     LAST_PAUSE,
     LONGEST,
+    OUTAGE_PAUSE,
     SHORTEST,
     Registration,
     granted_seconds,
@@ -52,6 +53,16 @@ def test_failures_are_retried_with_growing_patience() -> None:
     registration.answered(said(200), "romeo", 0.0)
     registration.answered(said(408), "romeo", 0.0)
     assert registration.deadline == FIRST_PAUSE
+
+
+def test_a_registrar_that_is_away_is_looked_for_every_two_minutes_at_least() -> None:
+    registration, pauses = Registration(account(), 0.0), []
+    for _ in range(9):
+        registration.answered(Response(503, "nothing listens there", Headers(), local=True), "romeo", 0.0)
+        pauses.append(registration.deadline)
+    assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert pauses[-1] == OUTAGE_PAUSE
+    assert registration.problem == "nothing listens there"  # and no 503, which nobody said
 
 
 def test_a_retry_after_is_respected_and_bounded() -> None:
