@@ -4,7 +4,8 @@
        │                                └── another 2xx: ACK and BYE
        └── CANCEL (after the first 1xx) ──> 487, or a crossing 2xx: ACK and BYE
 
-An INVITE without a description has theirs in the 2xx, and our answer in the ACK, which then waits for `acknowledge`.
+An INVITE without a description has theirs in the 2xx, and our answer in the ACK, which then waits for `acknowledge`; or
+in a provisional response that must arrive, and our answer in the PRACK, which waits likewise (RFC 3262 §5).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from gateway.sip.reliable import Ordered, is_reliable, rseq
 from gateway.sip.session import MAX_FORKS, Session, cancel_of, described
 from gateway.sip.usage import SUPPORTED, Core, Exchange, Heard, local
 
+MAX_ANSWERS = 2 * MAX_FORKS  # dialogs of one INVITE: who answers in ever new names is neither acknowledged nor hung up
+
 
 class ClientSession(Session):
     """A call that we place."""
@@ -26,6 +29,7 @@ class ClientSession(Session):
         self._early: dict[str, Dialog] = {}  # their tag -> dialog
         self._ordered: dict[str, Ordered] = {}  # their tag -> reliable provisional responses
         self._agreed: list[str] = []  # tags whose dialogs have their answer already
+        self._offered: list[tuple[Dialog, str]] = []  # early dialogs with an offer of theirs, and the RAck to it
         self._provisional = False
         self._final = False
         self._cancel: Headers | None = None
@@ -115,6 +119,8 @@ class ClientSession(Session):
             asked = Exchange(self, invite, dialog.next_hop, hint=transaction.flow, reported=False)
             asked.flow = transaction.flow
             repeat = (dialog.key, invite.cseq.number) in self._acks
+            if not repeat and len(self._acks) >= MAX_FORKS:
+                return
             self._acknowledge(dialog, asked)
             if not repeat:
                 request = self._compose(dialog, "BYE", Headers(), b"")
@@ -146,11 +152,32 @@ class ClientSession(Session):
         dialog = self._early.get(tag or "")
         if dialog is None or not self._ordered.setdefault(dialog.remote.tag or "", Ordered()).take(response):
             return False
+        rack = f"{rseq(response)} {exchange.request.cseq.number} INVITE"
+        if described(response) and not exchange.request.body and self._cancel is None and not self._knows(dialog):
+            self._offered.append((dialog, rack))
+            return True
         if exchange.request.body and described(response):
             self._agreed.append(dialog.remote.tag or "")
-        number = exchange.request.cseq.number
-        self._inside(dialog, "PRACK", Headers([("RAck", f"{rseq(response)} {number} INVITE")]), b"", reported=False)
+        self._prack(dialog, rack, b"")
         return True
+
+    def _knows(self, dialog: Dialog) -> bool:
+        """Whether what they offer in this early dialog is answered, or will be."""
+        return dialog.remote.tag in self._agreed or any(offered is dialog for offered, _ in self._offered)
+
+    def _prack(self, dialog: Dialog, rack: str, body: bytes) -> None:
+        headers = Headers([("RAck", rack)])
+        if body:
+            headers.add("Content-Type", "application/sdp")
+            self._agreed.append(dialog.remote.tag or "")
+            self._described = body
+        self._inside(dialog, "PRACK", headers, body, reported=False)
+
+    def acknowledge(self, body: bytes, now: float) -> None:
+        if self._offered:
+            self._prack(*self._offered.pop(0), body)
+        else:
+            super().acknowledge(body, now)
 
     def _early_dialog(self) -> Dialog | None:
         """RFC 3311 §5.1: the first exchange is over, and they take an UPDATE."""
@@ -167,9 +194,11 @@ class ClientSession(Session):
         tag = response.to.tag or ""
         dialog = self._early.get(tag)
         if self.dialog is not None and self.dialog.remote.tag == response.to.tag:
-            self._acknowledge_or_wait(self.dialog, exchange, response, now)  # a repeat
+            self._confirm(self.dialog, exchange, response, now)  # a repeat
             return
         if dialog is None:
+            if self._final and len(self._early) >= MAX_ANSWERS:
+                return
             dialog = self._early[tag] = Dialog.of_response(exchange.request, response)
             self.core.know(dialog.key, self)
         elif not dialog.early:
@@ -186,17 +215,25 @@ class ClientSession(Session):
                 self._concluded(local(exchange.request, 487))
             return
         self._final = self.established = True
+        self._offered.clear()
         self.dialog = dialog
-        self._acknowledge_or_wait(dialog, exchange, response, now)
+        self._confirm(dialog, exchange, response, now)
         self._learn(response)
         self.timer.answered(response, now)
         self.core.arm(self)
         self.core.tell(Heard(self, response))
         self._proceed(now)
 
+    def _confirm(self, dialog: Dialog, exchange: Exchange, response: Response, now: float) -> None:
+        if dialog.remote.tag in self._agreed:  # whatever the 2xx describes is no offer any more
+            self._acknowledge(dialog, exchange)
+        else:
+            self._acknowledge_or_wait(dialog, exchange, response, now)
+
     def _concluded(self, response: Response) -> None:
         """The INVITE has its final response and there is no call."""
         self._final = True
+        self._offered.clear()
         self._cancelled_until = None
         self.core.tell(Heard(self, response))
         self.end()

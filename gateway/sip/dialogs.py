@@ -105,7 +105,8 @@ class Dialog:
         return await self.app.outcome(exchange)
 
     def acknowledge(self, payload: str | bytes) -> None:
-        """Our answer to a callee that made the offer because our INVITE had none: it leaves with the ACK."""
+        """Our answer to a callee that made the offer because our INVITE had none: it leaves with the ACK, or with the
+        PRACK where the offer came in a provisional response that must arrive (RFC 3262 §5)."""
         self.usage.acknowledge(payload.encode() if isinstance(payload, str) else payload, self.app.now())
         self.app.pump()
 

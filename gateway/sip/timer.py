@@ -18,6 +18,7 @@ DEFAULT = 1800  # seconds (§4)
 SHORTEST = 90  # §5: nobody may ask for less
 LONGEST = 86_400  # that anybody may want for a Min-SE
 AGAIN = 10.0  # seconds after a refresh that was refused
+MAX_RAISES = 4  # in a row: each hop may want longer sessions than the one before, and none of them for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class SessionTimer:
         self.seconds = 0  # the interval that was agreed on, 0: there is none
         self.ours = False  # we refresh
         self._minimum = SHORTEST  # the longest Min-SE that was heard: whoever is on the way knows why
+        self._raises = 0  # since somebody was content with it
         self._refresh_at: float | None = None
         self._end_at: float | None = None
 
@@ -89,7 +91,8 @@ class SessionTimer:
         wanted = minimum(response)
         longer = wanted > self._minimum
         self._minimum = max(wanted, self._minimum)
-        return longer
+        self._raises += 1
+        return longer and self._raises <= MAX_RAISES
 
     def refreshing(self) -> None:
         """Our refresh is under way."""
@@ -102,6 +105,7 @@ class SessionTimer:
 
     def answered(self, response: Response, now: float) -> None:
         """A 2xx to our request; one without an interval ends what there was (§7.2)."""
+        self._raises = 0
         found = interval(response)
         if found is None:
             self.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.sip import session
-from gateway.sip.clientsession import ClientSession
+from gateway.sip.clientsession import MAX_ANSWERS, ClientSession
 from gateway.sip.message import Headers, Request, Response
 from gateway.sip.targets import Course, Penalties, Target
 from gateway.sip.usage import Exchange
@@ -375,6 +375,26 @@ def test_a_cancel_that_a_refusal_crosses_changes_nothing() -> None:
     assert bench.ended == [session]
     bench.wait(100)
     assert len(bench.ended) == 1
+    assert bench.agent.busy == (0, 0)
+
+
+def test_answers_to_one_invite_are_bounded() -> None:
+    bench = Bench()
+    session, invite = established(bench)
+    sent = [method(m) for n in range(500) for m in bench.take(answer(invite, 200, to_tag=f"fork{n}", extra=CONTACT))]
+    assert sent == ["ACK", "BYE"] * (MAX_ANSWERS - 1)
+    assert [method(m) for m in bench.take(answer(invite, 200, extra=CONTACT, content=SDP))] == ["ACK"]  # ours, again
+    assert [method(m) for m in bench.close(session)] == ["BYE"]
+    bench.wait(60)
+    assert bench.agent.busy == (0, 0)
+
+
+def test_answers_to_an_invite_that_was_given_up_are_bounded() -> None:
+    bench = Bench()
+    _, invite = given_up(bench)
+    sent = [method(m) for n in range(500) for m in bench.take(answer(invite, 200, to_tag=f"fork{n}", extra=CONTACT))]
+    assert sent == ["ACK", "BYE"] * session.MAX_FORKS
+    bench.wait(60)
     assert bench.agent.busy == (0, 0)
 
 

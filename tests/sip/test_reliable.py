@@ -10,8 +10,9 @@ from gateway.errors import SipError
 from gateway.sip.message import Headers, Request, Response
 from gateway.sip.reliable import RAck, is_reliable, rseq
 from tests.sip.bench import CONTACT, Bench, peer, statuses
-from tests.sip.wire import SDP, Caller, answer, body, field, method, status
+from tests.sip.wire import SDP, Caller, answer, body, field, method, status, tag
 
+OTHER = SDP.replace("40000", "40002")
 RELIABLE = CONTACT + "\nRequire: 100rel\nRSeq: {}"
 
 
@@ -68,6 +69,62 @@ def test_a_prack_that_is_not_answered_is_repeated_and_then_let_be() -> None:
     assert [method(m) for m in bench.take(answer(invite, 200, extra=CONTACT, content=SDP))] == ["ACK"]
     bench.take(answer(prack, 481))
     assert not bench.ended
+
+
+def test_an_offer_that_must_arrive_is_answered_in_its_prack() -> None:
+    bench = Bench()
+    session = bench.invite(content="")
+    invite = bench.sent[0]
+    early = answer(invite, 183, extra=RELIABLE.format(5) + "\nAllow: UPDATE", content=SDP)
+    assert bench.take(early) == bench.take(early) == []
+    assert [m.label for m in bench.heard] == ["183 Whatever"]
+    assert session.ask("UPDATE", Headers(), SDP.encode(), bench.now)
+    assert bench.step() == []  # their offer comes first
+    session.acknowledge(OTHER.encode(), bench.now)
+    (prack,) = bench.step()
+    assert (method(prack), field(prack, "RAck"), body(prack)) == ("PRACK", "5 1 INVITE", OTHER)
+    assert field(prack, "Content-Type") == "application/sdp"
+    (update,) = bench.take(answer(prack, 200))
+    assert (method(update), body(update)) == ("UPDATE", SDP)
+    bench.take(answer(update, 200, extra=CONTACT, content=SDP))
+    ok = answer(invite, 200, extra=CONTACT, content=SDP)  # many say their description once more
+    (ack,) = bench.take(ok)
+    assert (method(ack), body(ack)) == ("ACK", "")
+    assert bench.take(ok) == [ack]
+
+
+def test_each_fork_that_makes_an_offer_gets_an_answer() -> None:
+    bench = Bench()
+    session = bench.invite(content="")
+    invite = bench.sent[0]
+    for name in ("one", "two"):
+        bench.take(answer(invite, 183, to_tag=name, extra=RELIABLE.format(1), content=SDP))
+    pracks = []
+    for content in (SDP, OTHER):
+        session.acknowledge(content.encode(), bench.now)
+        pracks += bench.step()
+    assert [(tag(field(m, "To")), body(m)) for m in pracks] == [("one", SDP), ("two", OTHER)]
+
+
+def test_an_offer_that_nobody_answers_before_the_end_gets_no_prack_behind_it() -> None:
+    for code in (486, 200):
+        bench = Bench()
+        session = bench.invite(content="")
+        invite = bench.sent[0]
+        bench.take(answer(invite, 183, extra=RELIABLE.format(1), content=SDP))
+        bench.take(answer(invite, code, extra=CONTACT, content=SDP if code == 200 else ""))
+        session.acknowledge(OTHER.encode(), bench.now)
+        assert [(method(m), body(m)) for m in bench.step()] == ([("ACK", OTHER)] if code == 200 else [])
+
+
+def test_an_offer_behind_our_cancel_gets_its_prack_and_no_answer() -> None:
+    bench = Bench()
+    session = bench.invite(content="")
+    invite = bench.sent[0]
+    bench.take(answer(invite, 180, extra=CONTACT))
+    bench.close(session)
+    (prack,) = bench.take(answer(invite, 183, extra=RELIABLE.format(1), content=SDP))
+    assert (method(prack), body(prack)) == ("PRACK", "")
 
 
 # --- calls that come in -----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.message import Headers, Request, Response
-from gateway.sip.timer import Interval, SessionTimer, interval, minimum
+from gateway.sip.timer import MAX_RAISES, Interval, SessionTimer, interval, minimum
 from tests.sip.bench import CONTACT, Bench, established, peer, statuses, theirs, up
 from tests.sip.wire import SDP, answer, body, field, method
 
@@ -128,6 +128,29 @@ def test_an_interval_that_is_too_small_for_somebody_is_raised() -> None:
     assert field(second, "CSeq") == "2 INVITE"
     bench.take(answer(second, 422, extra="Min-SE: 3600"))
     assert bench.ended == [session]  # it does not help to ask again
+
+
+def test_somebody_who_always_wants_a_little_longer_is_not_asked_for_ever() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invites = bench.sent
+    for tries in range(100):
+        sent = bench.take(answer(invites[-1], 422, extra=f"Min-SE: {100 + tries}"))
+        invites = [m for m in sent if method(m) == "INVITE"]
+        if not invites:
+            break
+    assert tries == MAX_RAISES
+    assert bench.ended == [session]
+    bench = Bench()
+    established(bench, f"{CONTACT}\nAllow: UPDATE\nSession-Expires: 100;refresher=uac")
+    updates = bench.wait(50)
+    for tries in range(100):
+        updates = bench.take(answer(updates[0], 422, extra=f"Min-SE: {101 + tries}"))
+        if not updates:
+            break
+    assert tries == MAX_RAISES
+    (update,) = bench.wait(10)  # a refresh that was refused
+    assert field(update, "Session-Expires") == f"{101 + MAX_RAISES};refresher=uac"
 
 
 def test_a_refresh_that_is_too_brief_is_made_longer() -> None:
