@@ -19,6 +19,8 @@ from gateway.sip.reliable import Reliable
 from gateway.sip.session import Session
 from gateway.sip.usage import Core, Heard, Incoming, local
 
+REMINDER = 60.0  # seconds between two provisional responses that say the same
+
 
 @dataclass(frozen=True, slots=True)
 class _Final:
@@ -40,11 +42,14 @@ class ServerSession(Session):
         self._reliable: Reliable | None = None  # they demand it
         self._held: _Final | None = None
         self._agreed = False  # our answer was in a reliable provisional response, and they have it
+        self._remind_at: float | None = None  # when the caller and the proxies hear again that it rings
 
     @property
     def deadline(self) -> float | None:
         own = super().deadline
-        return own if self._reliable is None or self._final else earliest(own, self._reliable.deadline)
+        if self._final:
+            return own
+        return earliest(own, self._remind_at, self._reliable.deadline if self._reliable is not None else None)
 
     def fire(self, now: float) -> None:
         if self._reliable is not None and not self._final and self.transaction is not None:
@@ -54,7 +59,16 @@ class ServerSession(Session):
                 self._refuse_initial(504, now)
             elif (again := self._reliable.again(now)) is not None:
                 self.core.transmit(again[1], again[0])
+        if self._remind_at is not None and now >= self._remind_at:
+            self._remind(now)
         super().fire(now)
+
+    def _remind(self, now: float) -> None:
+        """The last provisional response once more, before a proxy loses its patience (RFC 3261 §13.3.1.1)."""
+        self._remind_at = None
+        if self.transaction is not None and not self._final and self.transaction.machine.response is not None:
+            super().transmit_reply(self.transaction, self.transaction.machine.response, now)
+            self._remind_at = now + REMINDER
 
     def take(self, transaction: ServerTransaction, now: float) -> None:
         """Raises SipError when the INVITE can make no dialog, or wants a session timer that is too brief."""
@@ -94,11 +108,13 @@ class ServerSession(Session):
         return response
 
     def transmit_reply(self, transaction: ServerTransaction, response: Response, now: float) -> None:
-        if self._reliable is not None and transaction is self.transaction and 100 < response.status < 200:
-            numbered = self._reliable.send(response, transaction.flow, now)
-            self.core.arm(self)
-            if numbered is None:
+        if transaction is self.transaction and 100 < response.status < 200:
+            if self._reliable is None:
+                self._remind_at = now + REMINDER
+            elif self._reliable.send(response, transaction.flow, now) is None:
+                self.core.arm(self)
                 return
+            self.core.arm(self)
         super().transmit_reply(transaction, response, now)
 
     def _acknowledged_early(self, transaction: ServerTransaction, now: float) -> None:

@@ -41,6 +41,27 @@ def test_a_repeated_invite_is_absorbed_before_and_after_the_200() -> None:
     assert len(bench.incoming) == 1
 
 
+def test_a_call_that_rings_for_long_says_so_every_minute() -> None:
+    """RFC 3261 §13.3.1.1: or a proxy on the way gives it up."""
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    assert bench.wait(100) == []  # nothing was said yet but 100
+    rings = bench.reply(usage, invite, 180)
+    assert bench.wait(59) == []
+    assert bench.wait(1) == rings
+    progress = bench.reply(usage, invite, 183, SDP)
+    assert bench.wait(59) == []
+    assert bench.wait(61) == progress * 2
+    caller.took(bench.reply(usage, invite, 200, SDP)[0])
+    bench.take(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
+    assert bench.wait(200) == []
+    bench.called(other := peer())
+    bench.reply(*bench.incoming[-1], 180)
+    bench.take(other.request("CANCEL", sequence=1, branch=f"{other.branch}.INVITE.1"))
+    bench.take(other.request("ACK", sequence=1, branch=f"{other.branch}.INVITE.1"))
+    assert bench.wait(200) == []
+
+
 def test_a_refusal_is_repeated_until_its_ack() -> None:
     bench, caller = Bench(), peer()
     text = caller.request("INVITE", content=SDP)
