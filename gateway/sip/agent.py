@@ -15,6 +15,7 @@ import contextlib
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.errors import SipError
 from gateway.sip.clientsession import ClientSession
@@ -111,6 +112,8 @@ class Agent:
             return None
         if isinstance(message, Request):
             _mark(message, flow)
+        elif _is_anothers(message):
+            return None
         try:
             self._check(message)
             if isinstance(message, Request) and self._turned_away(message, flow, now):
@@ -482,6 +485,14 @@ def _key(request: Request) -> Key:
     return request.call_id, request.to.tag or "", request.from_.tag or ""
 
 
+def _is_anothers(response: Response) -> bool:
+    """Whether there is a Via below the topmost: then we are not who asked (RFC 3261 §8.1.3.3)."""
+    headers = response.headers
+    if len(headers) == len(headers.first) and "," not in headers.first.get("via", ""):
+        return False  # as nearly all are: each field is there once
+    return len(headers.listed("Via")) > 1
+
+
 _ONE_HOP = re.compile(r'[^,"<]*[^,"<; ]')
 _SAID = re.compile("received|rport", re.IGNORECASE)
 
@@ -512,6 +523,22 @@ def _mark(request: Request, flow: Flow) -> None:
         kept.append(f"rport={port}")
     elements[0] = ";".join(kept)
     request.headers.replace_first("Via", ", ".join(elements))
+
+
+def way_back(response: Response, flow: Flow) -> Flow:
+    """Where the answer to a datagram goes: to the port that it came from where the sender wants that, by `rport`
+    (RFC 3581 §4), else to the one that his Via names (RFC 3261 §18.2.2).
+
+    COMPAT: telephones behind NAT that know nothing of `rport`. Whose Via names another address is answered where he is.
+    """
+    if ";rport=" in response.headers.first.get("via", ""):
+        return flow
+    try:
+        via = response.via
+    except SipError:  # we could not read it, and say so
+        return flow
+    port = via.port or 5060
+    return flow if via.host != flow.remote[0] or port == flow.remote[1] else replace(flow, remote=(via.host, port))
 
 
 _SHOWN = tuple((name, name.lower()) for name in ("From", "To", "Contact", "Reason", "Warning"))

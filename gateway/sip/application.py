@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from gateway.addresses import SipUri
-from gateway.sip.agent import Agent
+from gateway.sip.agent import Agent, way_back
 from gateway.sip.dialogs import Dialog, IncomingRequest
 from gateway.sip.digestserver import DigestServer
 from gateway.sip.headers import NameAddr, bracketed
@@ -345,6 +345,8 @@ class Application(MutableMapping[str, Any]):
         except ValueError:
             log.error("sip message not sent, it would break the framing", message=repr(message))
             return
+        if isinstance(message, Response) and not flow.reliable:
+            flow = way_back(message, flow)
         if self.transports.send(flow, data):
             if self.trace is not None:
                 self.trace(True, message, flow)

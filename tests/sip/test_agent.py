@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sip import agent
-from gateway.sip.agent import MAX_REFUSED, safe_text
-from gateway.sip.layer import Flow, Limits
-from gateway.sip.message import Request
+from gateway.sip.agent import MAX_REFUSED, safe_text, way_back
+from gateway.sip.layer import Flow, Limits, Transmit
+from gateway.sip.message import Request, Response
 from gateway.sip.overload import Standing
 from gateway.sip.parser import parse
 from tests.sip.bench import UDP, Bench, established, peer, statuses, theirs
@@ -96,6 +97,30 @@ def test_where_it_came_from_is_written_into_the_topmost_via_alone() -> None:
     assert last == "SIP/2.0/TCP  last"
 
 
+@pytest.mark.parametrize(
+    ("via", "port"),
+    [
+        ("SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1;rport", 40000),
+        ("SIP/2.0/UDP 192.0.2.9:5070;branch=z9hG4bK1", 5070),
+        ("SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1", 5060),
+        ("SIP/2.0/UDP 192.0.2.9:5070;received=192.0.2.66;branch=z9hG4bK1, SIP/2.0/UDP p", 5070),
+        ("SIP/2.0/UDP 10.0.0.9:5070;branch=z9hG4bK1", 40000),
+        ("SIP/2.0/UDP phone.example;branch=z9hG4bK1", 40000),
+        ("SIP/2.0/UDP", 40000),
+    ],
+)
+def test_a_datagram_is_answered_at_the_port_of_its_via_unless_its_sender_wants_it_otherwise(
+    via: str, port: int
+) -> None:
+    bench, flow = Bench(), dataclasses.replace(UDP, remote=("192.0.2.9", 40000))
+    text = peer().request("INVITE", content=SDP)
+    bench.agent.receive(text.replace(field(text, "Via"), via).encode(), flow, 0.0)
+    sent = bench.agent.take()[0]  # 100, or 400
+    assert isinstance(sent, Transmit)
+    assert isinstance(sent.message, Response)
+    assert way_back(sent.message, sent.flow) == dataclasses.replace(flow, remote=("192.0.2.9", port))
+
+
 def test_the_same_invite_by_two_ways_is_a_loop() -> None:
     bench, caller = Bench(), peer()
     bench.take(caller.request("INVITE", content=SDP, branch="z9hG4bK1"))
@@ -160,6 +185,18 @@ def test_a_stray_ack_and_a_stray_response_are_dropped() -> None:
     invite = bench.sent[0]
     assert bench.take(answer(invite, 180).replace("branch=z9hG4bK", "branch=z9hG4bKother")) == []
     assert not bench.heard
+
+
+@pytest.mark.parametrize("below", ["\r\nVia: {}", ", {}"])
+def test_a_response_that_was_for_somebody_before_us_is_dropped(below: str) -> None:
+    bench = Bench()
+    bench.invite()
+    invite = bench.sent[0]
+    via = field(invite, "Via")
+    assert bench.take(answer(invite, 200).replace(via, via + below.format("SIP/2.0/UDP 192.0.2.7"))) == []
+    assert not bench.heard
+    bench.take(answer(invite, 180).replace(via, f'{via};received="192.0.2.1,"'))
+    assert [m.label for m in bench.heard] == ["180 Whatever"]
 
 
 def test_reordered_messages_of_a_call_do_no_harm() -> None:

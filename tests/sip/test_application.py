@@ -286,6 +286,17 @@ async def test_who_has_too_much_to_do_says_when_to_come_back() -> None:
 # --- a response whose connection is gone ------------------------------------------------------------------------------
 
 
+async def test_who_sends_from_one_port_and_listens_at_another_is_answered_there() -> None:
+    """RFC 3261 §18.2.2: gateways of the telephone network send each datagram from a port of its own."""
+    async with serving() as (_, address), Datagrams(address[1]) as source, Datagrams() as listening:
+        caller = listening.caller()
+        caller.target = f"sip:juliet@127.0.0.1:{address[1]}"
+        source.send(caller.request("OPTIONS").replace(";rport", ""))
+        assert field(await listening.receive(405), "CSeq") == "1 OPTIONS"
+        source.send(caller.request("OPTIONS"))
+        assert field(await source.receive(405), "CSeq") == "2 OPTIONS"
+
+
 async def test_a_response_goes_to_where_the_via_says_when_its_connection_is_gone() -> None:
     gone = asyncio.Event()
     got: asyncio.Queue[str] = asyncio.Queue()
