@@ -41,7 +41,7 @@ from gateway.sip.body import PICTURE, PICTURE_TYPE, Description, asks_picture, d
 from gateway.sip.identity import party
 from gateway.sip.layer import Flow
 from gateway.sip.message import Message, Request, Response
-from gateway.sip.reasons import warning, why
+from gateway.sip.reasons import objection, warning, why
 from gateway.sip.transfer import EXPIRES, Transfer, progress, refer
 from gateway.sip.usage import ALLOW, METHODS, SUPPORTED
 
@@ -90,6 +90,7 @@ class SipLeg(LegControl):
         self._theirs = 0  # hash of the session that the far side last described
         self._party: tuple[str, str] | None = None  # user part and name at the far end, as last known
         self._transfer: Transfer | None = None
+        self._event = ""  # what NOTIFYs of it say that they are about
         self._turn = asyncio.Lock()  # NOTIFYs leave one after the other
         self._untold = 0  # of which so many have no answer yet
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,7 +158,7 @@ class SipLeg(LegControl):
         try:
             session = session_of(message)
         except SipError as fault:
-            dialog.respond(message, fault.status, headers={"Warning": warning(str(fault))})
+            dialog.respond(message, fault.status, headers=objection(fault.status, str(fault)))
             return
         if session is None and message.method == "UPDATE":
             dialog.respond(message, 200)  # a refresh (RFC 4028 §7.4, RFC 3311): nothing to agree on
@@ -231,9 +232,11 @@ class SipLeg(LegControl):
                 raise SipError("one transfer at a time", 491)
             asked = refer(message)
         except SipError as fault:
-            dialog.respond(message, fault.status, headers={"Warning": warning(str(fault))})
+            dialog.respond(message, fault.status, headers=objection(fault.status, str(fault)))
             return
         self._transfer = asked
+        # RFC 3515 §2.4.6: from the second REFER in a dialog on, NOTIFYs say which one they are about.
+        self._event = f"refer;id={message.cseq.number}" if self._event else "refer"
         dialog.respond(message, 202, headers=None if asked.notify else {"Refer-Sub": "false"})
         self._notify(None)  # RFC 3515 §2.4.4: one NOTIFY at once
         # Whoever asks may have consulted through us too (RFC 5589 §7): then both calls are ours.
@@ -262,7 +265,7 @@ class SipLeg(LegControl):
     def _notify(self, cause: Cause | None, *, unsubscribed: bool = False, gone: bool = False) -> None:
         if self._transfer is None or not self._transfer.notify:
             return
-        body, headers = progress(cause, unsubscribed=unsubscribed, gone=gone)
+        body, headers = progress(cause, self._event, unsubscribed=unsubscribed, gone=gone)
 
         async def notify(dialog: Dialog) -> None:
             async with self._turn:

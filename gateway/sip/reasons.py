@@ -96,6 +96,12 @@ def reason_headers(cause: Cause, text: str, q850: int | None = None) -> dict[str
     return {"Reason": value}
 
 
+def objection(status: int, text: str) -> dict[str, str]:
+    """The headers of a refusal that say what was wrong, and with a 415 what would not be (RFC 3261 §8.2.3)."""
+    said = {"Warning": warning(text)}
+    return {**said, "Accept": "application/sdp", "Accept-Encoding": "identity"} if status == 415 else said
+
+
 def warning(text: str) -> str:
     """A Warning header (RFC 3261 §20.43)."""
     flat = "".join(" " if character in '"\\\r\n\0' else character for character in text)

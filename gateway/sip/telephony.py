@@ -33,7 +33,7 @@ from gateway.sip.layer import Address, Flow
 from gateway.sip.leg import CAPABILITIES, SipLeg, known_party, refusal_of
 from gateway.sip.locate import PORTS
 from gateway.sip.message import Message, Request
-from gateway.sip.reasons import warning
+from gateway.sip.reasons import objection
 from gateway.sip.registration import Account, Registration
 from gateway.sip.transfer import Replaced, replaced
 from gateway.sip.transport import ip_of, is_ours
@@ -171,7 +171,7 @@ class Telephony(BaseDialplan):
         except (SipError, AddressError) as fault:
             status = fault.status if isinstance(fault, SipError) else 400
             log.info("sip call refused", source=request.flow.remote[0], key=message.call_id, error=str(fault))
-            request.dialog.respond(message, status, headers={"Warning": warning(str(fault))})
+            request.dialog.respond(message, status, headers=objection(status, str(fault)))
             return
         leg = CallerLeg(self, request.dialog, message)
         leg.knows(known_party(incoming.asserted or incoming.from_uri, incoming.from_name), incoming.session)

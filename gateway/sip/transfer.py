@@ -86,7 +86,9 @@ def replaced(request: Request) -> Replaced | None:
     return Replaced.parse(listed[0])
 
 
-def progress(cause: Cause | None, *, unsubscribed: bool = False, gone: bool = False) -> tuple[str, dict[str, str]]:
+def progress(
+    cause: Cause | None, event: str = "refer", *, unsubscribed: bool = False, gone: bool = False
+) -> tuple[str, dict[str, str]]:
     """Body and headers of the NOTIFY that says how a transfer goes: None, it is under way (RFC 3515 §2.4.5).
 
     `gone`: there is no dialog such as the one that was to be replaced, as RFC 3891 §3 says it.
@@ -98,7 +100,7 @@ def progress(cause: Cause | None, *, unsubscribed: bool = False, gone: bool = Fa
         state = "terminated;reason=noresource"
     body = f"SIP/2.0 {status} {PHRASES.get(status) or 'Failed'}\r\n"
     return body, {
-        "Event": "refer",
+        "Event": event,
         "Subscription-State": state,
         "Content-Type": "message/sipfrag;version=2.0",
     }

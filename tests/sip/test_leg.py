@@ -241,6 +241,14 @@ async def test_a_transfer_is_asked_for_and_heard_of_to_its_end(house: House, pee
     assert [int(field(m, "CSeq").split()[0]) for m in (first, second, last)] == [1, 2, 3]
     peer.send(answer(last, 200))
     leg.transferred(Cause.NORMAL)  # nobody asked
+    peer.send(caller.request("REFER", extra=target))
+    assert status(await peer.receive(202)) == 202
+    assert isinstance(await house.told(), ev.TransferAsked)
+    leg.transferred(Cause.BUSY)
+    for _ in range(2):
+        notify = await peer.receive("NOTIFY")
+        assert field(notify, "Event") == "refer;id=4", "the second REFER in this dialog that was taken"
+        peer.send(answer(notify, 200))
     peer.send(caller.request("REFER", extra="Refer-To: <tel:+12025550100>\nRefer-Sub: false"))
     assert field(await peer.receive(202), "Refer-Sub") == "false"
     assert await house.told() == ev.TransferAsked(Leg.CALLER, 0, "tel:+12025550100")

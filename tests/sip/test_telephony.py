@@ -38,6 +38,7 @@ async def test_requests_outside_of_calls(house: House, peer: Datagrams) -> None:
         ("sip:jul iet@gw.example", "", SDP, 400),
         ("sip:juliet@gw.example", "", "v=nonsense", 488),
         ("sip:juliet@gw.example", "Content-Type: text/plain", "hello", 415),
+        ("sip:juliet@gw.example", "Content-Encoding: gzip", SDP, 415),
         ("sip:juliet@gw.example", "Accept: text/nobodyKnowsThis", SDP, 406),
         ("sip:juliet@gw.example", "Require: 100rel, gruu", SDP, 420),
     ],
@@ -48,8 +49,10 @@ async def test_calls_that_are_refused_before_anybody_is_asked(
     caller = peer.caller()
     caller.target = target
     peer.send(caller.request("INVITE", extra=extra, content=content))
-    assert status(await peer.receive(code)) == code
+    refusal = await peer.receive(code)
     assert house.calls.empty()
+    said = field(refusal, "Accept"), field(refusal, "Accept-Encoding")
+    assert said == (("application/sdp", "identity") if code == 415 else ("", "")), "RFC 3261 §8.2.3"
 
 
 @pytest.mark.parametrize("target", ["sip:juliet@gw.example", "tel:+12025550100", "sip:juliet@203.0.113.7"])
