@@ -17,7 +17,7 @@ from gateway.sip.layer import ServerTransaction, earliest
 from gateway.sip.message import Headers, Request, Response, respond
 from gateway.sip.reliable import Reliable
 from gateway.sip.session import Session
-from gateway.sip.usage import Core, Heard, Incoming, local
+from gateway.sip.usage import Core, Exchange, Heard, Incoming, local
 
 REMINDER = 60.0  # seconds between two provisional responses that say the same
 
@@ -47,7 +47,7 @@ class ServerSession(Session):
     @property
     def deadline(self) -> float | None:
         own = super().deadline
-        if self._final:
+        if self._final or self.ended:
             return own
         return earliest(own, self._remind_at, self._reliable.deadline if self._reliable is not None else None)
 
@@ -59,14 +59,14 @@ class ServerSession(Session):
                 self._refuse_initial(504, now)
             elif (again := self._reliable.again(now)) is not None:
                 self.core.transmit(again[1], again[0])
-        if self._remind_at is not None and now >= self._remind_at:
+        if self._remind_at is not None and now >= self._remind_at and not self._final:
             self._remind(now)
         super().fire(now)
 
     def _remind(self, now: float) -> None:
         """The last provisional response once more, before a proxy loses its patience (RFC 3261 §13.3.1.1)."""
         self._remind_at = None
-        if self.transaction is not None and not self._final and self.transaction.machine.response is not None:
+        if self.transaction is not None and not self.ended and self.transaction.machine.response is not None:
             super().transmit_reply(self.transaction, self.transaction.machine.response, now)
             self._remind_at = now + REMINDER
 
@@ -177,6 +177,12 @@ class ServerSession(Session):
         if transaction.request.method == "BYE":
             self._final = True
         super().requested(dialog, transaction, now)
+
+    def ask(self, method: str, headers: Headers, body: bytes, now: float) -> Exchange | None:
+        if method == "BYE" and not self._final:  # RFC 3261 §15: a callee refuses what it has not answered
+            self.close(480, headers, now)
+            return None
+        return super().ask(method, headers, body, now)
 
     def close(self, status: int, headers: Headers, now: float) -> None:
         """Hang up: the final response before the answer, BYE after it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sip.message import Request
+from gateway.sip.message import Headers, Request
 from gateway.sip.serversession import request_user
 from tests.sip.bench import CONTACT, Bench, peer, statuses
 from tests.sip.wire import SDP, field, tag, uri
@@ -110,6 +110,19 @@ def test_a_bye_before_the_answer_ends_the_call_and_the_invite() -> None:
     caller.took(ringing[0])
     assert statuses(bench.take(caller.request("BYE"))) == [200, 487]
     assert bench.ended == [usage]
+
+
+def test_a_callee_who_has_enough_before_the_answer_refuses_and_says_no_bye() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    bench.reply(usage, invite, 180)
+    assert usage.ask("BYE", Headers([("Reason", "Q.850;cause=16")]), b"", bench.now) is None
+    (refusal,) = bench.step()
+    assert (statuses([refusal]), field(refusal, "Reason")) == ([480], "Q.850;cause=16")
+    assert bench.ended == [usage]
+    bench.take(caller.request("ACK", sequence=1, branch=f"{caller.branch}.INVITE.1"))
+    assert bench.wait(100) == []
+    assert (bench.agent.busy, bench.agent.deadline) == ((0, 0), None)
 
 
 def test_whom_a_request_is_for() -> None:
