@@ -17,7 +17,8 @@ A share (what somebody was shown for a while, whoever asked for it) ends with it
 presence, ten minutes after it was asked for if there is no call, or when its user has a hundred newer ones. A user who
 subscribed knows the contact for good: no share is made, and what he was shown before becomes the subscription's. His
 subscription outlives us: he is told when we come and when we go. When we come he is asked, once, which devices are
-there: a call from a number that he does not know finds them then.
+there: a call from a number that he does not know finds them then. What we asked and nobody answered is asked again
+then: he may have approved it while we were away, and his server says so.
 
 Strangers (of other domains than our users') are answered like anybody, but only the latest thousand shares and
 subscriptions of theirs are remembered, and nothing of their presence. Every table has its bound.
@@ -105,6 +106,7 @@ class Presences:
         self._probed: set[str] = set()  # users (bare) who were asked for their presence since the link is up
         self._announce_at: float | None = None
         self._only_changes = False
+        self._gone_for_good = False  # farewell was said
 
     # --- the link
 
@@ -135,7 +137,11 @@ class Presences:
         self._less.clear()
 
     def farewell(self) -> list[ET.Element]:
-        """We go: everybody who was shown a contact is told, each once."""
+        """We go: everybody who was shown a contact is told, each once, and nobody is shown one any more: what crosses
+        this would leave it there for good.
+        """
+        self._gone_for_good = True
+        self._announcing, self._announce_at = iter(()), None
         subscribed = dict.fromkeys(self._subscribers())
         told = [(user, self.voice(contact)) for user, contact in subscribed]
         for book in (self._ours, self._strangers):
@@ -180,8 +186,13 @@ class Presences:
         sent: list[ET.Element] = []
         if self._sees(user, contact) and not (self._only_changes and self._unchanged((user, contact))):
             sent.append(self._shown(user, contact))
-        may_know = Tie.SEEN in self._ours.ties.between(user, contact)  # RFC 6121 §4.3.2: others are not answered
-        if may_know and not self._only_changes and user not in self._probed:
+        if self._only_changes:
+            return sent
+        ties = self._ours.ties.between(user, contact)
+        if Tie.SEEN not in ties:  # a probe would not be answered (RFC 6121 §4.3.2)
+            if Tie.ASKED in ties:  # but a subscribe that he has approved is, by his server (§3.1.3)
+                sent.append(self._question(user, contact))
+        elif user not in self._probed:
             self._probed.add(user)
             sent.append(stanzas.presence(user, contact, type="probe"))
         return sent
@@ -193,6 +204,10 @@ class Presences:
 
     def receive(self, stanza: ET.Element, now: float) -> list[ET.Element]:
         """A presence stanza to one of our JIDs."""
+        sent = self._received(stanza, now)
+        return [each for each in sent if each.get("type")] if self._gone_for_good else sent
+
+    def _received(self, stanza: ET.Element, now: float) -> list[ET.Element]:
         user, asked = stanza.get("from", ""), stanza.get("to", "")
         ties = self._book(user).ties
         type_ = stanza.get("type", "")
@@ -228,7 +243,12 @@ class Presences:
     def met(self, user: str, asked: str) -> list[ET.Element]:
         """A user's device speaks to a contact in a message or a request: the first time it is shown the contact."""
         shared = self._book(user).shares.of(user, asked)
-        if not local(asked) or user == bare(user) or any(pair[0] in (user, bare(user)) for pair in shared):
+        if (
+            self._gone_for_good
+            or not local(asked)
+            or user == bare(user)
+            or any(pair[0] in (user, bare(user)) for pair in shared)
+        ):
             return []
         return self._volunteer(user, asked)
 
@@ -251,9 +271,12 @@ class Presences:
         ties = self._book(user).ties
         if not local(user) or Tie.ASKED in ties.between(user, asked) or not ties.add(user, asked, Tie.ASKED):
             return []
+        return [self._question(user, asked)]
+
+    def _question(self, user: str, asked: str) -> ET.Element:
         question = stanzas.presence(bare(user), bare(asked), type="subscribe")
         question.append(profile.nick(profile.profile(local(asked))))
-        return [question]
+        return question
 
     def _unavailable(self, user: str, asked: str) -> list[ET.Element]:
         book = self._book(user)

@@ -2,7 +2,8 @@
 
     sees          the user gets the contact's presence: he subscribed
     seen          the contact gets the user's: he approved what we asked
-    asked         our own subscribe went out; once only, two gateways would otherwise answer each other for ever
+    asked         our own subscribe went out; once while the link is up, two gateways would otherwise answer each other
+                  for ever
     registered    with the gateway's domain (XEP-0077, XEP-0100 §4.1)
 
 Both JIDs are bare. What the database keeps of a pair are these words, and nothing when it is over.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -50,12 +52,26 @@ async def gateway(server: Server) -> Any:
         yield await process.ready()
 
 
+@contextlib.asynccontextmanager
+async def away(gateway: Gateway) -> AsyncIterator[None]:
+    """The gateway stops, and starts again afterwards with what it has kept."""
+    await gateway.child.__aexit__()
+    try:
+        yield
+    finally:
+        lines, gateway.child.ended = len(gateway.child.lines), False
+        await gateway.child.__aenter__()
+    await gateway.child.line(r'"event": ?"ready"', after=lines)
+
+
 async def gone(client: Client, contact: str) -> None:
-    """Waits until every resource of this bare JID has said that it goes."""
+    """Waits until every resource of this bare JID has said that it goes; an error is what the server says of one that
+    is away.
+    """
 
     def found() -> bool:
         seen = [p for jid, p in client.presences.items() if jid.partition("/")[0] == contact]
-        return bool(seen) and all(presence.get("type") == "unavailable" for presence in seen)
+        return bool(seen) and all(presence.get("type") in ("unavailable", "error") for presence in seen)
 
     await client._until(found, f"{contact} is still there", PATIENCE)
 
@@ -86,14 +102,35 @@ async def test_a_contact_is_there_before_and_after_a_restart_of_the_gateway(juli
     assert "urn:xmpp:jingle:apps:rtp:audio" in await announced(juliet, jid)
     await asyncio.wait_for(in_roster(juliet, contact, "both"), PATIENCE)
     await juliet.features(gateway.server.component)  # before its answer the gateway has heard that it may see her
-    await gateway.child.__aexit__()
-    await gone(juliet, contact)
-    lines, gateway.child.ended = len(gateway.child.lines), False
-    await gateway.child.__aenter__()
-    await gateway.child.line(r'"event": ?"ready"', after=lines)
+    async with away(gateway):
+        await gone(juliet, contact)
     assert await juliet.sees(contact) == jid
     juliet.xmpp.send_presence(pto=contact, ptype="unsubscribe")
     await gone(juliet, contact)
+    await juliet.features(gateway.server.component)  # what the gateway said before its answer has come by then
+    await gone(juliet, contact)
+
+
+@ON_EVERY_SERVER
+async def test_what_she_approves_while_the_gateway_is_away_is_known_when_it_is_back(
+    juliet: Client, gateway: Gateway
+) -> None:
+    """Otherwise her server's broadcasts would be taken for presence that she sends, and answered."""
+    contact, asked = gateway.contact(NUMBER), asyncio.Event()
+    juliet.xmpp.auto_authorize = None  # a person who is asked
+    juliet.xmpp.add_event_handler("presence_subscribe", lambda _: asked.set())
+    jid = await juliet.add(contact)
+    await asyncio.wait_for(asked.wait(), PATIENCE)
+    async with away(gateway):
+        await gone(juliet, contact)
+        juliet.xmpp.send_presence(pto=contact, ptype="subscribed")
+        await asyncio.wait_for(in_roster(juliet, contact, "both"), PATIENCE)
+    assert await juliet.sees(contact) == jid
+    await juliet.features(gateway.server.component)  # before its answer the gateway has heard that it may see her
+    juliet.xmpp.send_presence(pto=contact, ptype="unsubscribe")
+    await asyncio.wait_for(in_roster(juliet, contact, "from"), PATIENCE)
+    await gone(juliet, contact)
+    juliet.xmpp.send_presence(pshow="away")
     await juliet.features(gateway.server.component)  # what the gateway said before its answer has come by then
     await gone(juliet, contact)
 

@@ -485,6 +485,31 @@ def test_a_restart_loses_no_subscription(scene: Scene) -> None:
     assert f"subscribe {ROMEO} -> {BARE}" not in scene.says("subscribe", user=BARE), "it was asked before"
 
 
+def test_what_a_user_approves_while_we_are_away_is_asked_again_when_we_come(scene: Scene) -> None:
+    """His server answers for him, when he has (RFC 6121 §3.1.3); he himself is asked no second time."""
+    asked = f"subscribe {ROMEO} -> {BARE}"
+    assert asked in scene.says("subscribe", user=BARE)
+    scene.presences.refresh(scene.now)
+    assert asked not in scene.passes(0.0), "a changed dialplan asks nobody"
+    scene.restarts()
+    scene.presences.link_up(scene.now)
+    assert scene.passes(0.0) == [f"caps {ROMEO}/sip -> {BARE}", asked]
+    assert scene.says("subscribed", user=BARE) == []
+    assert scene.presences.subscribed(BARE, ROMEO)
+    scene.presences.link_lost()
+    scene.presences.link_up(scene.now)
+    assert asked not in scene.passes(0.0), "he let us"
+    scene.says("unsubscribe", user=BARE)
+    assert scene.says() == [], "his server's broadcast is no word of his own"
+
+
+def test_who_said_no_is_not_asked_again(scene: Scene) -> None:
+    scene.says("subscribe", user=BARE)
+    scene.says("unsubscribed", user=BARE)
+    scene.presences.link_up(scene.now)
+    assert scene.passes(0.0) == [f"caps {ROMEO}/sip -> {BARE}"]
+
+
 def test_rows_of_others_domains_are_left_alone(scene: Scene) -> None:
     scene.presences.restore([(BARE, "romeo@old.example.com", "sees"), ("tybalt@verona.lit", ROMEO, "sees")])
     scene.presences.link_up(scene.now)
@@ -576,6 +601,18 @@ def test_everybody_is_told_once_that_we_go(scene: Scene) -> None:
     ]
 
 
+def test_nobody_is_shown_a_contact_after_he_was_told_that_we_go(scene: Scene) -> None:
+    """His client may greet the contact in the same moment: it would stay online without us."""
+    nurse = "nurse@shakespeare.lit"
+    scene.says("subscribe", user=BARE)
+    scene.presences.link_up(scene.now)
+    scene.presences.farewell()
+    assert scene.passes(0.0) == []
+    assert [scene.says(), scene.says("probe"), scene.says(inner=TEMPPRES), scene.meets()] == [[], [], [], []]
+    assert scene.says("subscribe", user=nurse) == [f"subscribed {ROMEO} -> {nurse}", f"subscribe {ROMEO} -> {nurse}"]
+    assert scene.kept[-1] == (nurse, ROMEO, "sees asked"), "he is told when we are back"
+
+
 def test_a_probe_restores_what_we_have_lost(scene: Scene) -> None:
     scene.says("probe")
     assert scene.kept == [(BARE, ROMEO, "sees")]
@@ -617,7 +654,7 @@ def test_a_registered_user_sees_the_domain_and_is_told_when_it_comes(scene: Scen
     scene.restarts()
     assert scene.presences.registered(BARE)
     scene.presences.link_up(scene.now)
-    assert scene.passes(0.0) == [f"pstn {DOMAIN} -> {BARE}"]
+    assert scene.passes(0.0) == [f"pstn {DOMAIN} -> {BARE}", f"subscribe {DOMAIN} -> {BARE}"]
     assert [told(sent) for sent in scene.presences.unregister(JULIET, DOMAIN)] == [
         f"{kind} {DOMAIN} -> {BARE}" for kind in ("unsubscribe", "unsubscribed", "unavailable")
     ]
