@@ -91,7 +91,10 @@ class SipUri:
 
     def parameter(self, name: str) -> str | None:
         """The value of a parameter; "" when it has none (`;lr`), None when it is absent."""
-        return next((value or "" for key, value in self.parameters if key == name), None)
+        for key, value in self.parameters:
+            if key == name:
+                return value or ""
+        return None
 
     @property
     def hostport(self) -> str:
@@ -224,6 +227,8 @@ def _decoded(text: str) -> str:
 
 
 def _encoded(text: str, allowed: frozenset[str]) -> str:
+    if allowed.issuperset(text):  # as nearly all are
+        return text
     return "".join(
         character if character in allowed else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "replace"))
         for character in text

@@ -433,15 +433,16 @@ class Agent:
         if exchange.over:
             return
         exchange.flow = flow
-        request = exchange.request.copy()
+        # An ACK leaves once; all else may leave again, with other credentials or elsewhere.
+        request = exchange.request if exchange.request.method == "ACK" else exchange.request.copy()
         host, port = flow.sent_by
         alias = ";alias" if flow.transport == "TLS" else ""  # requests may come back this way (RFC 5923 §5)
         via = f"SIP/2.0/{flow.transport} {bracketed(host)}:{port};branch={COOKIE}{self.token()};rport{alias}"
         request.headers.prepend("Via", via)
-        if "Contact" not in request.headers and request.method in CONTACTING:
+        if request.method in CONTACTING and "Contact" not in request.headers:
             request.headers.add("Contact", exchange.usage.contact(flow, secure=is_secure(request.uri)))
         if request.method == "ACK":
-            exchange.request, exchange.over = request, True
+            exchange.over = True
             exchange.usage.launched(exchange, now)
             self._out.append(Transmit(flow, request))
             return

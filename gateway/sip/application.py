@@ -126,6 +126,14 @@ class Application(MutableMapping[str, Any]):
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self._closing = False
+        self._carry_out: dict[type[Any], Callable[[Any], None]] = {
+            Transmit: self._transmit,
+            Dispatch: self._dispatch,
+            Heard: self._hear,
+            Finished: self._finish,
+            Incoming: self._take_in,
+            Ended: self._end,
+        }
 
     # What programs use
 
@@ -303,7 +311,7 @@ class Application(MutableMapping[str, Any]):
             while outputs := self.agent.take():
                 for output in outputs:
                     try:
-                        self._carry_out(output)
+                        self._carry_out[type(output)](output)
                     except Exception:  # a bug in one effect must not swallow the others
                         log.exception("sip effect failed", effect=type(output).__name__)
         finally:
@@ -317,29 +325,30 @@ class Application(MutableMapping[str, Any]):
             self._timer.cancel()
         self._timer = self.loop.call_at(deadline, self._fire)
 
-    def _carry_out(self, output: object) -> None:
-        match output:
-            case Transmit(flow, message):
-                self._transmit(flow, message)
-            case Dispatch(exchange):
-                self._outbound.dispatch(exchange)
-            case Heard(usage, message):
-                if (dialog := self._dialogs.get(usage)) is not None:
-                    dialog.put(message)
-            case Finished(exchange, response):
-                future = self._waiting.get(exchange)
-                if future is not None and not future.done():
-                    future.set_result(response)
-            case Incoming(usage, message, flow):
-                # The dialog is there before its handler runs: a CANCEL may come right behind the INVITE.
-                incoming = IncomingRequest(self, usage, message, flow)
-                self.adopt(incoming.dialog)
-                self._spawn(self._handle(incoming))
-            case Ended(usage):
-                if (dialog := self._dialogs.pop(usage, None)) is not None:
-                    dialog.finish()
+    def _dispatch(self, effect: Dispatch) -> None:
+        self._outbound.dispatch(effect.exchange)
 
-    def _transmit(self, flow: Flow, message: Message) -> None:
+    def _hear(self, effect: Heard) -> None:
+        if (dialog := self._dialogs.get(effect.usage)) is not None:
+            dialog.put(effect.message)
+
+    def _finish(self, effect: Finished) -> None:
+        future = self._waiting.get(effect.exchange)
+        if future is not None and not future.done():
+            future.set_result(effect.response)
+
+    def _take_in(self, effect: Incoming) -> None:
+        # The dialog is there before its handler runs: a CANCEL may come right behind the INVITE.
+        incoming = IncomingRequest(self, effect.usage, effect.request, effect.flow)
+        self.adopt(incoming.dialog)
+        self._spawn(self._handle(incoming))
+
+    def _end(self, effect: Ended) -> None:
+        if (dialog := self._dialogs.pop(effect.usage, None)) is not None:
+            dialog.finish()
+
+    def _transmit(self, effect: Transmit) -> None:
+        flow, message = effect.flow, effect.message
         try:
             data = bytes(message)
         except ValueError:

@@ -42,7 +42,7 @@ class CalleeLeg(SipLeg):
         self._outgoing = outgoing
         self._sink = sink
         self._task: asyncio.Task[None] | None = None
-        self._key = secrets.token_hex(16)
+        self._key = room.app.agent.token() + room.app.agent.token()
         self._rang = False
         self._early: dict[str, Session] = {}  # their tag -> what a provisional response described
         self._party = known_party(outgoing.target, "")
@@ -74,9 +74,13 @@ class CalleeLeg(SipLeg):
 
     async def _invite(self, offer: Session) -> Dialog:
         outgoing = self._outgoing
-        target = replace(outgoing.target, headers=())
+        target = outgoing.target
+        if target.headers:
+            target = replace(target, headers=())
+        uri = str(target)
+        address = str(replace(target, parameters=())) if target.parameters else uri
         headers = dict(outgoing.headers)
-        hop = target
+        next_hop = uri
         if outgoing.proxy is not None:
             hop = outgoing.proxy
             if (hop.host, hop.port) != (target.host, target.port):
@@ -84,7 +88,8 @@ class CalleeLeg(SipLeg):
                     hop if hop.parameter("lr") is not None else replace(hop, parameters=(*hop.parameters, ("lr", None)))
                 )
                 headers = {"Route": f"<{loose}>", **headers}
-        peer = await self.room.app.connect(hop, trusted=outgoing.proxy is not None)
+            next_hop = str(hop)
+        peer = await self.room.app.connect(next_hop, trusted=outgoing.proxy is not None)
         credentials = outgoing.credentials
         from_ = ANONYMOUS if outgoing.anonymous else NameAddr(str(outgoing.from_uri), outgoing.from_name)
         headers.update(identity_headers(outgoing))
@@ -96,8 +101,8 @@ class CalleeLeg(SipLeg):
             headers.update({"Content-Type": kind, "Geolocation": f"<cid:{content_id}>", "Geolocation-Routing": "yes"})
         dialog = await peer.invite(
             from_details=from_,
-            to_details=NameAddr(str(replace(target, parameters=()))),
-            uri=str(target),
+            to_details=NameAddr(address),
+            uri=uri,
             headers=headers,
             payload=payload,
             username=credentials.username if credentials is not None else None,

@@ -123,8 +123,7 @@ class ClientSession(Session):
                 return
             self._acknowledge(dialog, asked)
             if not repeat:
-                request = self._compose(dialog, "BYE", Headers(), b"")
-                bye = Exchange(self, request, dialog.next_hop, hint=transaction.flow, reported=False)
+                bye = Exchange(self, dialog.request("BYE"), dialog.next_hop, hint=transaction.flow, reported=False)
                 bye.dialog = dialog
                 self._ask(bye)
 

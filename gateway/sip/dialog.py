@@ -9,6 +9,7 @@ Route set and tags never change after that; the target follows each re-INVITE an
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.errors import SipError
@@ -38,6 +39,7 @@ class Dialog:
     remote_sequence: int | None
     early: bool = True
     key: Key = field(init=False)
+    _ends: tuple[str, str] | None = field(init=False, default=None, compare=False)  # From and To of our requests
 
     def __post_init__(self) -> None:
         self.key = self.call_id, self.local.tag or "", self.remote.tag or ""
@@ -90,8 +92,10 @@ class Dialog:
             self.target = contact.uri
         self.early = False
 
-    def request(self, method: str, sequence: int | None = None) -> Request:
-        """A request inside the dialog (§12.2.1.1), with Route, and without Via and Contact.
+    def request(
+        self, method: str, sequence: int | None = None, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> Request:
+        """A request inside the dialog (§12.2.1.1), with Route and these headers, and without Via and Contact.
 
         `sequence` is given for ACK, whose number is its INVITE's; every other request takes the next one.
         """
@@ -102,15 +106,18 @@ class Dialog:
         if routes and not _is_loose(routes[0]):
             # A strict router wants its own URI as Request-URI, and the target last.
             uri, routes = NameAddr.parse(routes[0]).uri, (*routes[1:], f"<{self.target}>")
-        headers = Headers()
-        for route in routes:
-            headers.add("Route", route)
-        headers.add("Max-Forwards", "70")
-        headers.add("From", str(self.local))
-        headers.add("To", str(self.remote))
-        headers.add("Call-ID", self.call_id)
-        headers.add("CSeq", f"{sequence} {method}")
-        return Request(method, uri, headers)
+        if self._ends is None:
+            self._ends = str(self.local), str(self.remote)
+        said = [("Route", route) for route in routes]
+        said += [
+            ("Max-Forwards", "70"),
+            ("From", self._ends[0]),
+            ("To", self._ends[1]),
+            ("Call-ID", self.call_id),
+            ("CSeq", f"{sequence} {method}"),
+            *headers,
+        ]
+        return Request(method, uri, Headers(said), body)
 
     def receive(self, request: Request) -> int | None:
         """A request inside the dialog, other than ACK and CANCEL: None, or the status to refuse it with (§12.2.2).

@@ -95,10 +95,10 @@ def transport_of(uri: SipUri) -> str | None:
 def literal(uri: SipUri, permit: Permit) -> Target | None:
     """The target of a URI whose host is an address; None when it is a name, not permitted, or by no way of ours."""
     address = ip_of(host_of(uri))
-    if address is None or not spoken(uri) or not permit(str(address)):
+    if address is None or not spoken(uri):
         return None
-    transport = transport_of(uri) or _usual(uri)
-    return Target(transport, str(address), uri.port or PORTS[transport])
+    host, transport = str(address), transport_of(uri) or _usual(uri)
+    return Target(transport, host, uri.port or PORTS[transport]) if permit(host) else None
 
 
 def host_of(uri: SipUri) -> str:

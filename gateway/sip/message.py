@@ -89,6 +89,15 @@ PHRASES = {
 }
 
 
+def checked(text: str) -> str:
+    """The same text, if it can stand inside a message: in a name, in a value. Raises ValueError."""
+    if not text.isprintable():  # seldom; what breaks the framing is never printable, nor what no encoding has
+        if "\r" in text or "\n" in text or "\0" in text:
+            raise ValueError("a line break inside a header field")
+        text.encode("utf-8", "surrogateescape")
+    return text
+
+
 def canonical(name: str) -> str:
     """The one lower-case spelling of a header field's name, compact forms included."""
     return _folded(name) if len(name) <= MAX_NAME else name.lower()

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.sip.agent import Agent
-from gateway.sip.dialogs import Dialog, Stack, unchecked
+from gateway.sip.dialogs import Dialog, Stack, fill
 from gateway.sip.digest import Authenticator, Credentials
 from gateway.sip.headers import NameAddr, bracketed
 from gateway.sip.layer import Flow
-from gateway.sip.message import Headers, Request
+from gateway.sip.message import Headers, Request, checked
 from gateway.sip.usage import ALLOW, Usage, user_of
 
 
@@ -59,7 +59,7 @@ class Peer:
         self._identify(session, from_details, username, password)
         request = _request("INVITE", session, from_details, to_details, uri=uri, max_forwards=max_forwards)
         request.headers.add("Allow", ALLOW)
-        _fill(request, headers, payload)
+        request.body = fill(request.headers, headers, payload)
         dialog = Dialog(self.app, session)
         self.app.adopt(dialog)
         session.invite(request, self.next_hop, hint=self._hint).patience = patience
@@ -87,7 +87,7 @@ class Peer:
         usage = dialog.usage if dialog is not None else self.app.agent.usage()
         self._identify(usage, from_details, username, password)
         request = _request(method, usage, from_details, to_details, uri=uri, max_forwards=max_forwards)
-        _fill(request, headers, payload)
+        request.body = fill(request.headers, headers, payload)
         dialog = dialog or Dialog(self.app, usage)
         self.app.adopt(dialog)
         exchange = usage.start(request, self.next_hop, hint=self._hint)
@@ -152,18 +152,10 @@ def _went_well(dialog: Dialog) -> bool:
 def _request(
     method: str, usage: Usage, from_details: NameAddr, to_details: NameAddr, *, uri: str | None, max_forwards: int
 ) -> Request:
-    """The first request of a usage; it numbers it."""
+    """The first request of a usage; it numbers it. Raises ValueError as `fill` does."""
     fields = Headers()
     fields.add("Max-Forwards", str(max_forwards))
-    fields.add("From", str(from_details.with_tag(usage.tag)))
-    fields.add("To", str(to_details))
-    fields.add("Call-ID", usage.call_id)
-    return Request(method, uri or to_details.uri, fields)
-
-
-def _fill(request: Request, headers: Mapping[str, object] | None, payload: str | bytes) -> None:
-    """Raises ValueError for a field with a line break: a local mistake, told to whoever made it."""
-    extra, request.body = unchecked(headers, payload)
-    for name, value in extra:
-        request.headers.add(name, value)
-    bytes(request)
+    fields.add("From", checked(str(from_details.with_tag(usage.tag))))
+    fields.add("To", checked(str(to_details)))
+    fields.add("Call-ID", checked(usage.call_id))
+    return Request(checked(method), checked(uri or to_details.uri), fields)

@@ -205,7 +205,7 @@ class Session(Usage):
         headers = offer.headers.copy()
         self._introduce(method, headers)
         exchange = offer.exchange
-        exchange.request = self._compose(dialog, method, headers, offer.body)
+        exchange.request = dialog.request(method, headers=headers, body=offer.body)
         exchange.next_hop, exchange.hint, exchange.dialog = dialog.next_hop, self.flow, dialog
         exchange.transaction, exchange.tries, exchange.over = None, 0, False
         self._ask(exchange)
@@ -438,8 +438,9 @@ class Session(Usage):
         """Whatever the call still had under way ends with it, in time."""
         self.acknowledge(b"", now)
         self.timer.stop()
-        self.offers.leave(now + self.core.timers.patience)
-        self.core.arm(self)
+        if self.offers:
+            self.offers.leave(now + self.core.timers.patience)
+            self.core.arm(self)
 
     def end(self) -> None:
         super().end()

@@ -155,18 +155,10 @@ class Usage:
         return self._inside(self.dialog, method, headers, body, reported=True)
 
     def _inside(self, dialog: Dialog, method: str, headers: Headers, body: bytes, *, reported: bool) -> Exchange:
-        request = self._compose(dialog, method, headers, body)
+        request = dialog.request(method, headers=headers, body=body)
         exchange = Exchange(self, request, dialog.next_hop, hint=self.flow, reported=reported)
         exchange.dialog = dialog
         return self._ask(exchange)
-
-    @staticmethod
-    def _compose(dialog: Dialog, method: str, headers: Headers, body: bytes) -> Request:
-        request = dialog.request(method)
-        for name, value in headers:
-            request.headers.add(name, value)
-        request.body = body
-        return request
 
     def _ask(self, exchange: Exchange) -> Exchange:
         if self.authenticator is not None and exchange.request.method not in ("ACK", "CANCEL"):
@@ -332,10 +324,13 @@ def contact(user: str, flow: Flow, *, secure: bool = False) -> str:
     """Our Contact on this flow: a sips URI where a sips URI was asked for (RFC 3261 §8.1.1.8, §12.1.1)."""
     host, port = flow.sent_by
     name = f"{user}@" if user else ""
-    scheme = "sips" if secure and flow.transport in ("TLS", "WSS") else "sip"
-    transport = {"UDP": None, "TLS": None if scheme == "sips" else "tls", "WSS": "ws" if scheme == "sips" else "wss"}
-    spoken = transport.get(flow.transport, flow.transport.lower())
-    return f"<{scheme}:{name}{bracketed(host)}:{port}{f';transport={spoken}' if spoken else ''}>"
+    if secure and flow.transport in _SECURELY:
+        return f"<sips:{name}{bracketed(host)}:{port}{_SECURELY[flow.transport]}>"
+    return f"<sip:{name}{bracketed(host)}:{port}{_SPOKEN[flow.transport]}>"
+
+
+_SPOKEN = {"UDP": "", "TCP": ";transport=tcp", "TLS": ";transport=tls", "WS": ";transport=ws", "WSS": ";transport=wss"}
+_SECURELY = {"TLS": "", "WSS": ";transport=ws"}  # a sips URI says it by its scheme
 
 
 def is_secure(uri: str) -> bool:
