@@ -419,3 +419,31 @@ def test_a_200_whose_contact_cannot_be_read_is_acknowledged_where_the_dialog_wen
     assert ack.startswith("ACK sip:juliet@192.0.2.9:5062 ")
     (bye,) = bench.close(session)
     assert bye.startswith("BYE sip:juliet@192.0.2.9:5062 ")
+
+
+def test_a_cancel_goes_by_the_route_of_its_invite_and_says_why() -> None:
+    bench = Bench(launch=False)
+    session = bench.invite()
+    (exchange,) = bench.dispatched
+    exchange.request.headers.add("Route", "<sip:proxy.example;lr>")
+    bench.launch = True
+    bench.agent.launch(exchange, bench.flow, bench.now)
+    (invite,) = bench.step()
+    bench.take(answer(invite, 180, extra=CONTACT))
+    session.close(480, Headers([("Reason", 'SIP;cause=200;text="Call completed elsewhere"')]), bench.now)
+    (cancel,) = bench.step()
+    assert cancel.split(" ")[1] == invite.split(" ")[1]
+    assert fields(cancel, "Route") == ["<sip:proxy.example;lr>"]
+    assert field(cancel, "Reason").startswith("SIP;cause=200")
+    for name in ("From", "To", "Call-ID"):
+        assert field(cancel, name) == field(invite, name)
+
+
+def test_who_rings_behind_our_cancel_is_not_told_of() -> None:
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    bench.take(answer(invite, 100, to_tag=""))
+    bench.close(session)
+    bench.take(answer(invite, 180, extra=CONTACT))
+    assert [m.label for m in bench.heard] == ["100 Whatever"]

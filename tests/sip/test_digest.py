@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from gateway.sip.digest import Authenticator, Challenge, Credentials, Session, challenges, response
 from gateway.sip.headers import AuthField
 from gateway.sip.message import Headers, Response
@@ -130,3 +132,31 @@ def test_a_later_request_may_be_asked_for_a_new_nonce() -> None:
     assert authenticator.learn(refusal('Digest realm="r", nonce="1"'), again=False)
     assert authenticator.learn(refusal('Digest realm="r", nonce="2"'), again=False)
     assert not authenticator.learn(refusal('Digest realm="r", nonce="2"'), again=False)
+
+
+def expected(algorithm: str, qop: str, count: str, cnonce: str, body: bytes) -> str:
+    """The request-digest as RFC 7616 §3.4.1 to §3.4.3 has it, written down once more."""
+    hashed = hashlib.md5 if algorithm.upper().startswith("MD5") else hashlib.sha256
+
+    def h(text: str) -> str:
+        return hashed(text.encode()).hexdigest()
+
+    a1 = "Mufasa:r:Circle of Life"
+    if algorithm.lower().endswith("-sess"):
+        a1 = f"{h(a1)}:n:{cnonce}"
+    a2 = "INVITE:sip:a@b" + (f":{hashed(body).hexdigest()}" if qop == "auth-int" else "")
+    return h(f"{h(a1)}:n:{count}:{cnonce}:{qop}:{h(a2)}" if qop else f"{h(a1)}:n:{h(a2)}")
+
+
+@pytest.mark.parametrize("algorithm", ["", "MD5", "md5-sess", "MD5-sess", "SHA-256", "SHA-256-sess"])
+@pytest.mark.parametrize(("offered", "taken"), [("auth", "auth"), ("auth-int", "auth-int"), ("auth-int,auth", "auth")])
+def test_whatever_a_server_asks_for_its_own_arithmetic_agrees(algorithm: str, offered: str, taken: str) -> None:
+    named = f", algorithm={algorithm}" if algorithm else ""
+    asked = refusal(f'Digest realm="r", nonce="n", opaque="o\\"p", qop="{offered}"{named}')
+    (given,) = challenges(asked)
+    session, body = Session(given, MUFASA), b"v=0\r\n"
+    for count in ("00000001", "00000002"):
+        read = AuthField.parse(session.authorize("INVITE", "sip:a@b", body, "c"))
+        assert (read.parameter("qop"), read.parameter("nc"), read.parameter("cnonce")) == (taken, count, "c")
+        assert read.parameter("response") == expected(algorithm or "MD5", taken, count, "c", body)
+        assert (read.parameter("algorithm") or "", read.parameter("opaque")) == (algorithm, 'o"p')

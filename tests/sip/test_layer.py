@@ -222,3 +222,14 @@ def test_what_waits_for_nothing_any_more_is_not_kept_until_its_time() -> None:
         alarm.arm(Waits(4000.0 + number))
     assert alarm.deadline == 3000.0
     assert alarm.due(3000.0) is stays
+
+
+def test_two_behind_one_address_may_have_the_same_branch() -> None:
+    """RFC 3261 §17.2.3: the sent-by takes part, for a client that makes bad branches has others beside it."""
+    tested, one = layer(), message("OPTIONS")
+    (first,) = tested.receive(one, FLOW, 0.0)
+    text = bytes(one).replace(b"192.0.2.9;", b"192.0.2.9:5062;")
+    (second,) = tested.receive(parse(text), FLOW, 0.0)
+    assert isinstance(first, Requested)
+    assert isinstance(second, Requested)
+    assert first.transaction is not second.transaction

@@ -244,3 +244,26 @@ def test_a_cancelled_call_repeats_its_ringing_no_more() -> None:
     bench.take(caller.request("ACK", sequence=1, branch=f"{caller.branch}.INVITE.1"))
     assert bench.wait(60) == []
     assert bench.agent.busy == (0, 0)
+
+
+def test_a_prack_with_a_number_that_was_used_is_refused() -> None:
+    bench, caller = Bench(), peer()
+    rings = ringing(bench, caller)
+    for number in (0, 1):
+        assert statuses(bench.take(prack(caller, rings, sequence=number))) == [500]
+    assert bench.wait(0.5) == [rings]
+    assert statuses(bench.take(prack(caller, rings, sequence=7))) == [200]
+
+
+def test_an_offer_of_ours_that_must_arrive_is_answered_in_the_prack() -> None:
+    bench, caller = Bench(), peer()
+    bench.take(caller.request("INVITE", extra="Require: 100rel"))
+    usage, invite = bench.incoming[-1]
+    (early,) = bench.reply(usage, invite, 183, SDP)
+    caller.took(early)
+    assert bench.reply(usage, invite, 200) == [], "not before the offer is answered"
+    assert statuses(bench.take(prack(caller, early, content=OTHER)))[-1] == 200
+    answered = bench.heard[-1]
+    assert isinstance(answered, Request)
+    assert (answered.method, answered.body.decode()) == ("PRACK", OTHER)
+    assert [field(m, "CSeq") for m in bench.reply(usage, answered, 200)] == ["2 PRACK"]

@@ -139,3 +139,21 @@ def test_a_stray_ack_and_a_refusal_of_a_closed_call_do_nothing() -> None:
     assert statuses(bench.close(usage)) == [480]
     assert bench.close(usage) == []
     assert bench.reply(usage, invite, 200) == []
+
+
+def test_a_call_that_is_sent_elsewhere_is_over() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    assert statuses(bench.reply(usage, invite, 302, Contact="<sip:nurse@192.0.2.7>")) == [302]
+    assert bench.ended == [usage]
+    bench.take(caller.request("ACK", sequence=1, branch=f"{caller.branch}.INVITE.1"))
+    bench.wait(60)
+    assert bench.agent.busy == (0, 0)
+
+
+def test_an_answer_says_what_we_take_and_understand() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    for answered in (bench.reply(usage, invite, 180), bench.reply(usage, invite, 200, SDP)):
+        assert {"INVITE", "ACK", "CANCEL", "BYE", "UPDATE", "PRACK"} <= set(field(answered[0], "Allow").split(", "))
+        assert {"100rel", "timer"} <= set(field(answered[0], "Supported").split(", "))

@@ -226,3 +226,88 @@ def test_a_strict_router_gets_what_it_wants() -> None:
         assert request.split(" ")[1] == "sip:strict@192.0.2.20"
         assert fields(request, "Route") == ["<sip:juliet@192.0.2.9:5062>"]
     assert bench.dispatched[-1].next_hop == "sip:strict@192.0.2.20"
+
+
+def test_a_target_that_moves_in_the_answer_to_our_update_is_followed() -> None:
+    bench = Bench()
+    session, _ = established(bench)
+    session.ask("UPDATE", Headers(), b"", bench.now)
+    (update,) = bench.step()
+    bench.take(answer(update, 200, extra="Contact: <sip:juliet@192.0.2.77:5077>"))
+    assert bench.close(session)[0].startswith("BYE sip:juliet@192.0.2.77:5077 ")
+
+
+def test_a_notify_moves_the_target_and_an_info_does_not() -> None:
+    """RFC 6665 §4.4.1, RFC 3261 §12.2."""
+    bench, caller = Bench(), peer()
+    usage = up(bench, caller)
+    for name, port in (("NOTIFY", 5077), ("INFO", 5088)):
+        caller.contact = f"<sip:romeo@192.0.2.77:{port}>"
+        bench.take(caller.request(name))
+        request = bench.heard[-1]
+        assert isinstance(request, Request)
+        bench.reply(usage, request, 200)
+    assert bench.close(usage)[0].startswith("BYE sip:romeo@192.0.2.77:5077 ")
+
+
+def test_a_request_that_was_refused_has_used_its_number() -> None:
+    """RFC 3261 §12.2.2: glare and a timer that is too brief are answers like any other."""
+    bench = Bench()
+    session, invite = established(bench)
+    far = theirs(invite)
+    session.ask("INVITE", Headers(), SDP.encode(), bench.now)
+    bench.step()
+    assert statuses(bench.take(far.request("UPDATE", sequence=5, content=SDP))) == [491]
+    assert statuses(bench.take(far.request("INFO", sequence=5, branch="z9hG4bKother"))) == [500]
+    brief = "Supported: timer\nSession-Expires: 30"
+    assert statuses(bench.take(far.request("UPDATE", sequence=6, extra=brief))) == [422]
+    assert statuses(bench.take(far.request("INFO", sequence=4))) == [500]
+    assert statuses(bench.take(far.request("INFO", sequence=6, branch="z9hG4bKanother"))) == [500]
+
+
+def test_a_2xx_that_a_bye_overtook_is_repeated_no_more() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller)
+    caller.took(bench.reply(usage, invite, 200, SDP)[0])
+    assert statuses(bench.take(caller.request("BYE"))) == [200]  # the ACK before it was lost
+    assert bench.wait(60) == []
+    assert bench.agent.busy == (0, 0)
+
+
+def test_a_reinvite_says_what_we_support_and_take() -> None:
+    bench = Bench()
+    session, _ = established(bench)
+    session.ask("INVITE", Headers([("Content-Type", "application/sdp")]), SDP.encode(), bench.now)
+    (reinvite,) = bench.step()
+    assert {"100rel", "timer", "replaces"} <= set(field(reinvite, "Supported").split(", "))
+    assert {"UPDATE", "PRACK", "INFO", "REFER"} <= set(field(reinvite, "Allow").split(", "))
+    assert field(reinvite, "Contact") == "<sip:gateway@192.0.2.1:5060>"
+
+
+def test_the_ack_carries_the_credentials_for_each_proxy() -> None:
+    bench = Bench(launch=False)
+    session = bench.invite()
+    session.authenticator = Authenticator(Credentials("u", "p"), lambda: "c")
+    bench.launch = True
+    bench.agent.launch(bench.dispatched[0], bench.flow, bench.now)
+    invite = bench.step()[0]
+    asked = 'Proxy-Authenticate: Digest realm="one", nonce="1"\nProxy-Authenticate: Digest realm="two", nonce="2"'
+    _, again = bench.take(answer(invite, 407, extra=asked))
+    _, third = bench.take(answer(again, 401, extra='WWW-Authenticate: Digest realm="three", nonce="3"'))
+    (ack,) = bench.take(answer(third, 200, extra=CONTACT, content=SDP))
+    for name, number in (("Proxy-Authorization", 2), ("Authorization", 1)):
+        assert len(fields(ack, name)) == number
+        assert fields(ack, name) == fields(third, name)
+
+
+def test_a_reinvite_that_we_cancelled_is_not_made_again() -> None:
+    bench = Bench()
+    session, _ = established(bench)
+    session.ask("INVITE", Headers(), SDP.encode(), bench.now)
+    (reinvite,) = bench.step()
+    bench.take(answer(reinvite, 180))
+    cancel = bench.wait(65)[0]
+    bench.take(answer(cancel, 200))
+    bench.take(answer(reinvite, 491))
+    assert bench.wait(10) == []
+    assert [m.label for _, m in bench.finished] == ["491 Whatever"]

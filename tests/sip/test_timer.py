@@ -216,3 +216,20 @@ def test_a_refresh_of_theirs_in_a_call_that_we_placed() -> None:
     assert field(bench.reply(session, update, 200)[0], "Session-Expires") == "100;refresher=uac"
     bench.wait(60)
     assert not bench.ended
+
+
+def test_whoever_refreshes_goes_on_with_it_whoever_asks() -> None:
+    """RFC 4028 §7.4: a re-INVITE for something else leaves the refresher as it is, in both directions."""
+    bench = Bench()
+    session, invite = established(bench, f"{CONTACT}\nSession-Expires: 600;refresher=uas")
+    session.ask("INVITE", Headers([("Content-Type", "application/sdp")]), SDP.encode(), bench.now)
+    (reinvite,) = bench.step()
+    assert field(reinvite, "Session-Expires") == "600;refresher=uas"
+    bench.take(answer(reinvite, 200, extra=f"{CONTACT}\nSession-Expires: 600;refresher=uas", content=SDP))
+    bench.take(theirs(invite).request("UPDATE", extra="Supported: timer\nSession-Expires: 600;refresher=uas"))
+    update = bench.heard[-1]
+    assert isinstance(update, Request)
+    (ok,) = bench.reply(session, update, 200)
+    assert field(ok, "Session-Expires") == "600;refresher=uas"
+    (refresh,) = bench.wait(300)  # from now on it is ours
+    assert field(refresh, "Session-Expires") == "600;refresher=uac"
