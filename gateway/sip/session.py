@@ -286,6 +286,10 @@ class Session(Usage):
         elif response.status == 422 and self.timer.learn(response):
             self._refresh(now)
             return True
+        elif response.status in (405, 501) and not exchange.reported and self._described and not self.ended:
+            self._takes_update = False  # somebody on the way knows better than who said Allow
+            self._refresh(now)
+            return True
         if response.status < 300 and not self.ended:
             self.timer.answered(response, now)
         else:

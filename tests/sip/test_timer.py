@@ -118,6 +118,18 @@ def test_we_refresh_by_reinvite_with_the_same_description_where_update_is_not_ta
     assert body(again) == SDP
 
 
+@pytest.mark.parametrize("code", [405, 501])
+def test_a_refresh_by_update_that_is_not_taken_after_all_is_made_by_reinvite(code: int) -> None:
+    bench = Bench()
+    established(bench, f"{CONTACT}\nAllow: UPDATE\nSession-Expires: 100;refresher=uac")
+    (update,) = bench.wait(50)
+    (reinvite,) = bench.take(answer(update, code))
+    assert (method(reinvite), body(reinvite)) == ("INVITE", SDP)
+    bench.take(answer(reinvite, 200, extra=f"{CONTACT}\nSession-Expires: 100;refresher=uac", content=SDP))
+    assert [method(m) for m in bench.wait(50)] == ["INVITE"]
+    assert not bench.ended
+
+
 def test_an_interval_that_is_too_small_for_somebody_is_raised() -> None:
     bench = Bench()
     session = bench.invite()
