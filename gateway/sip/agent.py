@@ -21,10 +21,11 @@ from gateway.errors import SipError
 from gateway.sip.clientsession import ClientSession
 from gateway.sip.dialog import Dialog, Key
 from gateway.sip.digestserver import DigestServer
-from gateway.sip.headers import AuthField, bracketed, split
+from gateway.sip.headers import AuthField, NameAddr, bracketed, split
 from gateway.sip.icmp import quoted
 from gateway.sip.layer import (
     COOKIE,
+    FORGOTTEN,
     Acknowledged,
     Address,
     Alarm,
@@ -47,7 +48,7 @@ from gateway.sip.serversession import ServerSession, request_user
 from gateway.sip.session import Session
 from gateway.sip.targets import SILENCE, seconds_of
 from gateway.sip.timer import SHORTEST
-from gateway.sip.transaction import Timers
+from gateway.sip.transaction import State, Timers
 from gateway.sip.usage import EXTENSIONS, METHODS, UNTRUSTED, Dispatch, Exchange, Report, Usage, is_secure, local
 
 NEW = frozenset({"INVITE", "REGISTER", "SUBSCRIBE", "MESSAGE", "OPTIONS", "REFER", "PUBLISH", "NOTIFY"})
@@ -201,9 +202,7 @@ class Agent:
         while (timed := self._alarm.due(now)) is not None:
             if isinstance(timed, Usage):
                 timed.fire(now)
-                continue
-            happened = self._layer.fire(timed, now)
-            if happened is not None:
+            elif (happened := self._layer.fire(timed, now)) is not None:
                 self._happened(happened, now)
 
     def broken(self, connection: int, now: float, distrust: str = "") -> None:
@@ -238,6 +237,8 @@ class Agent:
                     exchange = self._exchanges.get(transaction)
                     if exchange is not None and exchange.transaction is transaction:
                         self._answered(exchange, response, now)
+                        if response.status >= 200:
+                            self._concluded(transaction)
                     elif exchange is not None:
                         self._late(exchange, transaction, response, now)
                 case Unanswered(transaction) if isinstance(transaction, ClientTransaction):
@@ -245,7 +246,10 @@ class Agent:
                 case Unanswered():
                     pass  # a refusal without its ACK: there is no call to hang up
                 case Requested(transaction, merged):
-                    self._requested(transaction, merged, now)
+                    try:
+                        self._requested(transaction, merged, now)
+                    finally:
+                        self._alarm.arm(transaction)
                 case Acknowledged(request, flow):
                     usage = self._usages.get(_key(request))
                     if usage is not None:
@@ -264,6 +268,12 @@ class Agent:
             # waiting, and stands for a 400 of ours.
             if response.status >= 200:
                 exchange.usage.answered(exchange, local(exchange.request, 400), now)
+
+    def _concluded(self, transaction: ClientTransaction) -> None:
+        """It has its final response: what is left of it waits for repeats, and other 2xx to an INVITE."""
+        transaction.machine.request = FORGOTTEN
+        if transaction.machine.state is not State.ACCEPTED:
+            self._exchanges.pop(transaction, None)
 
     @staticmethod
     def _late(exchange: Exchange, transaction: ClientTransaction, response: Response, now: float) -> None:
@@ -356,19 +366,19 @@ class Agent:
         return self._usages.get((request.call_id, "", request.from_.tag or ""))
 
     def _cancelled(self, transaction: ServerTransaction, now: float) -> None:
-        invite = self._layer.find_invite(transaction.request, transaction.flow)
+        cancel = transaction.request
+        invite = self._layer.find_invite(cancel, transaction.flow)
         if invite is None:
             self._refuse(transaction, 481, now)
             return
-        tag = invite.machine.response.to.tag if invite.machine.response is not None else None
         usage = self._invited.get(id(invite))
-        inside = self._usages.get(_key(invite.request)) if usage is None else None
+        tag = NameAddr.parse(invite.to).tag if invite.to else None
         if usage is not None:
             tag = usage.tag
-        self.respond(transaction, respond(transaction.request, 200, tag=tag or self.token()), now)
+        self.respond(transaction, respond(cancel, 200, tag=tag or self.token()), now)
         if usage is not None:
-            usage.cancelled(transaction.request, now)
-        elif isinstance(inside, Session):
+            usage.cancelled(cancel, now)
+        elif not invite.to and isinstance(inside := self._usages.get(_key(invite.request)), Session):
             inside.withdrawn(invite, now)
 
     def _refuse(self, transaction: ServerTransaction, status: int, now: float, **headers: str) -> None:

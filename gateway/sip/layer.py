@@ -31,6 +31,7 @@ from gateway.sip.transaction import (
     OtherServer,
     Send,
     Server,
+    State,
     Timers,
 )
 
@@ -73,23 +74,36 @@ class Transmit:
     message: Message
 
 
+FORGOTTEN = Request("", "")  # in place of one that has its final response: thousands of those wait for repeats
+
+
 @dataclass(slots=True, eq=False)
 class ClientTransaction:
     machine: Client
     flow: Flow
-    branch: str
+    key: tuple[str, str]  # branch and method
+    armed: float | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        return self.machine.deadline
 
 
 @dataclass(slots=True, eq=False)
 class ServerTransaction:
+    """`request` is there until its final response, `to` from then on: the To of that response."""
+
     machine: Server
     flow: Flow
     key: tuple[str, ...]
     merge: tuple[str, ...]
+    request: Request
+    to: str = ""
+    armed: float | None = None
 
     @property
-    def request(self) -> Request:
-        return self.machine.request
+    def deadline(self) -> float | None:
+        return self.machine.deadline
 
 
 @dataclass(slots=True)
@@ -109,7 +123,10 @@ class Unanswered:
 
 @dataclass(slots=True)
 class Requested:
-    """A request that is new to us; `merged` when it came before by another way (RFC 3261 §8.2.2.2)."""
+    """A request that is new to us; `merged` when it came before by another way (RFC 3261 §8.2.2.2).
+
+    Its deadline is not watched yet: most are answered at once, and then it is another one.
+    """
 
     transaction: ServerTransaction
     merged: bool
@@ -130,6 +147,10 @@ SPARE = 256  # outdated entries that may wait with the others
 
 
 class Timed(Protocol):
+    """`armed` is the alarm's: the earliest time at which it looks at this one, None: it does not."""
+
+    armed: float | None
+
     @property
     def deadline(self) -> float | None: ...
 
@@ -152,7 +173,6 @@ class Alarm:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timed]] = []
-        self._first: dict[int, float] = {}  # id(timed) -> the earliest of its entries
         self._count = itertools.count()
         self._tidy_above = SPARE
 
@@ -162,27 +182,31 @@ class Alarm:
     def arm(self, timed: Timed) -> None:
         """Its deadline may have become earlier, or come to be."""
         deadline = timed.deadline
-        if deadline is None:
-            return
-        first = self._first.get(id(timed))
-        if first is None or deadline < first:
-            self._first[id(timed)] = deadline
+        if deadline is not None and (timed.armed is None or deadline < timed.armed):
+            timed.armed = deadline
             heapq.heappush(self._heap, (deadline, next(self._count), timed))
             if len(self._heap) > self._tidy_above:
                 self._tidy()
 
     def _tidy(self) -> None:
         """One entry for each that still waits for something."""
-        waiting = {id(timed): timed for _, _, timed in self._heap}.values()
-        self._heap = [(due, next(self._count), timed) for timed in waiting if (due := timed.deadline) is not None]
-        self._first = {id(timed): due for due, _, timed in self._heap}
+        waiting: list[Timed] = []
+        for due, _, timed in self._heap:
+            if timed.armed == due:
+                timed.armed = None
+                waiting.append(timed)
+        self._heap = []
+        for timed in waiting:
+            timed.armed = deadline = timed.deadline
+            if deadline is not None:
+                self._heap.append((deadline, next(self._count), timed))
         heapq.heapify(self._heap)
         self._tidy_above = 2 * len(self._heap) + SPARE
 
     def _pop(self) -> Timed:
         due, _, timed = heapq.heappop(self._heap)
-        if self._first.get(id(timed)) == due:
-            del self._first[id(timed)]
+        if timed.armed == due:
+            timed.armed = None
         return timed
 
     def due_before(self, time: float) -> bool:
@@ -219,7 +243,6 @@ class Layer:
         self._servers: dict[tuple[str, ...], ServerTransaction] = {}
         self._merges: dict[tuple[str, ...], ServerTransaction] = {}
         self._sources: Counter[str] = Counter()
-        self._owners: dict[int, ClientTransaction | ServerTransaction] = {}  # id(machine) -> transaction
 
     def __len__(self) -> int:
         return len(self._clients) + len(self._servers)
@@ -238,15 +261,17 @@ class Layer:
         make = InviteClient if request.method == "INVITE" else OtherClient
         patience = min(patience or self._timers.patience, self._timers.patience)
         machine: Client = make(request, flow.reliable, now, self._timers, patience)
-        transaction = ClientTransaction(machine, flow, request.via.branch)
-        self._clients[transaction.branch, request.method] = transaction
-        self._owners[id(machine)] = transaction
+        transaction = ClientTransaction(machine, flow, (request.via.branch, request.method))
+        self._clients[transaction.key] = transaction
         return transaction, self._done(transaction, machine.start())
 
     # What we are asked
 
     def respond(self, transaction: ServerTransaction, response: Response, now: float) -> list[Happened]:
-        return self._done(transaction, transaction.machine.respond(response, now))
+        happened = self._done(transaction, transaction.machine.respond(response, now))
+        if response.status >= 200 and transaction.request is not FORGOTTEN:
+            transaction.request, transaction.to = FORGOTTEN, response.headers.get("To") or ""
+        return happened
 
     def find_invite(self, cancel: Request, flow: Flow) -> ServerTransaction | None:
         """The INVITE that a CANCEL means (RFC 3261 §9.2)."""
@@ -276,7 +301,7 @@ class Layer:
         key = server_key(message, flow, "INVITE" if message.method == "ACK" else message.method)
         known = self._servers.get(key)
         if known is not None:
-            if message.method == "ACK" and known.machine.response is not None and known.machine.response.status < 300:
+            if message.method == "ACK" and known.machine.state not in (State.COMPLETED, State.CONFIRMED):
                 return [Acknowledged(message, flow)]  # COMPAT: peers that ACK a 200 with the INVITE's branch
             return self._done(known, known.machine.receive(message, now))
         if message.method == "ACK":
@@ -290,25 +315,22 @@ class Layer:
             refusal.headers.add("Retry-After", "10")
             return [Transmit(flow, refusal)]
         make = InviteServer if request.method == "INVITE" else OtherServer
-        machine: Server = make(request, flow.reliable, now, self._timers)
+        machine: Server = make(flow.reliable, now, self._timers)
         merge = (request.call_id, request.from_.tag or "", str(request.cseq))
         merged = request.to.tag is None and merge in self._merges
-        transaction = ServerTransaction(machine, flow, key, merge)
+        transaction = ServerTransaction(machine, flow, key, merge, request)
         self._servers[key] = transaction
         self._merges.setdefault(merge, transaction)
         self._sources[source] += 1
-        self._owners[id(machine)] = transaction
-        self._alarm.arm(machine)
         return [Requested(transaction, merged)]
 
     # Time
 
     def fire(self, timed: Timed, now: float) -> list[Happened] | None:
-        """The turn of one of our machines; None when it is not ours."""
-        transaction = self._owners.get(id(timed))
-        if transaction is None or transaction.machine is not timed:
+        """The turn of one of our transactions; None when it is none."""
+        if not isinstance(timed, ClientTransaction | ServerTransaction):
             return None
-        return self._done(transaction, transaction.machine.fire(now))
+        return self._done(timed, timed.machine.fire(now))
 
     def drop(self, transaction: ClientTransaction) -> None:
         """Nobody wants its answer any more: the flow is dead."""
@@ -337,16 +359,15 @@ class Layer:
         if transaction.machine.terminated:
             self._forget(transaction)
         else:
-            self._alarm.arm(transaction.machine)
+            self._alarm.arm(transaction)
         return out
 
     def _forget(self, transaction: ClientTransaction | ServerTransaction) -> None:
-        if self._owners.pop(id(transaction.machine), None) is None:
-            return
         if isinstance(transaction, ClientTransaction):
-            self._clients.pop((transaction.branch, transaction.machine.request.method), None)
+            self._clients.pop(transaction.key, None)
             return
-        self._servers.pop(transaction.key, None)
+        if self._servers.pop(transaction.key, None) is None:
+            return
         if self._merges.get(transaction.merge) is transaction:
             del self._merges[transaction.merge]
         source = transaction.flow.remote[0]

@@ -364,12 +364,13 @@ class Session(Usage):
         return False
 
     def _their_bye(self, transaction: ServerTransaction, now: float) -> None:
+        bye = transaction.request
         self.refuse(transaction, 200, now)
         self._refuse_open(now)
         self.accepted.clear()
         self._abandon(now)
         if not self.ended:
-            self.core.tell(Heard(self, transaction.request))
+            self.core.tell(Heard(self, bye))
             self.end()
         if not self._said_bye:
             self.core.forget(self)

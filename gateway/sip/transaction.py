@@ -72,6 +72,8 @@ Action = Send | Deliver | Expired
 class Machine:
     """What the four share: a repeat that backs off, and an end. `deadline` is the earlier of the two, None: neither."""
 
+    __slots__ = ("_end", "_interval", "_repeat", "deadline", "reliable", "state", "timers")
+
     def __init__(self, timers: Timers, reliable: bool) -> None:
         self.timers = timers
         self.reliable = reliable
@@ -135,6 +137,8 @@ def acknowledge(request: Request, response: Response) -> Request:
 class InviteClient(Machine):
     """RFC 3261 §17.1.1 as amended by RFC 6026 §8.4."""
 
+    __slots__ = ("_ack", "_whole", "request")
+
     def __init__(
         self, request: Request, reliable: bool, now: float, timers: Timers, patience: float | None = None
     ) -> None:
@@ -190,6 +194,8 @@ class InviteClient(Machine):
 class OtherClient(Machine):
     """RFC 3261 §17.1.2."""
 
+    __slots__ = ("_whole", "request")
+
     def __init__(
         self, request: Request, reliable: bool, now: float, timers: Timers, patience: float | None = None
     ) -> None:
@@ -225,11 +231,15 @@ class OtherClient(Machine):
 
 
 class InviteServer(Machine):
-    """RFC 3261 §17.2.1 as amended by RFC 6026 §8.5. Its user repeats a 2xx; here repeated INVITEs are absorbed."""
+    """RFC 3261 §17.2.1 as amended by RFC 6026 §8.5. Its user repeats a 2xx; here repeated INVITEs are absorbed.
 
-    def __init__(self, request: Request, reliable: bool, now: float, timers: Timers) -> None:
+    `response` is what they get again, None where they get nothing.
+    """
+
+    __slots__ = ("response",)
+
+    def __init__(self, reliable: bool, now: float, timers: Timers) -> None:
         super().__init__(timers, reliable)
-        self.request = request
         self.response: Response | None = None
         self._become(State.PROCEEDING, now)
 
@@ -237,21 +247,22 @@ class InviteServer(Machine):
         """A repeat of the INVITE, or the ACK to a response of 300 or more."""
         if request.method == "ACK":
             if self.state is State.COMPLETED:
+                self.response = None
                 self._become(State.CONFIRMED, now, lasts=0 if self.reliable else self.timers.t4)  # timer I
             return []
-        if self.state in (State.PROCEEDING, State.COMPLETED) and self.response is not None:
-            return [Send(self.response)]
-        return []
+        return [Send(self.response)] if self.response is not None and not self.terminated else []
 
     def respond(self, response: Response, now: float) -> list[Action]:
         if self.state is State.ACCEPTED and 200 <= response.status < 300:
             return [Send(response)]
         if self.state is not State.PROCEEDING:
             return []
-        self.response = response
         if 200 <= response.status < 300:
+            self.response = None
             self._become(State.ACCEPTED, now, lasts=self.timers.patience)  # timer L
-        elif response.status >= 300:
+            return [Send(response)]
+        self.response = response
+        if response.status >= 300:
             self._become(State.COMPLETED, now, lasts=self.timers.patience, repeats=True)  # timers H and G
         return [Send(response)]
 
@@ -269,9 +280,10 @@ class InviteServer(Machine):
 class OtherServer(Machine):
     """RFC 3261 §17.2.2."""
 
-    def __init__(self, request: Request, reliable: bool, now: float, timers: Timers) -> None:
+    __slots__ = ("response",)
+
+    def __init__(self, reliable: bool, now: float, timers: Timers) -> None:
         super().__init__(timers, reliable)
-        self.request = request
         self.response: Response | None = None
         # The RFC sets no limit for the user's answer; without one a forgotten request would stay for ever.
         self._become(State.TRYING, now, lasts=2 * timers.patience)

@@ -127,6 +127,7 @@ class Usage:
         self.sequence = 0
         self.trusted = False  # somebody configured this far end; what it names needs no permit
         self.ended = False
+        self.armed: float | None = None  # see layer.Timed
         self._open: dict[int, ServerTransaction] = {}  # id(request) -> transaction, until the final response
 
     @property

@@ -161,6 +161,7 @@ def test_a_cseq_of_another_method_is_refused() -> None:
 class Clock:
     def __init__(self, deadline: float | None) -> None:
         self.deadline = deadline
+        self.armed: float | None = None
 
 
 def test_an_alarm_keeps_the_earliest_deadline_however_it_moves() -> None:
@@ -207,6 +208,7 @@ def test_the_first_of_several_deadlines_is_the_deadline() -> None:
 @dataclass(eq=False)
 class Waits:
     deadline: float | None
+    armed: float | None = None
 
 
 def test_what_waits_for_nothing_any_more_is_not_kept_until_its_time() -> None:

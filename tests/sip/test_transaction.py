@@ -180,7 +180,7 @@ def test_a_final_response_to_another_request_is_delivered_once() -> None:
 
 
 def test_a_repeated_invite_gets_the_last_response_again() -> None:
-    machine = InviteServer(request(), False, 0.0, TIMERS)
+    machine = InviteServer(False, 0.0, TIMERS)
     assert machine.receive(request(), 0.1) == []
     ringing = machine.respond(reply(180), 0.2)
     assert machine.receive(request(), 0.3) == ringing
@@ -188,7 +188,7 @@ def test_a_repeated_invite_gets_the_last_response_again() -> None:
 
 
 def test_a_refusal_of_ours_is_repeated_until_its_ack() -> None:
-    machine = InviteServer(request(), False, 0.0, TIMERS)
+    machine = InviteServer(False, 0.0, TIMERS)
     refused = machine.respond(reply(486), 0.0)
     assert machine.respond(reply(487), 0.0) == []
     assert sends(run(machine, 8)) == [0.5, 1.5, 3.5, 7.5]
@@ -201,20 +201,20 @@ def test_a_refusal_of_ours_is_repeated_until_its_ack() -> None:
 
 
 def test_a_refusal_without_an_ack_is_given_up() -> None:
-    machine = InviteServer(request(), True, 0.0, TIMERS)
+    machine = InviteServer(True, 0.0, TIMERS)
     machine.respond(reply(486), 0.0)
     assert run(machine, 100) == [(32.0, Expired())]
 
 
 def test_over_a_stream_an_ack_ends_it_at_once() -> None:
-    machine = InviteServer(request(), True, 0.0, TIMERS)
+    machine = InviteServer(True, 0.0, TIMERS)
     machine.respond(reply(486), 0.0)
     machine.receive(request("ACK"), 0.1)
     assert machine.terminated
 
 
 def test_after_a_2xx_repeated_invites_are_absorbed() -> None:
-    machine = InviteServer(request(), False, 0.0, TIMERS)
+    machine = InviteServer(False, 0.0, TIMERS)
     accepted = machine.respond(reply(200), 0.0)
     assert machine.receive(request(), 0.1) == []
     assert machine.receive(request("ACK"), 0.1) == []
@@ -225,7 +225,7 @@ def test_after_a_2xx_repeated_invites_are_absorbed() -> None:
 
 @pytest.mark.parametrize("reliable", [False, True])
 def test_other_requests_are_answered_and_their_repeats_too(reliable: bool) -> None:
-    machine = OtherServer(request("BYE"), reliable, 0.0, TIMERS)
+    machine = OtherServer(reliable, 0.0, TIMERS)
     assert machine.receive(request("BYE"), 0.1) == []
     trying = machine.respond(reply(100), 0.1)
     assert machine.receive(request("BYE"), 0.2) == trying
@@ -237,7 +237,7 @@ def test_other_requests_are_answered_and_their_repeats_too(reliable: bool) -> No
 
 
 def test_a_request_that_its_user_forgets_does_not_stay_for_ever() -> None:
-    machine = OtherServer(request("BYE"), False, 0.0, TIMERS)
+    machine = OtherServer(False, 0.0, TIMERS)
     assert machine.fire(1.0) == []
     run(machine, 100)
     assert machine.terminated
