@@ -5,7 +5,7 @@ Rooms are imported when their settings are asked for: `gateway check` needs none
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -113,12 +113,15 @@ class Config:
         def path(name: str | None) -> Path | None:
             return Path(name) if name is not None else None
 
-        peers = {
-            trunk.proxy.host: TlsPeer(
-                path(trunk.ca), trunk.server_name, path(trunk.certificate), path(trunk.key), trunk.ws_path
-            )
-            for trunk in self.plan.trunks.values()
-        }
+        peers: dict[str, TlsPeer] = {}
+        for trunk in self.plan.trunks.values():  # those of one host agree, as far as it concerns them
+            known = peers.get(trunk.proxy.host, TlsPeer())
+            if trunk.proves:
+                proof = path(trunk.ca), trunk.server_name, path(trunk.certificate), path(trunk.key)
+                known = TlsPeer(*proof, known.ws_path)
+            if trunk.by_websocket:
+                known = replace(known, ws_path=trunk.ws_path)
+            peers[trunk.proxy.host] = known
         return TlsSettings(self.sip_certificate, self.sip_key, self.sip_ca, peers)
 
     @property

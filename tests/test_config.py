@@ -41,6 +41,26 @@ def test_certificates_reach_the_sip_room(tmp_path: Path) -> None:
     assert found.door.strangers == "refuse"
 
 
+def test_what_a_trunk_has_to_prove_is_not_forgotten_for_another_at_its_host(tmp_path: Path) -> None:
+    """The second one is asked by UDP, the third by a WebSocket: neither has a word to say of certificates."""
+    (tmp_path / "ca.pem").write_text("")
+    trunks = (
+        TRUNK
+        + """
+[[trunk]]
+name = "by datagrams"
+proxy = "sip:sbc.carrier.example"
+
+[[trunk]]
+name = "by a WebSocket"
+proxy = "ws://sbc.carrier.example:8088/ws"
+"""
+    )
+    found = configfile.read(written(tmp_path, trunk=trunks, echo=ECHO), {})
+    peer = found.tls.peers["sbc.carrier.example"]
+    assert (peer.ca, peer.server_name, peer.ws_path) == (tmp_path / "ca.pem", "carrier.example", "/ws")
+
+
 def test_no_secret_is_shown(tmp_path: Path) -> None:
     assert "s3cret" not in repr(read(written(tmp_path, COMPLETE)))
 

@@ -79,10 +79,29 @@ class Trunk:
         """`from_` where it is a number in E.164; some providers want the name of an account there."""
         return self.from_ if is_e164(self.from_) else None
 
+    @property
+    def proof(self) -> tuple[str | None, ...]:
+        """What its connections have to prove, and show: of all trunks at one host the same."""
+        return self.ca, self.server_name, self.certificate, self.key
+
+    @property
+    def proves(self) -> bool:
+        """Whether it is reached by TLS, or may be: DNS can say so, and then it has words for certificates."""
+        return is_encrypted(self.proxy) or any(self.proof)
+
+    @property
+    def by_websocket(self) -> bool:
+        return (self.proxy.parameter("transport") or "").lower() in ("ws", "wss")
+
     def asked(self, user: str) -> SipUri:
         """What it is asked for: a number or a name at its own host, without what is for the way there (`lr`)."""
         parameters = tuple(pair for pair in self.proxy.parameters if pair[0] != "lr")
         return replace(self.proxy, user=user, parameters=parameters, password=None, headers=())
+
+
+def is_encrypted(proxy: SipUri) -> bool:
+    """Whether a URI asks for TLS."""
+    return proxy.scheme == "sips" or (proxy.parameter("transport") or "").lower() in ("tls", "wss")
 
 
 def is_e164(text: str | None) -> TypeGuard[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway import addresses
 from gateway.addresses import SipUri
 from gateway.dialplan.compiled import Plan
-from gateway.dialplan.rules import Trunk
+from gateway.dialplan.rules import Trunk, is_encrypted
 from gateway.dialplan.schema import TrunkSection
 from gateway.dialplan.tables import Table, Tables, near
 from gateway.errors import AddressError
@@ -46,9 +46,25 @@ class Trunks:
 
     def read(self) -> dict[str, Trunk]:
         """By their names, without those that have no proxy."""
-        sections = self.tables.sections("trunk", TrunkSection)
+        sections = list(self.tables.sections("trunk", TrunkSection))
         built = {section.name: self._trunk(table, section) for table, section in sections}
+        self._agree([(table, trunk) for table, section in sections if (trunk := built[section.name])])
         return {name: trunk for name, trunk in built.items() if trunk}
+
+    def _agree(self, trunks: list[tuple[Table, Trunk]]) -> None:
+        """Connections to one host are shared, so what has to be proven there cannot differ from trunk to trunk."""
+        first: dict[tuple[str, str], tuple[str, object]] = {}
+        for table, trunk in trunks:
+            for what, concerned, value in (
+                ("ca, server_name, certificate or key", trunk.proves, trunk.proof),
+                ("path", trunk.by_websocket, trunk.ws_path),
+            ):
+                if not concerned:
+                    continue
+                name, known = first.setdefault((trunk.proxy.host, what), (trunk.name, value))
+                if known != value:
+                    message = f"proxy: trunk {name} has the same host and another {what}: they share connections"
+                    self.tables.fault(table, ("proxy",), message)
 
     def _trunk(self, table: Table, section: TrunkSection) -> Trunk | None:
         if section.name in RESERVED or section.name.startswith("@"):
@@ -85,8 +101,7 @@ class Trunks:
             for key in ("ca", "certificate", "key")
             if (name := getattr(section, key)) is not None
         }
-        encrypted = proxy is not None and (proxy.scheme == "sips" or proxy.parameter("transport") in ("tls", "wss"))
-        if section.srtp != "off" and proxy is not None and not encrypted:
+        if section.srtp != "off" and proxy is not None and not is_encrypted(proxy):
             message = "the keys of the media travel in the signalling, and to this proxy that is not encrypted"
             self.tables.fault(table, ("srtp",), message, warning=True)
         if section.dtmf == "inband" and any(codec.lower() == "opus" for codec in section.codecs):

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.addresses import SipUri
 from gateway.dialplan.trunks import RESERVED, proxy_of, read_secret
+from gateway.errors import ConfigurationError
 from tests.dialplan.test_load import faults_of, loaded, password
 
 
@@ -23,6 +24,34 @@ def test_a_trunk_has_the_password_of_its_file(tmp_path: Path) -> None:
     assert (found.username, found.password) == ("romeo", "s3cret")
     assert "s3cret" not in repr(found)
     assert found.proxy == SipUri.parse("sip:192.0.2.1")
+
+
+def test_trunks_at_one_host_want_the_same_proof(tmp_path: Path) -> None:
+    """Their connections are shared: one of them would be believed by the word of the other."""
+    for name in ("ca.pem", "other.pem"):
+        (tmp_path / name).write_text("")
+    first = trunk("first", proxy='"sip:pbx.example;transport=tls"', ca='"ca.pem"')
+    fault = "proxy: trunk first has the same host and another"
+    proof = "ca, server_name, certificate or key"
+
+    def second(proxy: str, **keys: str) -> list[str]:
+        try:
+            loaded(tmp_path, a=first + trunk("second", proxy=f'"{proxy}"', **keys))
+        except ConfigurationError as error:
+            return [str(each) for each in error.faults]
+        return []
+
+    for keys in ({"ca": '"other.pem"'}, {"ca": '"ca.pem"', "server_name": '"sbc.example"'}, {}):
+        told = f"a.toml:7: {fault} {proof}: they share connections"
+        assert second("sip:pbx.example:5071;transport=tls", **keys) == [told]
+    assert second("wss://pbx.example/ws", ca='"ca.pem"') == []  # a path is for WebSockets alone
+    assert second("sip:pbx.example:5071;transport=tls", ca='"ca.pem"') == []
+    assert second("sip:pbx.example") == []  # UDP proves nothing
+    assert second("sip:elsewhere.example;transport=tls") == []
+    first = trunk("first", proxy='"ws://pbx.example:8088/ws"')
+    told = f"a.toml:6: {fault} path: they share connections"
+    assert second("ws://pbx.example:8080/other") == [told]
+    assert second("sip:pbx.example;transport=tls", ca='"ca.pem"') == []
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
