@@ -16,6 +16,8 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import functools
 import logging
 import re
@@ -33,6 +35,8 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
 
 REDACTED = "[redacted]"
+GATHER = 0.02  # s in which lines come together
+LINES = 200  # that wait at most
 DEPTH = 6  # of nested values; deeper ones are blanked rather than trusted
 
 # A whole word of the key's name, so that `client_secret` is one and `secretary` and `keyboard` are not.
@@ -192,25 +196,58 @@ def _line(event: EventDict, facts: Sequence[str]) -> str:
 
 
 class Out:
-    """Where all lines go, from any thread, each whole, after rule 3. structlog calls the method of the level's name."""
+    """Where all lines go, from any thread, each whole, after rule 3. structlog calls the method of the level's name.
+
+    A line that an event loop says below warning may wait GATHER seconds for others, in this process' memory: writing
+    each by itself is a system call for each message of a call. Every other line is written at once, and those that wait
+    before it. What waits is written when the process ends, in order or by an exception; a process that is killed outright
+    (SIGKILL, a fault of the interpreter) takes it along: at most LINES lines, usually of the last GATHER seconds.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self._waiting: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None  # has a timer that writes what waits
 
-    def write(self, line: str) -> None:
+    def later(self, line: str) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a thread's line, or one from before or after the loop
+            loop = None
         with self._lock:
-            try:
-                try:
-                    self._stream.write(line + "\n")
-                except UnicodeEncodeError:  # a peer's octets that are no UTF-8, or a stream that is none
-                    encoding = getattr(self._stream, "encoding", None) or "ascii"
-                    self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-                self._stream.flush()
-            except (OSError, ValueError):  # a broken pipe, a closed file
-                pass
+            self._waiting.append(line)
+            if loop is None or len(self._waiting) >= LINES:
+                self._write()
+            elif loop is not self._loop:
+                self._loop = loop
+                loop.call_later(GATHER, self.flush)
 
-    debug = info = warning = error = critical = write
+    def at_once(self, line: str) -> None:
+        with self._lock:
+            self._waiting.append(line)
+            self._write()
+
+    def flush(self) -> None:
+        with self._lock:
+            self._loop = None
+            self._write()
+
+    def _write(self) -> None:
+        lines, self._waiting = self._waiting, []
+        try:
+            try:
+                self._stream.write("".join([f"{line}\n" for line in lines]))
+            except UnicodeEncodeError:  # a peer's octets that are no UTF-8, or a stream that is none
+                encoding = getattr(self._stream, "encoding", None) or "ascii"
+                for line in lines:
+                    self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # a broken pipe, a closed file
+            pass
+
+    debug = info = later
+    warning = error = critical = at_once
 
 
 class _ToOut(logging.Handler):
@@ -222,7 +259,7 @@ class _ToOut(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._out.write(self.format(record))
+            self._out.at_once(self.format(record))
         except Exception:  # theirs, of arguments that do not fit the text
             self.handleError(record)
 
@@ -231,6 +268,7 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
     """Set up structlog and logging for the whole process, anew at each call. `stream` is stderr when not given."""
     stream = stream if stream is not None else sys.stderr
     out = Out(stream)
+    atexit.register(out.flush)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     last: list[Processor] = [explained, redact]
     if format == "json":

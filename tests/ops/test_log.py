@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.ops.log import REDACTED, Format, Level, configure, redact
+from gateway.ops.log import LINES, REDACTED, Format, Level, configure, redact
 
 
 class Closed(io.StringIO):
@@ -212,3 +215,77 @@ def test_text_tells_which_library_speaks_and_where_a_traceback_begins() -> None:
     first, second, *_ = out.getvalue().splitlines()
     assert first.endswith("[library]")
     assert second == "Traceback (most recent call last):"
+
+
+class Counted(io.StringIO):
+    """A stream that knows in which pieces it was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[list[str]] = []
+        self.flushed = asyncio.Event()
+
+    def write(self, text: str, /) -> int:
+        self.pieces.append([json.loads(line)["event"] for line in text.splitlines()])
+        return super().write(text)
+
+    def flush(self) -> None:
+        self.flushed.set()
+
+
+async def test_lines_that_an_event_loop_says_soon_after_each_other_are_written_together() -> None:
+    out = Counted()
+    configure("info", "json", out)
+    log = structlog.get_logger()
+    for turn in ("a", "b"):
+        log.info(f"{turn}1")
+        log.info(f"{turn}2")
+        await out.flushed.wait()
+        out.flushed.clear()
+    assert out.pieces == [["a1", "a2"], ["b1", "b2"]]
+
+
+@pytest.mark.parametrize("level", ["warning", "error", "critical"])
+async def test_what_is_wrong_is_written_at_once_after_what_waits(level: str) -> None:
+    out = Counted()
+    configure("info", "json", out)
+    structlog.get_logger().info("before")
+    getattr(structlog.get_logger(), level)("wrong")
+    logging.getLogger("library").warning("wrong too")
+    assert out.pieces == [["before", "wrong"], ["wrong too"]]
+
+
+async def test_a_loop_that_is_too_busy_to_write_leaves_memory_flat() -> None:
+    out = Counted()
+    configure("info", "json", out)
+    for number in range(LINES + 1):
+        structlog.get_logger().info(str(number))
+    assert [len(piece) for piece in out.pieces] == [LINES]
+
+
+def test_what_a_loop_left_behind_is_written_with_the_next_line() -> None:
+    async def says() -> None:
+        structlog.get_logger().info("in the loop")
+
+    out = written()
+    asyncio.run(says())
+    asyncio.run(says())
+    structlog.get_logger().info("after it")
+    assert [entry["event"] for entry in entries(out)] == ["in the loop", "in the loop", "after it"]
+
+
+@pytest.mark.parametrize(
+    "end", ["return", "raise SystemExit(1)", "raise ValueError", "asyncio.get_running_loop().stop()"]
+)
+def test_a_process_that_ends_writes_what_waits(end: str) -> None:
+    program = f"""
+import asyncio, structlog
+from gateway.ops.log import configure
+async def main():
+    structlog.get_logger().info("the last words")
+    {end}
+configure()
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.count("the last words") == 1
