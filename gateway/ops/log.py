@@ -200,8 +200,8 @@ class Out:
 
     A line that an event loop says below warning may wait GATHER seconds for others, in this process' memory: writing
     each by itself is a system call for each message of a call. Every other line is written at once, and those that wait
-    before it. What waits is written when the process ends, in order or by an exception; a process that is killed outright
-    (SIGKILL, a fault of the interpreter) takes it along: at most LINES lines, usually of the last GATHER seconds.
+    before it. What waits is written when the process ends, in order or by an exception; a process that is killed
+    outright (SIGKILL, a fault of the interpreter) takes it along: at most LINES, usually of the last GATHER seconds.
     """
 
     def __init__(self, stream: TextIO) -> None:
