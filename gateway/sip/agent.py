@@ -321,6 +321,8 @@ class Agent:
         try:
             tag = request.to.tag
             usage = self._usages.get(_key(request)) if tag is not None else self._sequence(request)
+            if usage is None and request.method == "NOTIFY":
+                usage = self._subscriber(request)
             unknown = request.headers.tokens("Require") - EXTENSIONS
             if unknown:
                 self._refuse(transaction, 420, now, Unsupported=", ".join(sorted(unknown)))
@@ -364,6 +366,11 @@ class Agent:
         if request.method != "REGISTER":
             return None
         return self._usages.get((request.call_id, "", request.from_.tag or ""))
+
+    def _subscriber(self, request: Request) -> Usage | None:
+        """The usage whose SUBSCRIBE this NOTIFY answers, before its 2xx."""
+        usage = self._usages.get((request.call_id, request.to.tag or "", ""))
+        return usage if usage is not None and usage.notified(request) else None
 
     def _cancelled(self, transaction: ServerTransaction, now: float) -> None:
         cancel = transaction.request

@@ -17,8 +17,10 @@ from gateway.sip.layer import ServerTransaction, earliest
 from gateway.sip.message import Headers, Request, Response, respond
 from gateway.sip.reliable import Reliable
 from gateway.sip.session import Session
+from gateway.sip.targets import seconds_of
 from gateway.sip.usage import Core, Exchange, Heard, Incoming, local
 
+SHORTEST = 1.0  # seconds that an invitation lasts
 REMINDER = 60.0  # seconds between two provisional responses that say the same
 
 
@@ -42,6 +44,7 @@ class ServerSession(Session):
         self._reliable: Reliable | None = None  # they demand it
         self._held: _Final | None = None
         self._agreed = False  # our answer was in a reliable provisional response, and they have it
+        self._expires_at: float | None = None  # when the caller would rather have heard no (RFC 3261 §13.3.1)
         self._remind_at: float | None = None  # when the caller and the proxies hear again that it rings
 
     @property
@@ -49,7 +52,8 @@ class ServerSession(Session):
         own = super().deadline
         if self._final or self.ended:
             return own
-        return earliest(own, self._remind_at, self._reliable.deadline if self._reliable is not None else None)
+        reliable = self._reliable.deadline if self._reliable is not None else None
+        return earliest(own, self._remind_at, self._expires_at, reliable)
 
     def fire(self, now: float) -> None:
         if self._reliable is not None and not self._final and self.transaction is not None:
@@ -59,6 +63,11 @@ class ServerSession(Session):
                 self._refuse_initial(504, now)
             elif (again := self._reliable.again(now)) is not None:
                 self.core.transmit(again[1], again[0])
+        if self._expires_at is not None and now >= self._expires_at and self.transaction is not None:
+            self._expires_at = None
+            if not self._final:
+                self.core.tell(Heard(self, local(self.transaction.request, 408, "the invitation expired")))
+                self._refuse_initial(487, now)
         if self._remind_at is not None and now >= self._remind_at and not self._final:
             self._remind(now)
         super().fire(now)
@@ -83,6 +92,9 @@ class ServerSession(Session):
         self._learn(request)
         if "100rel" in request.headers.tokens("Require"):
             self._reliable = Reliable(request, zlib.crc32(self.core.token().encode()), self.core.timers)
+        if (lasts := seconds_of(request.headers.get("Expires"))) is not None:
+            self._expires_at = now + max(lasts, SHORTEST)
+            self.core.arm(self)
         self.core.know(self.dialog.key, self)
         self.core.respond(transaction, respond(request, 100), now)
         self.core.tell(Incoming(self, request, transaction.flow))

@@ -127,6 +127,7 @@ class Usage:
         self.sequence = 0
         self.trusted = False  # somebody configured this far end; what it names needs no permit
         self.ended = False
+        self._subscribing = False  # our SUBSCRIBE has no dialog yet
         self.armed: float | None = None  # see layer.Timed
         self._open: dict[int, ServerTransaction] = {}  # id(request) -> transaction, until the final response
 
@@ -147,6 +148,9 @@ class Usage:
         """The first request of a client's usage, or another in the same sequence outside of dialogs (REGISTER)."""
         self.sequence += 1
         request.headers.set("CSeq", f"{self.sequence} {request.method}")
+        if request.method == "SUBSCRIBE" and self.dialog is None:
+            self._subscribing = True
+            self.core.know((self.call_id, self.tag, ""), self)
         return self._ask(Exchange(self, request, next_hop, hint=hint, reported=True))
 
     def ask(self, method: str, headers: Headers, body: bytes, now: float) -> Exchange | None:
@@ -222,12 +226,28 @@ class Usage:
         if response.status < 200:
             return
         exchange.over = True
-        if exchange.request.method == "SUBSCRIBE" and self.dialog is None and response.status < 300:
-            self.dialog = Dialog.of_response(exchange.request, response)
-            self.dialog.early = False
-            self.core.know(self.dialog.key, self)
+        if self._subscribing:
+            self._subscribing = False
+            if response.status >= 300:
+                self.core.forget(self)
+            elif self.dialog is None:
+                self.dialog = Dialog.of_response(exchange.request, response)
+                self.dialog.early = False
+                self.core.know(self.dialog.key, self)
         if exchange.reported:
             self.core.tell(Finished(exchange, response))
+
+    def notified(self, request: Request) -> bool:
+        """Whether this NOTIFY makes the dialog of our SUBSCRIBE, whose 2xx it overtook (RFC 6665 §4.4.1). Raises
+        SipError.
+        """
+        if not self._subscribing or self.dialog is not None:
+            return False
+        dialog = Dialog.of_request(request, self.tag)
+        dialog.local_sequence, dialog.remote_sequence, dialog.early = self.sequence, None, False
+        self.dialog = dialog
+        self.core.know(dialog.key, self)
+        return True
 
     def acknowledge(self, body: bytes, now: float) -> None:
         """Our answer to an offer in the 2xx to our INVITE."""

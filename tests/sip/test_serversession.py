@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.sip.message import Headers, Request
+import pytest
+
+from gateway.sip.message import Headers, Request, Response
 from gateway.sip.serversession import request_user
 from tests.sip.bench import CONTACT, Bench, peer, statuses
 from tests.sip.wire import SDP, field, tag, uri
@@ -39,6 +41,32 @@ def test_a_repeated_invite_is_absorbed_before_and_after_the_200() -> None:
     bench.reply(usage, invite, 200, SDP)
     assert bench.take(text) == []
     assert len(bench.incoming) == 1
+
+
+def test_an_invitation_that_expires_is_refused_and_told_of() -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller, extra="Expires: 30")
+    rings = bench.reply(usage, invite, 180)
+    caller.took(rings[0])
+    assert bench.wait(29) == []
+    assert statuses(bench.wait(1)) == [487]
+    last = bench.heard[-1]
+    assert isinstance(last, Response)
+    assert (last.label, last.local) == ("408 the invitation expired", True)
+    assert bench.ended == [usage]
+    bench.take(caller.request("ACK", sequence=1, branch=f"{caller.branch}.INVITE.1"))
+    bench.wait(60)
+    assert (bench.agent.busy, bench.agent.deadline) == ((0, 0), None)
+
+
+@pytest.mark.parametrize("expires", ["30", "soon", "-1", "99999999999"])
+def test_an_invitation_that_was_answered_expires_no_more(expires: str) -> None:
+    bench, caller = Bench(), peer()
+    usage, invite = bench.called(caller, extra=f"Expires: {expires}")
+    caller.took(bench.reply(usage, invite, 200, SDP)[0])
+    bench.take(caller.request("ACK", sequence=1, branch="z9hG4bKack"))
+    assert bench.wait(100) == []
+    assert not bench.ended
 
 
 def test_a_call_that_rings_for_long_says_so_every_minute() -> None:

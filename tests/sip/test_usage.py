@@ -9,7 +9,7 @@ from gateway.sip.headers import NameAddr
 from gateway.sip.layer import Flow
 from gateway.sip.message import Headers, Request, Response
 from gateway.sip.usage import MAX_OPEN, contact, is_secure, local, user_of
-from tests.sip.bench import TCP, UDP, Bench, peer, statuses
+from tests.sip.bench import TCP, UDP, Bench, peer, statuses, theirs
 from tests.sip.wire import SDP, answer, field, method, tag
 
 
@@ -99,6 +99,43 @@ def test_a_subscription_gets_its_notifications_and_ends() -> None:
     assert field(bench.step()[0], "CSeq") == "2 SUBSCRIBE"
     bench.close(usage)
     assert bench.ended == [usage]
+
+
+def test_a_notification_that_overtakes_the_answer_to_its_subscription_is_taken() -> None:
+    bench = Bench()
+    started(bench, "SUBSCRIBE")
+    subscribe = bench.sent[0]
+    notifier = theirs(subscribe)
+    notifier.contact = "<sip:x@192.0.2.77>"
+    extra = "Event: presence\nRecord-Route: <sip:p;lr>"
+    assert bench.take(notifier.request("NOTIFY", extra=extra)) == []
+    notify = bench.heard[-1]
+    assert isinstance(notify, Request)
+    usage = next(iter({id(u): u for u in bench.agent._usages.values()}.values()))
+    assert statuses(bench.reply(usage, notify, 200)) == [200]
+    other = theirs(subscribe)
+    other.from_ = other.from_.replace("peer", "fork")
+    assert statuses(bench.take(other.request("NOTIFY", extra=extra))) == [481]
+    bench.take(answer(subscribe, 200, extra="Contact: <sip:x@192.0.2.88>\nRecord-Route: <sip:p;lr>"))
+    assert statuses(bench.take(other.request("NOTIFY", extra=extra))) == [481]
+    assert bench.take(notifier.request("NOTIFY", extra=extra)) == []
+    usage.ask("SUBSCRIBE", Headers([("Expires", "0")]), b"", bench.now)
+    (last,) = bench.step()
+    assert last.startswith("SUBSCRIBE sip:x@192.0.2.77 SIP/2.0")
+    assert (field(last, "CSeq"), field(last, "Route")) == ("2 SUBSCRIBE", "<sip:p;lr>")
+    bench.close(usage)
+    bench.wait(70)
+    assert bench.agent.busy == (0, 0)
+
+
+def test_a_subscription_that_is_refused_is_forgotten() -> None:
+    bench = Bench()
+    started(bench, "SUBSCRIBE")
+    subscribe = bench.sent[0]
+    bench.take(answer(subscribe, 489))
+    assert statuses(bench.take(theirs(subscribe).request("NOTIFY", extra="Event: presence"))) == [481]
+    bench.wait(70)
+    assert bench.agent.busy == (0, 0)
 
 
 def test_a_subscriber_is_notified_inside_its_dialog() -> None:
