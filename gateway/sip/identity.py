@@ -8,8 +8,6 @@ All of it is what some network says; whether that network is believed is decided
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from gateway.addresses import SipUri
 from gateway.errors import AddressError, SipError
 from gateway.sip.calls import OutgoingCall
@@ -31,7 +29,8 @@ def identity_headers(outgoing: OutgoingCall) -> dict[str, str]:
 
 def asserted(message: Message) -> SipUri | None:
     """The first P-Asserted-Identity that can be read."""
-    return next((uri for uri, _ in _parties(message, "P-Asserted-Identity")), None)
+    named = _parties(message, "P-Asserted-Identity")
+    return named[0][0] if named else None
 
 
 def party(message: Message) -> tuple[SipUri, str] | None:
@@ -41,9 +40,8 @@ def party(message: Message) -> tuple[SipUri, str] | None:
     """
     if message.headers.tokens("Privacy") & {"id", "user", "header"}:
         return None
-    named = next(_parties(message, "P-Asserted-Identity"), None)
-    if named is not None:
-        return named[0], named[1].display
+    if named := _parties(message, "P-Asserted-Identity"):
+        return named[0][0], named[0][1].display
     for uri, value in _parties(message, "Remote-Party-ID"):
         return None if (value.parameter("privacy") or "off").lower() not in ("off", "") else (uri, value.display)
     return None
@@ -72,13 +70,15 @@ def diverted(message: Message) -> SipUri | None:
     return min(entries, key=lambda entry: entry[0])[1] if len(entries) > 1 else None
 
 
-def _parties(message: Message, name: str) -> Iterator[tuple[SipUri, NameAddr]]:
+def _parties(message: Message, name: str) -> list[tuple[SipUri, NameAddr]]:
+    found: list[tuple[SipUri, NameAddr]] = []
     for text in message.headers.listed(name)[:MAX_LISTED]:
         try:
             value = NameAddr.parse(text)
-            yield SipUri.parse(value.uri), value
+            found.append((SipUri.parse(value.uri), value))
         except (SipError, AddressError):
             continue
+    return found
 
 
 def _index(text: str | None) -> tuple[int, ...]:

@@ -109,8 +109,9 @@ class SipLeg(LegControl):
 
     def _hung_up(self, cause: Cause, text: str = "", q850: int | None = None) -> None:
         """Tell it, once, and never after our own hang_up."""
-        self._tell(HungUp(self.side, cause, self.attempt, text, q850))
-        self._over = True
+        if not self._over:
+            self._tell(HungUp(self.side, cause, self.attempt, text, q850))
+            self._over = True
 
     def _part(self) -> None:
         """Nothing more is told. Who is told may keep us, and a ring of the two would wait for a collection of garbage,

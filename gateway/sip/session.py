@@ -192,7 +192,7 @@ class Session(Usage):
 
     def _proceed(self, now: float) -> None:
         """Let our next offer leave, if it may (RFC 3261 §14.1)."""
-        if self.ended or self._said_bye or self._leaving is not None or self.accepted:
+        if not self.offers or self.ended or self._said_bye or self._leaving is not None or self.accepted:
             return
         if any(_offers(waiting.request) and not self._is_agreed(waiting) for waiting in self._open.values()):
             return
@@ -408,7 +408,7 @@ class Session(Usage):
             )
         if status >= 200:
             self._proceed(now)
-        self.core.arm(self)
+            self.core.arm(self)
         return response
 
     def acknowledged(self, request: Request, now: float) -> None:

@@ -27,6 +27,7 @@ METHODS = frozenset({*ALLOW.split(", "), "REGISTER", "SUBSCRIBE", "MESSAGE", "PU
 SUPPORTED = "100rel, timer, replaces, norefersub"
 EXTENSIONS = frozenset(SUPPORTED.split(", "))  # what a Require may ask of us
 SUBSCRIBING = ("SUBSCRIBE", "REFER")  # a 2xx to these makes a dialog
+CONTACTED = ("INVITE", "SUBSCRIBE", "NOTIFY", "UPDATE", "REFER")  # a response to these says where we are
 MAX_OPEN = 16  # unanswered requests inside one dialog
 UNTRUSTED = 494  # of local responses: no security that both ends agree on (the phrase of RFC 3329 §2.4)
 MAX_CHALLENGES = 3  # 401 and 407 to one request: a proxy, a server, and one stale nonce
@@ -294,14 +295,14 @@ class Usage:
             return None
         response = respond(request, status, reason, tag=self.tag)
         if 100 < status < 300:
-            if request.method in ("INVITE", "SUBSCRIBE", "NOTIFY", "UPDATE", "REFER"):
+            if request.method in CONTACTED:
                 response.headers.add("Contact", self.contact(transaction.flow, secure=is_secure(request.uri)))
             if request.to.tag is None:
                 for value in request.headers.all("Record-Route"):
                     response.headers.add("Record-Route", value)
-        if 100 < status < 300 and request.method in ("INVITE", "OPTIONS", "UPDATE"):
-            response.headers.add("Allow", ALLOW)
-            response.headers.add("Supported", SUPPORTED)
+            if request.method in ("INVITE", "OPTIONS", "UPDATE"):
+                response.headers.add("Allow", ALLOW)
+                response.headers.add("Supported", SUPPORTED)
         for name, value in headers:
             response.headers.set(name, value)
         response.body = body
