@@ -140,8 +140,9 @@ class Trunks:
             return None
 
     def _file(self, table: Table, key: str, name: str) -> str:
-        """The full path of a file that has to be there."""
-        path = (self.folders[table.document.file] / name).resolve()
+        """The full path of a file that has to be there. A link stays one: renewed certificates are linked anew."""
+        path = self.folders[table.document.file] / name
+        path = path.parent.resolve() / path.name
         if not path.is_file():
             self.tables.fault(table, (key,), f"{key}: there is no file {name}")
         return str(path)

@@ -1,10 +1,11 @@
-"""A dialplan that changes while calls go on: on SIGHUP, and where `[dialplan] watch` says so when its files change.
+"""A dialplan that changes while calls go on: on SIGHUP, and where `[dialplan] watch` says so when its files change; so
+do certificates, which are renewed.
 
     changed ──> everything is read and proved anew ──┬─ a fault ──> it is told, and the plan stays as it is
                                                      └─ none ─────> the new plan, for calls that begin from now on
 
 Files are read in a thread, so that calls go on meanwhile; the plan is exchanged between two events of theirs, at once.
-Only the dialplan is exchanged. What else differs in gateway.toml needs a restart, and is named.
+Only the dialplan and what TLS needs are exchanged. What else differs in gateway.toml needs a restart, and is named.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from gateway.errors import ConfigurationError
 log = structlog.get_logger()
 
 LOOK_EVERY = 2.0  # s between looks at the files
-_EXCHANGED = frozenset({"plan", "warnings", "dialplan_patterns", "dialplan_watch"})
+_EXCHANGED = frozenset(
+    {"plan", "warnings", "dialplan_patterns", "dialplan_watch", "sip_certificate", "sip_key", "sip_ca"}
+)
 
 Stamp = Mapping[Path, tuple[int, int, int]]
 
@@ -85,8 +88,10 @@ class Reloader:
 
 
 def files_of(config: Config) -> tuple[Path, ...]:
-    """What a reload reads: gateway.toml and the dialplan's files."""
-    return (config.path, *config.dialplan_files)
+    """What a reload reads: gateway.toml, the dialplan's files, and our and the trunks' files for TLS."""
+    ours = (config.sip_certificate, config.sip_key, config.sip_ca)
+    trunks = (Path(name) for t in config.plan.trunks.values() for name in (t.ca, t.certificate, t.key) if name)
+    return (config.path, *config.dialplan_files, *(path for path in ours if path), *trunks)
 
 
 def stamp(config: Config) -> Stamp:

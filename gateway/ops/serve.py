@@ -1,7 +1,7 @@
 """`gateway run`: everything started in order, watched, and ended in order.
 
     records, media workers, SIP sockets, web page ── listening ──> XMPP link ──> calls
-    SIGHUP: the dialplan is read anew (reload.py)
+    SIGHUP: the dialplan and the files of TLS are read anew (reload.py)
     SIGTERM, SIGINT: no new work, every call ended with its cause, records written, workers stopped
 
 Exit code 0 after a signal, 1 when something cannot be used at all: a wrong secret, a taken port, an unusable database.
@@ -195,10 +195,12 @@ class Gateway:
         return code
 
     def _adopt(self, config: Config) -> None:
-        """A dialplan that has changed: for calls that begin now, for registrations and pings, for who sees what."""
+        """A dialplan or certificates that have changed: for calls that begin now, for registrations and pings, for who
+        sees what.
+        """
         self._config = config
         self._board.routing.plan = config.plan
-        self._telephony.app.expect(config.tls.peers)
+        self._telephony.app.prove(config.tls)
         self._follow(config.plan)
         self._component.refresh()
 

@@ -30,7 +30,6 @@ from gateway.sip.outbound import Outbound
 from gateway.sip.overload import Door, Gate, Source, Standing, StandingOf
 from gateway.sip.peer import Peer
 from gateway.sip.resolver import Permit, Resolve, anyone, resolve
-from gateway.sip.tls import TlsPeer
 from gateway.sip.transaction import Timers
 from gateway.sip.transport import Pace, Room, TlsSettings, Transports
 from gateway.sip.usage import ALLOW, METHODS, Dispatch, Ended, Exchange, Finished, Heard, Incoming, Usage
@@ -161,9 +160,11 @@ class Application(MutableMapping[str, Any]):
     def standing(self, standing: StandingOf | None) -> None:
         self.agent.standing = standing
 
-    def expect(self, peers: Mapping[str, TlsPeer]) -> None:
-        """What far ends have to prove by TLS from now on, by their domain; connections that are up stay up."""
-        self.transports.streams.tls.follow(peers)
+    def prove(self, tls: TlsSettings) -> None:
+        """What we show by TLS from now on and what far ends have to prove, from files as they are now. Connections that
+        are up stay up; what they proved is no longer enough for new requests where something else is asked.
+        """
+        self.transports.streams.tls.follow(tls)
 
     @property
     def turned_away(self) -> Mapping[str, int]:

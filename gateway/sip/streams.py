@@ -6,7 +6,7 @@
 
 1. Those who connect are counted before they cost a handshake (seats.py).
 2. A connection to the same address by the same transport, whose far end has proven the same name, is used again
-   (RFC 5923), by requests too.
+   (RFC 5923), by requests too, as long as the same is asked of it (a reload of the dialplan may ask for more).
 3. A peer that does not read what we write is cut off, and so is one that makes no sense.
 """
 
@@ -18,6 +18,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -31,7 +32,7 @@ from gateway.sip.locate import PORTS, SECURE
 from gateway.sip.overload import Source
 from gateway.sip.pulse import Pace, Pulse, Turn
 from gateway.sip.seats import Room, Seats
-from gateway.sip.tls import Tls, UntrustedError, names_of, said_of
+from gateway.sip.tls import Tls, TlsPeer, UntrustedError, names_of, said_of
 from gateway.sip.websocket import Client, Server
 
 log = structlog.get_logger()
@@ -63,7 +64,7 @@ class Codec(Protocol):
 
 
 class Stream:
-    """One connection; `ours` when we opened it."""
+    """One connection. One that we opened has `proven` what was asked of its far end then."""
 
     def __init__(
         self,
@@ -72,13 +73,14 @@ class Stream:
         writer: asyncio.StreamWriter,
         codec: Codec,
         *,
-        ours: bool = False,
+        proven: TlsPeer | None = None,
     ) -> None:
         self.flow = flow
         self.reader = reader
         self.writer = writer
         self.codec = codec
-        self.ours = ours
+        self.ours = proven is not None
+        self.proven = proven
         self.alias: Address | None = None  # where its far end would be connected to instead (RFC 5923)
 
     def write(self, data: bytes) -> bool:
@@ -211,9 +213,15 @@ class Streams:
             flow = stream.flow
             if flow.transport != transport or remote not in (flow.remote, stream.alias) or stream.writer.is_closing():
                 continue
-            if transport not in SECURE or flow.domain == domain or self.tls.proven(domain, flow.names):
+            if transport not in SECURE or self._suffices(stream, domain):
                 return flow
         return None
+
+    def _suffices(self, stream: Stream, domain: str) -> bool:
+        """Whether what its far end has proven is what this domain has to prove now (RFC 5922 §7.3)."""
+        return self.tls.proven(domain, stream.flow.names) and (
+            stream.proven is None or _beside_name(stream.proven) == _beside_name(self.tls.peer(domain))
+        )
 
     def alias(self, connection: int, port: int) -> None:
         """The far end lets requests to this port of its come over the connection that it opened (RFC 5923 §8).
@@ -260,6 +268,7 @@ class Streams:
     async def _connect(self, transport: str, remote: Address, domain: str) -> Flow:
         if sum(stream.ours for stream in self._streams.values()) >= MAX_OURS:
             raise OSError("too many connections")
+        peer = self.tls.peer(domain)
         async with asyncio.timeout(CONNECT):
             if transport in SECURE:
                 context, name = self.tls.client(domain), self.tls.name(domain)
@@ -268,7 +277,7 @@ class Streams:
                 reader, writer = await asyncio.open_connection(*remote, limit=READ)
             stream = None
             try:
-                stream = await self._greet(transport, remote, domain, reader, writer)
+                stream = await self._greet(transport, remote, domain, peer, reader, writer)
             finally:
                 if stream is None:
                     writer.transport.abort()
@@ -276,7 +285,13 @@ class Streams:
         return stream.flow
 
     async def _greet(
-        self, transport: str, remote: Address, domain: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        transport: str,
+        remote: Address,
+        domain: str,
+        peer: TlsPeer,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> Stream:
         """What comes before the first message: whose certificate it is, the handshake of a WebSocket."""
         names = names_of(writer.get_extra_info("ssl_object"))
@@ -287,8 +302,7 @@ class Streams:
         codec: Codec = Framer()
         if transport in ("WS", "WSS"):
             port = "" if remote[1] == PORTS[transport] else f":{remote[1]}"
-            path = self.tls.peer(domain).ws_path
-            codec = Client(f"{bracketed(domain or remote[0])}{port}", secrets.token_bytes(16), path)
+            codec = Client(f"{bracketed(domain or remote[0])}{port}", secrets.token_bytes(16), peer.ws_path)
             writer.write(codec.pop())
             while not codec.open:
                 data = await reader.read(READ)
@@ -296,7 +310,7 @@ class Streams:
                     raise OSError("the connection was closed in the handshake")
                 codec.feed(data)  # a server says nothing before it is asked
         flow = self._flow(next(self._numbers), transport, writer, remote, names, domain)
-        stream = self._streams[flow.connection] = Stream(flow, reader, writer, codec, ours=True)
+        stream = self._streams[flow.connection] = Stream(flow, reader, writer, codec, proven=peer)
         return stream
 
     # Both
@@ -387,3 +401,8 @@ class Streams:
         for _, sock in self._listening:
             sock.close()
         self._listening.clear()
+
+
+def _beside_name(peer: TlsPeer) -> TlsPeer:
+    """Whom its certificate has to be from and what we show; the name in it is compared with what was proven."""
+    return replace(peer, server_name=None)

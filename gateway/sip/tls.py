@@ -4,6 +4,7 @@
                 └─> Tls.client(domain)   verified against the peer's own CA or the system's, then by name
 
 TLS 1.2 at least. Names are checked by certificate.py after the handshake, for OpenSSL knows nothing of SIP domains.
+All files are read anew when `follow` is told so, as certificates are renewed; what cannot be used leaves what was.
 Why a handshake failed is said in OpenSSL's words, and as one of a few labels for counting.
 """
 
@@ -17,8 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from gateway.errors import SipError
 from gateway.sip.certificate import names_in, speaks_for
+
+log = structlog.get_logger()
 
 # asyncio keeps a read buffer of 256 KiB for each TLS connection, touched at once: 2,000 connections would take 0.5 GB.
 # A record has 16 KiB (RFC 8446 §5.1), and a message of SIP is smaller. The attribute is the only way to say so.
@@ -84,25 +89,30 @@ class Tls:
         self.settings = settings or TlsSettings()
         self._server: ssl.SSLContext | None = None
         self._clients: dict[TlsPeer, _Resuming] = {}
+        self._before: dict[TlsPeer, _Resuming] = {}  # what the files held when they were read last
 
-    def follow(self, peers: Mapping[str, TlsPeer]) -> None:
-        """What is special about whom from now on, and their files are read anew; connections that are up stay up."""
-        self.settings = replace(self.settings, peers=peers)
+    def follow(self, settings: TlsSettings) -> None:
+        """These settings from now on, their files read anew; connections that are up stay up. Files that cannot be used
+        leave what was read of them before, which is logged.
+        """
+        self.settings = settings
+        self._before |= self._clients
+        known = {self.peer(domain) for domain in ("", *settings.peers)}
+        self._before = {peer: context for peer, context in self._before.items() if peer in known}
         self._clients.clear()
+        if self._server is None:
+            return
+        try:
+            self._server = _server(settings)
+        except SipError as fault:
+            log.error("tls files not reloaded", reason=str(fault))
+        else:
+            log.info("tls files reloaded", certificate=str(settings.certificate))
 
     def server(self) -> ssl.SSLContext:
         """For those who connect to us."""
         if self._server is None:
-            if self.settings.certificate is None:
-                raise SipError("TLS needs a certificate of ours")
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            _load(context, self.settings.certificate, self.settings.key)
-            if self.settings.ca is not None:
-                _trust(context, self.settings.ca)
-                # Who has none is welcome as a stranger; a wrong one is refused by the handshake.
-                context.verify_mode = ssl.CERT_OPTIONAL
-            self._server = context
+            self._server = _server(self.settings)
         return self._server
 
     def peer(self, domain: str) -> TlsPeer:
@@ -120,19 +130,13 @@ class Tls:
         """For a connection of ours to this domain. It verifies the chain; `proven` the name."""
         peer = self.peer(domain)
         if peer not in self._clients:
-            context = _Resuming(ssl.PROTOCOL_TLS_CLIENT)
-            context.sessions = OrderedDict()
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.check_hostname = False  # RFC 5922 §7.2 has other rules; see `proven`
-            if peer.ca is not None:
-                _trust(context, peer.ca)
-            else:
-                context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-                if self.settings.ca is not None:
-                    _trust(context, self.settings.ca)
-            if peer.certificate is not None:
-                _load(context, peer.certificate, peer.key)
-            self._clients[peer] = context
+            try:
+                self._clients[peer] = _client(peer, self.settings.ca)
+            except SipError as fault:
+                if peer not in self._before:
+                    raise
+                log.error("tls files of a far end not reloaded", domain=domain, reason=str(fault))
+                self._clients[peer] = self._before[peer]
         return self._clients[peer]
 
     def proven(self, domain: str, names: tuple[str, ...]) -> bool:
@@ -166,6 +170,36 @@ def said_of(fault: BaseException) -> tuple[str, str]:
     if isinstance(fault, TimeoutError | ConnectionAbortedError):  # asyncio's word for its ssl_handshake_timeout
         return "late", "the handshake took too long"
     return "left", str(fault) or "closed in the handshake"
+
+
+def _server(settings: TlsSettings) -> ssl.SSLContext:
+    if settings.certificate is None:
+        raise SipError("TLS needs a certificate of ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, settings.certificate, settings.key)
+    if settings.ca is not None:
+        _trust(context, settings.ca)
+        # Who has none is welcome as a stranger; a wrong one is refused by the handshake.
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def _client(peer: TlsPeer, ca: Path | None) -> _Resuming:
+    """`ca` is whom everybody believes beside the system's authorities, where the peer has none of its own."""
+    context = _Resuming(ssl.PROTOCOL_TLS_CLIENT)
+    context.sessions = OrderedDict()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False  # RFC 5922 §7.2 has other rules; see `Tls.proven`
+    if peer.ca is not None:
+        _trust(context, peer.ca)
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        if ca is not None:
+            _trust(context, ca)
+    if peer.certificate is not None:
+        _load(context, peer.certificate, peer.key)
+    return context
 
 
 def _load(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:

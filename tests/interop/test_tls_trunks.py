@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -44,14 +45,14 @@ class TlsGateway(Gateway):
         self, server: Server, text: str, authority: Authority, passwords: Mapping[str, str] | None = None
     ) -> None:
         port = free_port()
-        certificate, key = authority.issue(HOST)
+        self.shown = authority.issue(HOST)
         super().__init__(
             server,
             text,
             passwords=passwords,
             sip__listen=f"tls:{HOST}:{port}",
-            sip__certificate=str(certificate),
-            sip__key=str(key),
+            sip__certificate=str(self.shown[0]),
+            sip__key=str(self.shown[1]),
             sip__ca=str(authority.ca),
             sip__strangers="refuse",
         )
@@ -139,6 +140,45 @@ def heard(gateway: Gateway, shown: Credentials) -> bytes:
     ):
         return protected.recv(1)
     return b""
+
+
+async def test_a_renewed_certificate_is_taken_on_a_signal_and_cuts_no_connection(
+    server: Server, authority: Authority
+) -> None:
+    """What is broken is named by the log, and the old certificate is shown on."""
+    async with TlsGateway(server, plan("sip:127.0.0.3"), authority) as gateway:
+        await gateway.ready()
+        async with connected(gateway, authority) as (reader, writer, before):
+            certificate, key = authority.issue(HOST)
+            certificate.replace(gateway.shown[0])
+            gateway.child.tell(signal.SIGHUP)
+            fault = (await gateway.logged("dialplan not reloaded"))["fault"]
+            assert "cannot be used: [X509: KEY_VALUES_MISMATCH]" in fault
+            async with connected(gateway, authority) as (_, _, shown):
+                assert shown == before
+            key.replace(gateway.shown[1])
+            gateway.child.tell(signal.SIGHUP)
+            await gateway.logged("tls files reloaded")
+            async with connected(gateway, authority) as (_, _, shown):
+                assert shown != before
+            writer.write(b"\r\n\r\n")
+            async with asyncio.timeout(PATIENCE):
+                assert await reader.readexactly(2) == b"\r\n", "a ping is answered (RFC 5626 §3.5.1)"
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    gateway: Gateway, authority: Authority
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, str]]:
+    """A connection to the gateway, and the number of the certificate that it showed."""
+    context = ssl.create_default_context(cafile=str(authority.ca))
+    reader, writer = await asyncio.open_connection(HOST, gateway.sip_port, ssl=context)
+    try:
+        yield reader, writer, writer.get_extra_info("peercert")["serialNumber"]
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def test_a_trunk_that_has_to_protect_its_media_and_does_not_has_no_calls(

@@ -16,6 +16,7 @@ from gateway.ops import reload
 from gateway.ops.reload import Reloader, stamp, unexchanged
 from tests.dialplan.verona import CHARGED
 from tests.patience import PATIENCE
+from tests.sip.authority import Authority
 
 GOOD = '[xmpp]\ndomain = "sip.example.com"\nsecret = "s3cret"\nusers = ["shakespeare.lit"]\n'
 PLAN = '[[route]]\nname = "{name}"\nmatch = {{ kind = "uri" }}\nvia = "direct"\n'
@@ -132,6 +133,76 @@ async def test_calls_go_on_while_files_are_read(folder: Path, monkeypatch: pytes
         with contextlib.suppress(asyncio.CancelledError):
             await answering
     assert running.told == [True, True]
+
+
+def certified(folder: Path) -> Authority:
+    """The configuration names our certificate, a trunk's authority and what we show to it."""
+    authority = Authority(folder)
+    for name in ("sip", "trunk"):
+        certificate, key = authority.issue("sip.example.com")
+        certificate.rename(folder / f"{name}.crt")
+        key.rename(folder / f"{name}.key")
+    (folder / "gateway.toml").write_text(f'{GOOD}[sip]\ncertificate = "sip.crt"\nkey = "sip.key"\nca = "ca.pem"\n')
+    (folder / "dialplan" / "a.toml").write_text(
+        '[[trunk]]\nname = "carrier"\nproxy = "sip:carrier.example;transport=tls"\n'
+        'ca = "../ca.pem"\ncertificate = "../trunk.crt"\nkey = "../trunk.key"\n' + PLAN.format(name="first")
+    )
+    return authority
+
+
+def test_certificates_are_watched_as_the_dialplan_is(folder: Path) -> None:
+    authority = certified(folder)
+    found = configfile.read(folder / "gateway.toml", {})
+    for name in ("sip", "trunk"):
+        before = stamp(found)
+        for new, suffix in zip(authority.issue("sip.example.com"), ("crt", "key"), strict=True):
+            new.replace(folder / f"{name}.{suffix}")
+            assert stamp(found) != before
+            before = stamp(found)
+
+
+def test_a_certificate_that_is_linked_anew_is_a_change(folder: Path) -> None:
+    """As certbot renews: live/…/fullchain.pem is a link to the newest of archive/…"""
+    authority = certified(folder)
+    for name in ("sip", "trunk"):
+        file = folder / f"{name}.crt"
+        file.rename(folder / f"{name}1.crt")
+        file.symlink_to(f"{name}1.crt")
+        found = configfile.read(folder / "gateway.toml", {})
+        before = stamp(found)
+        certificate, key = authority.issue("sip.example.com")
+        key.replace(folder / f"{name}.key")
+        file.unlink()
+        file.symlink_to(certificate.name)
+        assert {path for path, about in stamp(found).items() if before[path] != about} == {
+            file,
+            folder / f"{name}.key",
+        }
+
+
+async def test_a_certificate_that_does_not_fit_its_key_is_named_and_nothing_is_exchanged(folder: Path) -> None:
+    authority = certified(folder)
+    running = Running(folder)
+    certificate, key = authority.issue("sip.example.com")
+    certificate.replace(folder / "sip.crt")
+    with capture_logs() as said:
+        assert not await running.reloader.reload()
+    assert [line["fault"].partition(": [")[0] for line in said] == ["gateway.toml:6: sip.crt cannot be used"]
+    key.replace(folder / "sip.key")
+    assert await running.reloader.reload()
+
+
+async def test_other_files_for_tls_need_no_restart(folder: Path) -> None:
+    authority = certified(folder)
+    running = Running(folder)
+    certificate, key = authority.issue("sip.example.com")
+    text = (folder / "gateway.toml").read_text()
+    text = text.replace('"sip.crt"', f'"{certificate.name}"').replace('"sip.key"', f'"{key.name}"')
+    (folder / "gateway.toml").write_text(text)
+    with capture_logs() as said:
+        assert await running.reloader.reload()
+    assert not [line for line in said if "settings" in line]
+    assert running.adopted[-1].tls.certificate == certificate
 
 
 async def test_what_needs_a_restart_is_named(folder: Path) -> None:

@@ -326,6 +326,51 @@ async def test_a_connection_is_not_used_for_a_name_that_it_did_not_prove(authori
             await here.streams.connect("TLS", remote, "two.example")
 
 
+async def test_a_renewed_certificate_is_shown_to_who_comes_and_cuts_nobody(authority: Authority) -> None:
+    shown = settings(authority, "sip.example.com")
+    here, there = Ends(TlsSettings(ca=authority.ca)), Ends(shown)
+    late = Ends(TlsSettings(ca=authority.ca))
+    async with ending(here, there, late):
+        remote = there.streams.listen("TLS", "127.0.0.1", 0)
+        old = await here.streams.connect("TLS", remote, "sip.example.com")
+        assert shown.certificate
+        assert shown.key
+        for new, file in zip(authority.issue("new.example.com"), (shown.certificate, shown.key), strict=True):
+            new.replace(file)
+        there.streams.tls.follow(shown)
+        new_flow = await late.streams.connect("TLS", remote, "new.example.com")
+        assert new_flow.names == ("new.example.com",)
+        for ends, flow in ((here, old), (late, new_flow)):
+            assert ends.streams.send(flow, MESSAGE)
+            assert (await there.receive())[0] == MESSAGE
+
+
+@pytest.mark.parametrize("asked", ["name", "authority", "nothing new"])
+async def test_a_connection_that_is_up_takes_no_request_when_more_is_asked_of_its_end(
+    authority: Authority, tmp_path: Path, asked: str
+) -> None:
+    """What is under way on it goes on."""
+    domain, other = "carrier.example", Authority(tmp_path, "other")
+    more = {
+        "name": TlsPeer(ca=authority.ca, server_name="sbc.example"),
+        "authority": TlsPeer(ca=other.ca),
+        "nothing new": TlsPeer(ca=authority.ca),
+    }
+    here = Ends(TlsSettings(peers={domain: TlsPeer(ca=authority.ca)}))
+    there = Ends(settings(authority, domain))
+    async with ending(here, there):
+        remote = there.streams.listen("TLS", "127.0.0.1", 0)
+        flow = await here.streams.connect("TLS", remote, domain)
+        here.streams.tls.follow(TlsSettings(peers={domain: more[asked]}))
+        if asked == "nothing new":
+            assert await here.streams.connect("TLS", remote, domain) is flow
+        else:
+            with pytest.raises(UntrustedError):
+                await here.streams.connect("TLS", remote, domain)
+        assert here.streams.send(flow, MESSAGE)
+        assert (await there.receive())[0] == MESSAGE
+
+
 async def test_who_is_not_signed_by_whom_we_trust_gets_nothing(authority: Authority, tmp_path: Path) -> None:
     got: list[bytes] = []
 

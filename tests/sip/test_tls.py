@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import SipError
 from gateway.sip.tls import Tls, TlsPeer, TlsSettings, names_of, said_of
@@ -68,12 +69,78 @@ def test_what_a_far_end_has_to_prove_may_change_and_its_files_are_read_anew(
     with pytest.raises(ssl.SSLCertVerificationError):
         shake(client.client("example.com"), server.server())
     (tmp_path / "mine.pem").write_bytes(authority.ca.read_bytes())
-    client.follow({"example.com": mine})
+    client.follow(TlsSettings(peers={"example.com": mine}))
     shake(client.client("example.com"), server.server())
     (tmp_path / "mine.pem").write_bytes(Authority(tmp_path, "other").ca.read_bytes())
-    client.follow({"example.com": mine})
+    client.follow(TlsSettings(peers={"example.com": mine}))
     with pytest.raises(ssl.SSLCertVerificationError):
         shake(client.client("example.com"), server.server())
+
+
+def renewed(found: tuple[Path, Path], shown: TlsSettings) -> None:
+    """New files take the place of those that are shown."""
+    assert shown.certificate
+    assert shown.key
+    for new, old in zip(found, (shown.certificate, shown.key), strict=True):
+        new.replace(old)
+
+
+def serial(client: Tls, server: Tls) -> object:
+    here, _ = shake(client.client("example.com"), server.server())
+    return (here.getpeercert() or {})["serialNumber"]
+
+
+def test_our_renewed_certificate_is_shown_to_who_connects_from_now_on(authority: Authority) -> None:
+    shown = settings(authority, "example.com")
+    server, client = Tls(shown), Tls(TlsSettings(ca=authority.ca))
+    before = serial(client, server)
+    renewed(authority.issue("example.com"), shown)
+    assert serial(client, server) == before, "nobody said that there is something new"
+    with capture_logs() as said:
+        server.follow(shown)
+    assert serial(client, server) != before
+    assert [line["event"] for line in said] == ["tls files reloaded"]
+
+
+def test_a_renewed_certificate_without_its_key_leaves_the_old_one_until_both_are_there(authority: Authority) -> None:
+    shown = settings(authority, "example.com")
+    assert shown.key
+    server, client = Tls(shown), Tls(TlsSettings(ca=authority.ca))
+    before, old_key = serial(client, server), shown.key.read_bytes()
+    renewed(authority.issue("example.com"), shown)
+    new_key = shown.key.read_bytes()
+    shown.key.write_bytes(old_key)
+    with capture_logs() as said:
+        server.follow(shown)
+    assert serial(client, server) == before
+    ((event, level, reason),) = ((line["event"], line["log_level"], line["reason"]) for line in said)
+    assert (event, level) == ("tls files not reloaded", "error")
+    assert "key values mismatch" in reason.lower()
+    shown.key.write_bytes(new_key)
+    server.follow(shown)
+    assert serial(client, server) != before
+
+
+def test_an_authority_that_cannot_be_read_leaves_the_one_that_was_read_before(
+    authority: Authority, tmp_path: Path
+) -> None:
+    server = Tls(settings(authority, "example.com"))
+    mine = TlsSettings(peers={"example.com": TlsPeer(ca=tmp_path / "mine.pem")})
+    client = Tls(mine)
+    (tmp_path / "mine.pem").write_bytes(authority.ca.read_bytes())
+    shake(client.client("example.com"), server.server())
+    (tmp_path / "mine.pem").write_text("half of it")
+    for _ in range(2):
+        client.follow(mine)
+        with capture_logs() as said:
+            shake(client.client("example.com"), server.server())
+        assert [(line["event"], line["domain"]) for line in said] == [
+            ("tls files of a far end not reloaded", "example.com")
+        ]
+    client.follow(TlsSettings())
+    client.follow(mine)
+    with pytest.raises(SipError):
+        client.client("example.com")
 
 
 def test_a_trunk_may_bear_another_name(authority: Authority) -> None:

@@ -188,6 +188,11 @@ class Child:
         assert self._process is not None
         os.killpg(self._process.pid, number)
 
+    def tell(self, number: int) -> None:
+        """Sends a signal to the process alone, as service managers do."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def stop(self, signal_: int = signal.SIGTERM, grace: float = 10.0) -> int:
         """Ends the process, with patience first and without later; its exit code (negative: the signal)."""
         assert self._process is not None
