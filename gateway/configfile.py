@@ -395,7 +395,7 @@ class _Reader:
         if not path.is_file():
             self.fault(
                 ("storage", "key_file"),
-                f"{section.key_file} is not there: no credentials of users can be kept",
+                f"{section.key_file} is not there; nothing needs it yet, no credentials of users are kept",
                 warning=True,
             )
         return path

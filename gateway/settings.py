@@ -66,7 +66,7 @@ class DialplanSection(Section):
 
 class StorageSection(Section):
     url: Annotated[Text, Field(repr=False)] = "sqlite:///gateway.db"  # may hold a password
-    key_file: Text | None = None
+    key_file: Text | None = None  # for credentials of users, none of which are kept yet
     keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None  # of call records; without it for ever
 
 
