@@ -9,11 +9,14 @@ from gateway.sip.headers import pairs
 from gateway.sip.message import Message
 
 MAX_PARTS = 16
+MAX_DEPTH = 3  # of bodies in bodies
 DIGITS = frozenset("0123456789*#ABCD")
 
 
 def sdp_of(message: Message) -> str | None:
-    """The session description in a message; None when its body is empty. Raises SipError 415 for anything else."""
+    """The session description in a message; None when its body is empty, or something else that need not be understood
+    (RFC 3261 §20.11). Raises SipError 415 for anything else.
+    """
     if not message.body:
         return None
     encoding = (message.headers.get("Content-Encoding") or "identity").strip().lower()
@@ -23,10 +26,26 @@ def sdp_of(message: Message) -> str | None:
     if kind == "application/sdp":
         return _text(message.body)
     if kind.startswith("multipart/"):
-        for part_kind, part in _parts(message):
-            if part_kind == "application/sdp":
-                return _text(part)
+        found = _described(message.headers.get("Content-Type") or "", message.body, MAX_DEPTH)
+        if found is not None:
+            return _text(found)
+    handling = dict(pairs((message.headers.get("Content-Disposition") or "").partition(";")[2], ";")).get("handling")
+    if (handling or "").lower() == "optional":
+        return None
     raise SipError("a body that is no SDP", 415)
+
+
+def _described(kind: str, body: bytes, depth: int) -> bytes | None:
+    """The first SDP in a multipart body, which may have others inside (RFC 5621 §3.2)."""
+    for part_kind, part in _parts(kind, body):
+        named = part_kind.partition(";")[0].strip().lower()
+        if named == "application/sdp":
+            return part
+        if named.startswith("multipart/") and depth > 1:
+            found = _described(part_kind, part, depth - 1)
+            if found is not None:
+                return found
+    return None
 
 
 def session_of(message: Message) -> Session | None:
@@ -67,13 +86,15 @@ def _text(body: bytes) -> str:
     return body.decode("utf-8", "replace")
 
 
-def _parts(message: Message) -> list[tuple[str, bytes]]:
-    """The parts of a multipart body (RFC 2046 §5.1.1): type and content. COMPAT: carriers that add ISUP beside SDP."""
-    named = pairs((message.headers.get("Content-Type") or "").partition(";")[2], ";")
+def _parts(kind: str, body: bytes) -> list[tuple[str, bytes]]:
+    """The parts of a multipart body (RFC 2046 §5.1.1): the value of Content-Type, and the content. COMPAT: carriers
+    that add ISUP beside SDP.
+    """
+    named = pairs(kind.partition(";")[2], ";")
     boundary = next((value for name, value in named if name == "boundary"), None)
     if not boundary or len(boundary) > 70:
         raise SipError("a multipart body without a boundary", 415)
-    pieces = (b"\r\n" + message.body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"), MAX_PARTS + 1)
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"), MAX_PARTS + 1)
     out: list[tuple[str, bytes]] = []
     for piece in pieces[1 : MAX_PARTS + 1]:
         if piece.startswith(b"--"):
@@ -83,7 +104,7 @@ def _parts(message: Message) -> list[tuple[str, bytes]]:
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b":")
             if name.strip().lower() == b"content-type":
-                kind = value.split(b";", 1)[0].strip().lower().decode("latin-1")
+                kind = value.strip().decode("utf-8", "surrogateescape")
         out.append((kind, content))
     return out
 

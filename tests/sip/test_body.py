@@ -8,6 +8,7 @@ from gateway.errors import SipError
 from gateway.session import sdp
 from gateway.session.model import Session
 from gateway.sip.body import (
+    MAX_DEPTH,
     PICTURE,
     PICTURE_TYPE,
     Description,
@@ -55,6 +56,29 @@ def test_a_description_alone_or_among_others() -> None:
     assert sdp_of(message("", b"")) is None
     assert sdp_of(message('multipart/mixed;boundary="b1"', MULTIPART)) == "v=0\r\n"
     assert sdp_of(message("application/sdp", b"v=0", Content_Encoding="identity")) == "v=0"
+
+
+def nested(depth: int) -> tuple[str, bytes]:
+    kind, body = "application/sdp", b"v=0"
+    for level in range(depth):
+        body = f"--b{level}\r\nContent-Type: {kind}\r\n\r\n".encode() + body + f"\r\n--b{level}--\r\n".encode()
+        kind = f'multipart/alternative;boundary="b{level}"'
+    return kind, body
+
+
+def test_a_description_may_be_in_a_body_that_is_in_a_body() -> None:
+    for depth in range(1, MAX_DEPTH + 1):
+        assert sdp_of(message(*nested(depth))) == "v=0"
+    with pytest.raises(SipError):
+        sdp_of(message(*nested(MAX_DEPTH + 1)))
+
+
+def test_a_body_that_need_not_be_understood_is_none() -> None:
+    """RFC 3261 §20.11."""
+    optional = message("application/isup", b"\x01", Content_Disposition="signal; Handling=optional")
+    assert sdp_of(optional) is None
+    with pytest.raises(SipError):
+        sdp_of(message("application/isup", b"\x01", Content_Disposition="signal;handling=required"))
 
 
 @pytest.mark.parametrize(
