@@ -63,7 +63,7 @@ class Trunks:
                     continue
                 name, known = first.setdefault((trunk.proxy.host, what), (trunk.name, value))
                 if known != value:
-                    message = f"proxy: trunk {name} has the same host and another {what}: they share connections"
+                    message = f"proxy: trunk {name} has the same host and another {what}: connections are shared, so say the same"
                     self.tables.fault(table, ("proxy",), message)
 
     def _trunk(self, table: Table, section: TrunkSection) -> Trunk | None:

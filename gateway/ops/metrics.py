@@ -9,6 +9,7 @@
     gateway_sip_turned_away_total{why}               new requests that were not let in: strangers, too many, too busy
     gateway_sip_connections_refused_total{why}       no seat, or no handshake: certificate, no tls, late, left
     gateway_trunk_up{trunk}                          1 while it answers our OPTIONS, of trunks that are asked
+    gateway_trunk_registered{trunk}                  1 while its registrar knows us, of trunks with `register`
     gateway_dialplan_reloads_total{outcome}          ok, or fault: then the old one stays
     gateway_media_workers_alive                      of gateway_media_workers_configured
     gateway_media_dropped_packets_total{reason}      packets that no leg took
@@ -24,6 +25,7 @@ Every label has few values that we choose; nothing that a peer sent becomes one.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -83,6 +85,9 @@ class Metrics:
         self._trunks = Gauge(
             "gateway_trunk_up", "Whether a trunk answers our OPTIONS.", ["trunk"], registry=self.registry
         )
+        self._registered = Gauge(
+            "gateway_trunk_registered", "Whether we are registered at a trunk.", ["trunk"], registry=self.registry
+        )
         self._turned_away = Counter(
             "gateway_sip_turned_away", "New SIP requests that were not let in.", ["why"], registry=self.registry
         )
@@ -132,6 +137,19 @@ class Metrics:
     def trunk(self, name: str, up: bool) -> None:
         """`name` is one of the dialplan's trunks."""
         self._trunks.labels(name).set(1 if up else 0)
+
+    def registered(self, name: str, well: bool) -> None:
+        """The same, of a trunk that is registered at."""
+        self._registered.labels(name).set(1 if well else 0)
+
+    def trunk_forgotten(self, name: str) -> None:
+        """It is asked no more: what was known of it is stale."""
+        with contextlib.suppress(KeyError):
+            self._trunks.remove(name)
+
+    def registration_forgotten(self, name: str) -> None:
+        with contextlib.suppress(KeyError):
+            self._registered.remove(name)
 
     def requests_turned_away(self, counts: Mapping[str, int]) -> None:
         """How often until now, by one of the SIP room's own labels."""

@@ -145,7 +145,9 @@ class Gateway:
             on_subscription=self._subscriptions.put,
         )
         self._board.attach(self._component, self._telephony)
-        self._pings = Pings(app, config.sip_domain, self._metrics.trunk)
+        self._telephony.on_registration = self._metrics.registered
+        self._pings = Pings(app, config.sip_domain, self._on_trunk)
+        self._down: set[str] = set()  # trunks
         self._board.routing.is_down = self._pings.is_down
         self._accounts: dict[str, Account] = {}
         self._pinged: dict[str, tuple[SipUri, int]] = {}
@@ -215,6 +217,7 @@ class Gateway:
         }
         for name in self._accounts.keys() - accounts.keys():
             self._telephony.unregister(name)
+            self._metrics.registration_forgotten(name)
         for name, account in accounts.items():
             if self._accounts.get(name) != account:
                 self._telephony.register(account)
@@ -222,10 +225,21 @@ class Gateway:
         pinged = {trunk.name: (trunk.proxy, trunk.ping) for trunk in plan.trunks.values() if trunk.ping}
         for name in self._pinged.keys() - pinged.keys():
             self._pings.forget(name)
+            self._metrics.trunk_forgotten(name)
+            self._down.discard(name)
         for name, (proxy, interval) in pinged.items():
             if self._pinged.get(name) != (proxy, interval):
                 self._pings.start({name: proxy}, interval)
         self._pinged = pinged
+
+    def _on_trunk(self, name: str, up: bool) -> None:
+        """One that comes back may have lost whom it knew: Kamailio has its registrations in memory as it is shipped."""
+        self._metrics.trunk(name, up)
+        if not up:
+            self._down.add(name)
+        elif name in self._down:
+            self._down.discard(name)
+            self._telephony.register_again(name)
 
     async def _work(self) -> None:
         """Until a signal, or until something gives up. Raises what it gave up with."""

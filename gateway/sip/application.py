@@ -102,6 +102,7 @@ class Application(MutableMapping[str, Any]):
         self.dialplan = dialplan or BaseDialplan()
         self.permit = permit
         self.trace = trace
+        self.on_lost: Callable[[int], None] | None = None  # told of every stream that is gone, by its connection
         self.agent = Agent(_tokens().__next__, timers, limits)
         self.transports = Transports(
             self._received,
@@ -293,6 +294,8 @@ class Application(MutableMapping[str, Any]):
     def _closed(self, connection: int, distrust: str) -> None:
         self.agent.broken(connection, self.now(), distrust)
         self.pump()
+        if self.on_lost is not None:
+            self.on_lost(connection)
 
     def _undeliverable(self, quoted: bytes, remote: Address) -> None:
         self.agent.undeliverable(quoted, remote, self.now())
@@ -392,7 +395,9 @@ class Application(MutableMapping[str, Any]):
     def _arrive(self, exchange: Exchange, flow: Flow | None) -> None:
         """A way to the next hop was found, or there is none."""
         if flow is None:
-            log.info(
+            # What becomes of trunks that are asked and registered at has lines of its own, once for each change.
+            tell = log.debug if exchange.request.method in ("OPTIONS", "REGISTER") else log.info
+            tell(
                 "sip next hop not reachable",
                 next_hop=exchange.next_hop,
                 call_id=exchange.usage.call_id,

@@ -4,6 +4,8 @@
                         ├── 423 ──> asking, for at least Min-Expires
                         └── any other ──> failed ── after a while, doubling ──> asking
 
+Where there is reason to think that the registrar knows us no more it is asked before its time: `again`.
+
 A wrong password is not tried often: some registrars lock the account.
 """
 
@@ -45,6 +47,14 @@ class Registration:
         self.problem = ""  # why it is not registered, for people
         self._pause = FIRST_PAUSE
         self._bargained = False
+        self._answered = now
+
+    def again(self, now: float) -> None:
+        """The connection is gone by which it reaches us, or it was away: it is asked now (RFC 5626 §4.5), but no sooner
+        than FIRST_PAUSE after it answered, for it may hang up on us each time. One that failed has a time of its own.
+        """
+        if self.registered and self.deadline is not None:
+            self.deadline = min(self.deadline, max(now, self._answered + FIRST_PAUSE))
 
     def asked(self) -> None:
         """The REGISTER is on its way."""
@@ -52,6 +62,7 @@ class Registration:
 
     def answered(self, response: Response, contact_user: str, now: float) -> None:
         """The final response to it, or its local stand-in."""
+        self._answered = now
         if 200 <= response.status < 300:
             granted = granted_seconds(response, contact_user, self.expires)
             self.registered, self.problem = True, ""

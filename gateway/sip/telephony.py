@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -56,6 +57,15 @@ class SipSettings:
     advertise: str | None = None
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A registration, the connection by which it went last (0: none), and whether it is due sooner than it was."""
+
+    registration: Registration
+    connection: int = 0
+    sooner: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Telephony(BaseDialplan):
     """All SIP calls of the gateway. `permit` and `advertise` are the Application's."""
 
@@ -71,10 +81,13 @@ class Telephony(BaseDialplan):
         self._ended: deque[tuple[float, str, str | None]] = deque()  # until when, Call-ID, call: whose aftermath it is
         self._hosts = {settings.domain.lower()} | ({settings.advertise.lower()} if settings.advertise else set())
         self._registering: dict[str, asyncio.Task[None]] = {}
+        self._kept: dict[str, _Kept] = {}
+        self.on_registration: Callable[[str, bool], None] = lambda name, registered: None
         self._leaving: set[asyncio.Task[None]] = set()
         app.dialplan = self
         app.advertise = settings.advertise
         app.trace = self._saw
+        app.on_lost = self._lost
 
     async def start(self) -> None:
         """Listen on every address of the settings. Raises OSError, or SipError for one that cannot be read."""
@@ -97,27 +110,46 @@ class Telephony(BaseDialplan):
         """Register this account from now on; what is given back says how that goes."""
         registration = Registration(account, self.app.now())
         self.unregister(account.name)
-        self._registering[account.name] = self.app.loop.create_task(self._keep_registered(registration))
+        kept = self._kept[account.name] = _Kept(registration)
+        self._registering[account.name] = self.app.loop.create_task(self._keep_registered(kept))
         return registration
 
     def unregister(self, name: str) -> None:
         """Say good-bye to the registrar of the account with this name, if there is one."""
+        self._kept.pop(name, None)
         if (task := self._registering.pop(name, None)) is not None:
             task.cancel()
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
-    async def _keep_registered(self, registration: Registration) -> None:
+    def register_again(self, name: str) -> None:
+        """The registrar of this account was away and may have forgotten us; nothing for one that is not registered."""
+        if (kept := self._kept.get(name)) is not None:
+            kept.registration.again(self.app.now())
+            kept.sooner.set()
+
+    def _lost(self, connection: int) -> None:
+        """A stream is gone, and with it perhaps the way by which a registrar reaches us (RFC 5626 §4.5)."""
+        for name in [name for name, kept in self._kept.items() if kept.connection == connection]:
+            self.register_again(name)
+
+    async def _keep_registered(self, kept: _Kept) -> None:
+        registration = kept.registration
         dialog: Dialog | None = None
         user = registration.account.address.user or ""
         try:
             while True:
-                if registration.deadline is not None:
-                    await asyncio.sleep(registration.deadline - self.app.now())
+                while registration.deadline is not None and (left := registration.deadline - self.app.now()) > 0:
+                    kept.sooner.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(left):
+                            await kept.sooner.wait()
                 registration.asked()
                 dialog = await self._register(registration.account, registration.expires, dialog)
                 if dialog.last is not None:
                     registration.answered(dialog.last, user, self.app.now())
+                kept.connection = dialog.usage.flow.connection if dialog.usage.flow is not None else 0
+                self.on_registration(registration.account.name, registration.registered)
                 if registration.registered:
                     log.info("sip registration", trunk=registration.account.name, registered=True)
                 elif (again := (registration.deadline or 0.0) - self.app.now()) > 0:  # else 423, and it asks anew

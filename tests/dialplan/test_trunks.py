@@ -42,14 +42,14 @@ def test_trunks_at_one_host_want_the_same_proof(tmp_path: Path) -> None:
         return []
 
     for keys in ({"ca": '"other.pem"'}, {"ca": '"ca.pem"', "server_name": '"sbc.example"'}, {}):
-        told = f"a.toml:7: {fault} {proof}: they share connections"
+        told = f"a.toml:7: {fault} {proof}: connections are shared, so say the same"
         assert second("sip:pbx.example:5071;transport=tls", **keys) == [told]
     assert second("wss://pbx.example/ws", ca='"ca.pem"') == []  # a path is for WebSockets alone
     assert second("sip:pbx.example:5071;transport=tls", ca='"ca.pem"') == []
     assert second("sip:pbx.example") == []  # UDP proves nothing
     assert second("sip:elsewhere.example;transport=tls") == []
     first = trunk("first", proxy='"ws://pbx.example:8088/ws"')
-    told = f"a.toml:6: {fault} path: they share connections"
+    told = f"a.toml:6: {fault} path: connections are shared, so say the same"
     assert second("ws://pbx.example:8080/other") == [told]
     assert second("sip:pbx.example;transport=tls", ca='"ca.pem"') == []
 

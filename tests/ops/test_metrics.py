@@ -98,6 +98,19 @@ def test_requests_that_were_turned_away_are_counted_once_however_often_they_are_
     assert 'gateway_trunk_up{trunk="carrier"} 1.0' in text
 
 
+def test_trunks_that_are_asked_no_more_are_in_no_metric() -> None:
+    metrics = Metrics()
+    metrics.trunk("carrier", up=False)
+    metrics.registered("carrier", well=False)
+    metrics.registered("backup", well=True)
+    metrics.trunk_forgotten("carrier")
+    metrics.registration_forgotten("carrier")
+    metrics.trunk_forgotten("never asked")
+    text = metrics.render()[0].decode()
+    assert 'trunk="carrier"' not in text
+    assert 'gateway_trunk_registered{trunk="backup"} 1.0' in text
+
+
 def test_what_calls_that_cost_were_told_is_counted_and_that_nobody_answers_shows() -> None:
     metrics = Metrics()
     for outcome in ("granted", "exhausted", "frozen"):

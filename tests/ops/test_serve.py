@@ -150,6 +150,18 @@ async def test_a_server_that_is_down_is_waited_for(tmp_path: Path) -> None:
         assert await running == 0
 
 
+def test_where_a_trunk_was_away_it_is_registered_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, again = gateway(tmp_path, 1), list[str]()
+    monkeypatch.setattr(made._telephony, "register_again", again.append)
+    made._on_trunk("carrier", up=True)
+    made._on_trunk("carrier", up=False)
+    assert again == []
+    made._on_trunk("carrier", up=True)
+    made._on_trunk("backup", up=True)
+    assert again == ["carrier"]
+    assert b'gateway_trunk_up{trunk="carrier"} 1.0' in made._metrics.render()[0]
+
+
 def test_what_somebody_names_passes_the_policy_and_is_no_trunk(tmp_path: Path) -> None:
     made = gateway(tmp_path, 1)
     trunk = Trunk("carrier", SipUri.parse("sip:203.0.113.5"), allow=(ipaddress.ip_network("8.8.4.0/24"),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -21,6 +22,7 @@ from gateway.sip.registration import (
     granted_seconds,
 )
 from gateway.sip.telephony import Account, Credentials, SipSettings, Telephony
+from tests.patience import PATIENCE
 from tests.sip.wire import Datagrams, answer, field, tag
 
 
@@ -95,6 +97,65 @@ def test_what_a_registrar_grants() -> None:
     assert granted_seconds(said(200, Expires="soon"), "romeo", 3600) == 3600
     assert granted_seconds(said(200, Expires="1"), "romeo", 3600) == SHORTEST
     assert granted_seconds(said(200, Expires="999999999"), "romeo", 3600) == LONGEST
+
+
+def test_a_registrar_that_may_have_forgotten_us_is_asked_before_its_time() -> None:
+    registration = Registration(account(), 0.0)
+    registration.again(1.0)
+    assert registration.deadline == 0.0  # it is due already
+    registration.asked()
+    registration.again(1.0)
+    assert registration.deadline is None  # it is being asked
+    registration.answered(said(503), "romeo", 2.0)
+    registration.again(3.0)
+    assert registration.deadline == 2.0 + FIRST_PAUSE  # who has failed waits as he was to
+    registration.answered(said(200), "romeo", 20.0)
+    registration.again(21.0)
+    assert registration.deadline == 20.0 + FIRST_PAUSE  # one that hangs up each time is not asked all the time
+    registration.answered(said(200), "romeo", 40.0)
+    registration.again(1000.0)
+    assert registration.deadline == 1000.0
+
+
+async def test_a_registration_is_made_anew_when_its_connection_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can be called back who came by a WebSocket, nor behind NAT (RFC 5626 §4.5)."""
+    monkeypatch.setattr("gateway.sip.registration.FIRST_PAUSE", 0.0)
+    room = Telephony(
+        Application(), SipSettings("gw.example", ("tcp:127.0.0.1:0",)), lambda *_: pytest.fail("a call"), lambda _: None
+    )
+    changes: list[tuple[str, bool]] = []
+    room.on_registration = lambda name, registered: changes.append((name, registered))
+    await room.start()
+    heard: asyncio.Queue[tuple[bytes, asyncio.StreamWriter]] = asyncio.Queue()
+
+    async def on_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                request = await reader.readuntil(b"\r\n\r\n")
+                heard.put_nowait((request, writer))
+                writer.write(answer(request.decode(), 200).encode())
+
+    server = await asyncio.start_server(on_stream, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    room.register(account(f"sip:127.0.0.1:{port};transport=tcp"))
+    async with asyncio.timeout(PATIENCE):
+        first, connection = await heard.get()
+        while not changes:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0)
+        connection.close()
+        second, connection = await heard.get()
+        assert field(second.decode(), "CSeq") == "2 REGISTER"
+        assert field(second.decode(), "Call-ID") == field(first.decode(), "Call-ID")
+        while len(changes) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        room.register_again("carrier")  # it was away, as its OPTIONS tell
+        room.register_again("unheard of")
+        third, _ = await heard.get()
+        assert field(third.decode(), "CSeq") == "3 REGISTER"
+        assert changes[:2] == [("carrier", True)] * 2
+        await room.stop()
+        server.close()
+        await server.wait_closed()
 
 
 async def test_a_trunk_is_registered_over_the_wire() -> None:
