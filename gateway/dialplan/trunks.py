@@ -63,8 +63,10 @@ class Trunks:
                     continue
                 name, known = first.setdefault((trunk.proxy.host, what), (trunk.name, value))
                 if known != value:
-                    message = f"proxy: trunk {name} has the same host and another {what}: connections are shared, so say the same"
-                    self.tables.fault(table, ("proxy",), message)
+                    message = (
+                        f"trunk {name} has the same host and another {what}: connections are shared, so say the same"
+                    )
+                    self.tables.fault(table, ("proxy",), f"proxy: {message}")
 
     def _trunk(self, table: Table, section: TrunkSection) -> Trunk | None:
         if section.name in RESERVED or section.name.startswith("@"):
