@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -41,9 +41,10 @@ from gateway.sip.transport import ip_of, is_ours
 
 log = structlog.get_logger()
 
-MAX_EARLY = 512  # traced messages kept until their call is known
+MAX_EARLY = 512  # Call-IDs whose messages are kept until their call is known
+MAX_TOLD = 16  # messages of one of them
 GOODBYE = 1.0  # seconds that a registrar has for hearing that we go
-AFTERMATH = 40.0  # seconds in which messages of an ended call are still told under its id
+AFTERMATH = 80  # T1 in which messages of an ended call are still told under its id: 64 for repeats, and the way
 
 __all__ = ["Account", "Credentials", "IncomingCall", "OutgoingCall", "SipSettings", "Telephony"]
 
@@ -77,8 +78,9 @@ class Telephony(BaseDialplan):
         self._tracer = trace
         self._calls: dict[str, str] = {}  # Call-ID -> the gateway's id of the call
         self._legs: dict[str, SipLeg] = {}  # Call-ID -> its leg, while there is one
-        self._early: deque[tuple[str, bool, str, str]] = deque(maxlen=MAX_EARLY)
+        self._early: OrderedDict[str, list[tuple[bool, str, str]]] = OrderedDict()  # Call-ID -> sent, label, text
         self._ended: deque[tuple[float, str, str | None]] = deque()  # until when, Call-ID, call: whose aftermath it is
+        self._aftermath = AFTERMATH * app.agent.timers.t1  # s
         self._hosts = {settings.domain.lower()} | ({settings.advertise.lower()} if settings.advertise else set())
         self._registering: dict[str, asyncio.Task[None]] = {}
         self._kept: dict[str, _Kept] = {}
@@ -284,17 +286,15 @@ class Telephony(BaseDialplan):
         """Messages of this Call-ID belong to that call, those that came before too."""
         self._calls[key] = leg.call = call
         self._legs[key] = leg
-        waiting = [early for early in self._early if early[0] == key]
-        for early in waiting:
-            self._early.remove(early)
-            self._tracer(Traced(call, "sip", early[1], early[2], key, early[3]))
+        for sent, label, text in self._early.pop(key, ()):
+            self._tracer(Traced(call, "sip", sent, label, key, text))
 
     def release(self, key: str) -> None:
         """The call is over; its last repeats may still be told."""
         self._legs.pop(key, None)
-        self._ended.append((self.app.now() + AFTERMATH, key, self._calls.get(key)))
+        self._ended.append((self.app.now() + self._aftermath, key, self._calls.get(key)))
         if len(self._ended) == 1:
-            self.app.loop.call_later(AFTERMATH, self._disown)
+            self.app.loop.call_later(self._aftermath, self._disown)
 
     def _disown(self) -> None:
         """One timer for all: a busy gateway would have thirty thousand of them waiting, each compared in Python."""
@@ -307,13 +307,17 @@ class Telephony(BaseDialplan):
             self.app.loop.call_at(self._ended[0][0], self._disown)
 
     def _saw(self, sent: bool, message: Message, flow: Flow) -> None:
-        key = message.headers.get("Call-ID") or ""
+        key = message.headers.first.get("call-id", "")
         text = f"{flow.transport} {'to' if sent else 'from'} {flow.remote[0]}:{flow.remote[1]}; {safe_text(message)}"
         call = self._calls.get(key)
-        if call is None:
-            self._early.append((key, sent, message.label, text))
-        else:
+        if call is not None:
             self._tracer(Traced(call, "sip", sent, message.label, key, text))
+            return
+        told = self._early.setdefault(key, [])
+        if len(told) < MAX_TOLD:
+            told.append((sent, message.label, text))
+        if len(self._early) > MAX_EARLY:
+            self._early.popitem(last=False)
 
 
 def listening(text: str) -> tuple[str, Address]:

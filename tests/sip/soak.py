@@ -31,7 +31,7 @@ from gateway.call.leg import Admitted, LegControl
 from gateway.errors import SipError
 from gateway.sip.application import Application, Contact, Dialog
 from gateway.sip.message import Request, Response
-from gateway.sip.telephony import IncomingCall
+from gateway.sip.telephony import AFTERMATH, IncomingCall
 from gateway.sip.transaction import Timers
 from tests.sip.speed import ROOT, SESSION, US, House
 
@@ -157,9 +157,8 @@ async def soak(total: int) -> int:
         next_at = began
 
         async def look() -> dict[str, int]:
-            await asyncio.sleep(
-                64 * TIMERS.t1 + 42
-            )  # every timer of the RFC has run, and the trace forgets ended calls
+            # Every timer of the RFC has run, and the trace has forgotten the ended calls.
+            await asyncio.sleep((64 + AFTERMATH) * TIMERS.t1 + 2)
             child.send_signal(signal.SIGUSR1)
             assert child.stdout is not None
             found: dict[str, int] = json.loads(await child.stdout.readline())

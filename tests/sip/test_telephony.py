@@ -113,7 +113,7 @@ def test_addresses_to_listen_on() -> None:
 async def test_a_second_try_with_the_same_call_id_is_a_call_of_its_own(
     house: House, peer: Datagrams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telephony, "AFTERMATH", 0.0)
+    monkeypatch.setattr(house.telephony, "_aftermath", 0.0)
     caller = peer.caller()
     for code in (1, 2):
         peer.send(caller.request("INVITE", content=SDP))
@@ -128,6 +128,22 @@ async def test_a_second_try_with_the_same_call_id_is_a_call_of_its_own(
     house.telephony.release("other")
     await asyncio.sleep(0.01)  # timers fire in order, and both releases' are before this one
     assert house.telephony._calls["key"] == "two"
+
+
+async def test_messages_that_never_become_a_call_leave_memory_flat(
+    house: House, peer: Datagrams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telephony, "MAX_EARLY", 3)
+    strangers = [peer.caller() for _ in range(5)]
+    for stranger in strangers:
+        peer.send(stranger.request("OPTIONS"))
+        await peer.receive(200)
+    for _ in range(telephony.MAX_TOLD):
+        peer.send(stranger.request("OPTIONS"))
+        await peer.receive(200)
+    early = house.telephony._early
+    assert list(early) == [stranger.call_id for stranger in strangers[-3:]]
+    assert len(early[stranger.call_id]) == telephony.MAX_TOLD
 
 
 async def test_whom_a_call_was_for_first_is_told(house: House, peer: Datagrams) -> None:
