@@ -7,8 +7,9 @@ string and an angle bracket hide separators, an escape hides one character, and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.errors import SipError
 
@@ -103,8 +104,7 @@ def _lookup(values: Parameters, name: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(NamedTuple):
     """A From, To, Contact, Route or Record-Route value: `"Display" <uri>;parameters` or a bare URI with parameters.
 
     `uri` is the text of the URI as it was written. aiosip calls this value a Contact, and so may you.
@@ -119,7 +119,10 @@ class NameAddr:
         """Raises SipError when there is no URI in it."""
         return _remembered(text) if len(text) <= REMEMBERED else _name_addr(text)
 
-    from_header = parse  # aiosip's name
+    @classmethod
+    def from_header(cls, text: str) -> NameAddr:
+        """aiosip's name for the same."""
+        return cls.parse(text)
 
     def __str__(self) -> str:
         display = f"{quote(self.display)} " if self.display else ""
@@ -137,7 +140,8 @@ class NameAddr:
         return None
 
     def with_tag(self, tag: str) -> NameAddr:
-        return replace(self, parameters=(*((n, v) for n, v in self.parameters if n != "tag"), ("tag", tag)))
+        others = [(name, value) for name, value in self.parameters if name != "tag"]
+        return NameAddr(self.uri, self.display, (*others, ("tag", tag)))
 
     # What aiosip's Contact offers; a scheme without user or host has none.
     @property
@@ -220,8 +224,7 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     """One hop of a Via header (RFC 3261 §20.42, RFC 3581)."""
 
     transport: str  # upper case

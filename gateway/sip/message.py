@@ -127,7 +127,7 @@ class Headers:
     @classmethod
     def of(cls, fields: list[tuple[str, str, str]]) -> Headers:
         """Of fields whose canonical names are known."""
-        new = cls()
+        new = cls.__new__(cls)
         new._fields, new.first = fields, {key: value for key, _, value in reversed(fields)}
         return new
 
@@ -138,7 +138,11 @@ class Headers:
     def all(self, name: str) -> list[str]:
         """Every field of that name as it was written; commas inside are left alone."""
         key = _folded(name)
-        return [value for k, _, value in self._fields if k == key] if key in self.first else []
+        if key not in self.first:
+            return []
+        if len(self.first) == len(self._fields):
+            return [self.first[key]]  # each is there once, as in most messages
+        return [value for k, _, value in self._fields if k == key]
 
     def listed(self, name: str) -> list[str]:
         """The elements of a comma-separated header, over all fields of that name (RFC 3261 §7.3.1)."""
@@ -184,7 +188,9 @@ class Headers:
             self._fields = [field for field in self._fields if field[0] != key]
 
     def copy(self) -> Headers:
-        return Headers.of(self._fields.copy())
+        new = Headers.__new__(Headers)
+        new._fields, new.first = self._fields.copy(), self.first.copy()
+        return new
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -234,33 +240,37 @@ class Message:
 
     @property
     def cseq(self) -> CSeq:
-        text = self._need("cseq")
-        if self._cseq is None or self._cseq[0] is not text:
-            self._cseq = text, CSeq.parse(text)
-        return self._cseq[1]
+        kept = self._cseq
+        if kept is None or kept[0] is not self.headers.first.get("cseq"):
+            text = self._need("cseq")
+            kept = self._cseq = text, CSeq.parse(text)
+        return kept[1]
 
     @property
     def via(self) -> Via:
         """The topmost Via."""
-        text = self._need("via")
-        if self._via is None or self._via[0] is not text:
+        kept = self._via
+        if kept is None or kept[0] is not self.headers.first.get("via"):
+            text = self._need("via")
             first = split(text, ",", limit=1)
-            self._via = text, Via.parse(first[0] if first else "")
-        return self._via[1]
+            kept = self._via = text, Via.parse(first[0] if first else "")
+        return kept[1]
 
     @property
     def from_(self) -> NameAddr:
-        text = self._need("from")
-        if self._from is None or self._from[0] is not text:
-            self._from = text, NameAddr.parse(text)
-        return self._from[1]
+        kept = self._from
+        if kept is None or kept[0] is not self.headers.first.get("from"):
+            text = self._need("from")
+            kept = self._from = text, NameAddr.parse(text)
+        return kept[1]
 
     @property
     def to(self) -> NameAddr:
-        text = self._need("to")
-        if self._to is None or self._to[0] is not text:
-            self._to = text, NameAddr.parse(text)
-        return self._to[1]
+        kept = self._to
+        if kept is None or kept[0] is not self.headers.first.get("to"):
+            text = self._need("to")
+            kept = self._to = text, NameAddr.parse(text)
+        return kept[1]
 
     def _need(self, key: str) -> str:
         try:
@@ -387,24 +397,25 @@ class Response(Message):
         return self.cseq.method
 
 
-_ECHOED = (("from", "From"), ("to", "To"), ("call-id", "Call-ID"), ("cseq", "CSeq"))
-
-
 def respond(request: Request, status: int, reason: str = "", *, tag: str | None = None) -> Response:
     """A response to `request` with the fields that RFC 3261 §8.2.6 copies; `tag` goes into a To that has none."""
     asked = request.headers.first
     fields = [("via", "Via", value) for value in request.headers.all("Via")]
     # Of a field that must not be repeated the first counts, so that even this answer can be read.
-    fields += [(key, name, asked[key]) for key, name in _ECHOED if key in asked]
-    headers = Headers.of(fields)
-    if status > 100 and tag is not None:
-        try:
-            tagged = request.to.tag is not None
-        except SipError:
-            tagged = False  # a To that nobody can read is echoed, with a tag behind it
-        if not tagged:
-            headers.set("To", f"{asked.get('to', '')};tag={tag}")
-    if status == 100:
-        for value in request.headers.all("Timestamp"):  # RFC 3261 §8.2.6.1
-            headers.add("Timestamp", value)
-    return Response(status, reason, headers)
+    if "from" in asked:
+        fields.append(("from", "From", asked["from"]))
+    if status > 100 and tag is not None and not _is_tagged(request):
+        fields.append(("to", "To", f"{asked.get('to', '')};tag={tag}"))
+    elif "to" in asked:
+        fields.append(("to", "To", asked["to"]))
+    fields += [(key, name, asked[key]) for key, name in (("call-id", "Call-ID"), ("cseq", "CSeq")) if key in asked]
+    if status == 100:  # RFC 3261 §8.2.6.1
+        fields += [("timestamp", "Timestamp", value) for value in request.headers.all("Timestamp")]
+    return Response(status, reason, Headers.of(fields))
+
+
+def _is_tagged(request: Request) -> bool:
+    try:
+        return request.to.tag is not None
+    except SipError:
+        return False  # a To that nobody can read is echoed, with a tag behind it

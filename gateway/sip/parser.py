@@ -33,6 +33,7 @@ _USUAL = {
 # Fields that a message has once (RFC 3261 §7.3.1; two of them is how smugglers of requests begin, RFC 4475 §3.3.8).
 SINGLE = frozenset({"from", "to", "call-id", "cseq", "max-forwards", "content-length"})
 
+_FOLDED = re.compile(r"\n[ \t]")
 _UNFIT = re.compile(r"[ \t\r<>\0]")  # for a Request-URI
 _NAMES = ("from", "to", "contact")  # fields with a display name
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
@@ -59,8 +60,7 @@ def parse(data: bytes, *, framed: bool = False) -> Request | Response:
     """
     if len(data) > MAX_MESSAGE:
         raise MalformedError("more than 64 KiB", 513)
-    head, separator, body = _divide(data)
-    lines, fault = _lines(head.decode("utf-8", "surrogateescape"))
+    lines, separator, body, fault = _usual(data) or _divide(data)
     headers, nameless = _fields(lines)
     fault = fault or nameless
     message = _start(lines[0], headers)
@@ -77,25 +77,35 @@ def parse(data: bytes, *, framed: bool = False) -> Request | Response:
     return message
 
 
-def _divide(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Head, separator, body. COMPAT: hand-written clients that end lines with a bare LF."""
+Divided = tuple[list[str], bytes, bytes, str | None]  # start line and header fields, separator, body, first fault
+
+
+def _usual(data: bytes) -> Divided | None:
+    """As nearly all are written: every line ends with CRLF, nothing to unfold, nothing to find fault with."""
+    end = data.find(b"\r\n\r\n")
+    if not 0 <= end <= MAX_LINE:
+        return None
+    head = data[:end].decode("utf-8", "surrogateescape")
+    lines = head.split("\r\n")
+    if not head.count("\n") == head.count("\r") == len(lines) - 1 or "\0" in head or _FOLDED.search(head):
+        return None
+    return lines, b"\r\n\r\n", data[end + 4 :], None
+
+
+def _divide(data: bytes) -> Divided:
+    """All others. COMPAT: hand-written clients that end lines with a bare LF."""
     crlf, lf = data.find(b"\r\n\r\n"), data.find(b"\n\n")
+    head, separator, body = data, b"", b""
     if crlf >= 0 and (lf < 0 or crlf < lf):
-        return data[:crlf], b"\r\n\r\n", data[crlf + 4 :]
-    if lf >= 0:
-        return data[:lf], b"\n\n", data[lf + 2 :]
-    return data, b"", b""
+        head, separator, body = data[:crlf], b"\r\n\r\n", data[crlf + 4 :]
+    elif lf >= 0:
+        head, separator, body = data[:lf], b"\n\n", data[lf + 2 :]
+    lines, fault = _unfolded(head.decode("utf-8", "surrogateescape"))
+    return lines, separator, body, fault
 
 
-def _lines(head: str) -> tuple[list[str], str | None]:
+def _unfolded(head: str) -> tuple[list[str], str | None]:
     """The start line and one line for each header field (RFC 3261 §7.3.1), up to the first fault if there is one."""
-    breaks = head.count("\r\n")
-    if (
-        len(head) <= MAX_LINE
-        and breaks == head.count("\n") == head.count("\r")
-        and not ("\0" in head or "\n " in head or "\n\t" in head)
-    ):
-        return head.split("\r\n"), None  # as nearly all are written: nothing to unfold, nothing to find fault with
     found: list[list[str]] = []
     fault, length = None, 0
     for raw in head.split("\n"):
