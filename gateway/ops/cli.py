@@ -35,6 +35,23 @@ app = typer.Typer(
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway.toml to use.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"gateway {version('xmpp-sip-gateway')}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version and exit.")
+    ] = False,
+) -> None:
+    pass  # `version` has had its say
+
+
 @app.command()
 def run(config: ConfigFile = Path("gateway.toml")) -> None:
     """Run the gateway until it is told to stop."""
@@ -206,10 +223,12 @@ def trace(
             for line in ladders(lines, call, detail=detail):
                 found = True
                 typer.echo(line)
+    except FileNotFoundError:
+        _wrong(f"{log}: there is no such file, and no such call in the call records")
     except OSError as error:
         _wrong(f"{log}: {error.strerror or error}")
     if not found:
-        _wrong(f"no such call in {log}" if call else f"no calls in {log}", 1)
+        _wrong(f"no such call in {log}" if call else f'no calls in {log}: only a log with format = "json" has them', 1)
 
 
 @app.command("media-worker")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -296,6 +297,13 @@ def test_trace_prints_the_ladders_of_a_log(
     assert "c1" in capsys.readouterr().out
 
 
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.app(["--version"])
+    assert end.value.code == 0
+    assert re.fullmatch(r"gateway \d+\.\d+\S*, Python 3\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
 def test_trace_reads_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(LOG))
     assert gateway(monkeypatch, "trace", "-", "--call", "c1") == 0
@@ -306,8 +314,8 @@ def test_trace_reads_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     ("arguments", "code", "message"),
     [
         (["gateway.log", "--call", "c2"], 1, "no such call in gateway.log"),
-        (["empty.log"], 1, "no calls in empty.log"),
-        (["missing.log"], 2, "missing.log: No such file or directory"),
+        (["empty.log"], 1, 'no calls in empty.log: only a log with format = "json" has them'),
+        (["missing.log"], 2, "missing.log: there is no such file, and no such call in the call records"),
     ],
 )
 def test_trace_says_what_it_did_not_find(
