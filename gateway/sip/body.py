@@ -17,6 +17,12 @@ def sdp_of(message: Message) -> str | None:
     """The session description in a message; None when its body is empty, or something else that need not be understood
     (RFC 3261 §20.11). Raises SipError 415 for anything else.
     """
+    found = description_of(message)
+    return _text(found) if found is not None else None
+
+
+def description_of(message: Message) -> bytes | None:
+    """The same in the octets that were sent."""
     if not message.body:
         return None
     encoding = (message.headers.get("Content-Encoding") or "identity").strip().lower()
@@ -24,11 +30,11 @@ def sdp_of(message: Message) -> str | None:
         raise SipError(f"a body in encoding {encoding[:32]!r}", 415)
     kind = message.content_type
     if kind == "application/sdp":
-        return _text(message.body)
+        return message.body
     if kind.startswith("multipart/"):
         found = _described(message.headers.get("Content-Type") or "", message.body, MAX_DEPTH)
         if found is not None:
-            return _text(found)
+            return found
     handling = dict(pairs((message.headers.get("Content-Disposition") or "").partition(";")[2], ";")).get("handling")
     if (handling or "").lower() == "optional":
         return None

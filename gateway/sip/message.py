@@ -121,8 +121,7 @@ class Headers:
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self._fields: list[tuple[str, str, str]] = []
         self.first: dict[str, str] = {}
-        for name, value in fields:
-            self.add(name, value)
+        self.extend(fields)
 
     @classmethod
     def of(cls, fields: list[tuple[str, str, str]]) -> Headers:
@@ -156,6 +155,14 @@ class Headers:
         key = canonical(name)
         self._fields.append((key, name, value))
         self.first.setdefault(key, value)
+
+    def extend(self, fields: Iterable[tuple[str, str]]) -> None:
+        """Add several."""
+        rows, first = self._fields, self.first
+        for name, value in fields:
+            key = canonical(name)
+            rows.append((key, name, value))
+            first.setdefault(key, value)
 
     def prepend(self, name: str, value: str) -> None:
         key = canonical(name)

@@ -153,9 +153,10 @@ def _request(
     method: str, usage: Usage, from_details: NameAddr, to_details: NameAddr, *, uri: str | None, max_forwards: int
 ) -> Request:
     """The first request of a usage; it numbers it. Raises ValueError as `fill` does."""
-    fields = Headers()
-    fields.add("Max-Forwards", str(max_forwards))
-    fields.add("From", checked(str(from_details.with_tag(usage.tag))))
-    fields.add("To", checked(str(to_details)))
-    fields.add("Call-ID", checked(usage.call_id))
-    return Request(checked(method), checked(uri or to_details.uri), fields)
+    said = (
+        ("Max-Forwards", str(max_forwards)),
+        ("From", checked(str(from_details.with_tag(usage.tag)))),
+        ("To", checked(str(to_details))),
+        ("Call-ID", checked(usage.call_id)),
+    )
+    return Request(checked(method), checked(uri or to_details.uri), Headers(said))

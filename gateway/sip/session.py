@@ -18,7 +18,7 @@ import zlib
 
 from gateway.errors import SipError
 from gateway.sip.accepted import Accepted
-from gateway.sip.body import sdp_of
+from gateway.sip.body import description_of
 from gateway.sip.dialog import Dialog, Key
 from gateway.sip.layer import ClientTransaction, Flow, ServerTransaction, earliest
 from gateway.sip.message import Headers, Message, Request, Response, respond
@@ -463,7 +463,7 @@ def _offers(request: Request) -> bool:
 def described(message: Message) -> bytes:
     """The description in a message of ours, without what else may go along with it."""
     try:
-        return (sdp_of(message) or "").encode("utf-8", "surrogateescape")
+        return description_of(message) or b""
     except SipError:
         return b""
 

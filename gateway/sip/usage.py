@@ -295,14 +295,14 @@ class Usage:
             return None
         response = respond(request, status, reason, tag=self.tag)
         if 100 < status < 300:
+            said: list[tuple[str, str]] = []
             if request.method in CONTACTED:
-                response.headers.add("Contact", self.contact(transaction.flow, secure=is_secure(request.uri)))
+                said.append(("Contact", self.contact(transaction.flow, secure=is_secure(request.uri))))
             if request.to.tag is None:
-                for value in request.headers.all("Record-Route"):
-                    response.headers.add("Record-Route", value)
+                said += [("Record-Route", value) for value in request.headers.all("Record-Route")]
             if request.method in ("INVITE", "OPTIONS", "UPDATE"):
-                response.headers.add("Allow", ALLOW)
-                response.headers.add("Supported", SUPPORTED)
+                said += [("Allow", ALLOW), ("Supported", SUPPORTED)]
+            response.headers.extend(said)
         for name, value in headers:
             response.headers.set(name, value)
         response.body = body
