@@ -44,6 +44,7 @@ _MAX_ORIGIN = 10**20
 _DIRECTIONS, _SETUPS = frozenset(Direction), frozenset(Setup)
 _PROFILES = {str(profile): profile for profile in Profile}
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
+_TYPES = frozenset("abcdefghijklmnopqrstuvwxyz")
 _NO_FORMAT = "127"  # an m= line needs a format (RFC 3264 §6: a rejected one too); nobody explains this one
 
 
@@ -89,23 +90,25 @@ def _parts(text: str) -> list[_Part]:
     lines = text.split("\n")  # not splitlines(): that also splits where RFC 8866 does not
     if len(lines) > MAX_LINES:
         raise SdpError(f"more than {MAX_LINES} lines")
-    parts = [_Part()]
-    begun = False
+    part = _Part()
+    parts = [part]
+    begun, dirty = False, "\0" in text
     for number, raw in enumerate(lines, 1):
         line = raw.rstrip("\r \t")
         if not line:
             continue
-        if "\0" in line:
+        if dirty and "\0" in line:
             raise SdpError("a NUL character", number)
-        kind, equals, value = line[:1], line[1:2], line[2:].strip()
-        if equals != "=" or not ("a" <= kind <= "z"):
+        kind, _, value = line.partition("=")
+        if kind not in _TYPES or kind == line:
             raise SdpError(f"not a type=value line: {line[:40]!r}", number)
+        value = value.strip()
         if not begun and (kind, value) != ("v", "0"):
             raise SdpError("a description begins with v=0", number)
         begun = True
-        part = parts[-1]
         if kind == "m":
-            parts.append(_Part(number, value))
+            part = _Part(number, value)
+            parts.append(part)
         elif kind == "c" and part.connection is None:  # RFC 8866 §5.7: the first of several is the base layer's
             part.connection = _connection(value, number)
         elif kind == "o":
@@ -262,9 +265,9 @@ def _codecs(part: _Part, formats: list[str]) -> tuple[Codec, ...]:
     for pt in dict.fromkeys(_pt(number, part.line) for number in formats):
         codec = maps.get(pt) or STATIC.get(pt)
         if codec is not None:  # a dynamic number that nobody explained cannot be used, and harms nobody
-            said, fb = parameters.get(pt, ()), tuple(dict.fromkeys(feedback.get(pt, ()) + feedback.get(None, ())))
+            said, fb = parameters.get(pt, ()), feedback.get(pt, ()) + feedback.get(None, ())
             if said or fb:
-                codec = replace(codec, parameters=said, feedback=fb[: limits.MAX_FEEDBACK])
+                codec = replace(codec, parameters=said, feedback=tuple(dict.fromkeys(fb))[: limits.MAX_FEEDBACK])
             codecs.append(codec)
     return tuple(codecs)
 
