@@ -323,11 +323,12 @@ class Agent:
             usage = self._usages.get(_key(request)) if tag is not None else self._sequence(request)
             if usage is None and request.method == "NOTIFY":
                 usage = self._subscriber(request)
+            dialog = usage_dialog(usage, request) if usage is not None else None
             unknown = request.headers.tokens("Require") - EXTENSIONS
             if unknown:
                 self._refuse(transaction, 420, now, Unsupported=", ".join(sorted(unknown)))
-            elif usage is not None:
-                usage.requested(usage_dialog(usage, request), transaction, now)
+            elif usage is not None and (dialog is not None or tag is None):
+                usage.requested(dialog, transaction, now)
             elif tag is not None:
                 self._refuse(transaction, 481, now)
             else:

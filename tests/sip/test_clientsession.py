@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.sip import session
 from gateway.sip.clientsession import MAX_ANSWERS, ClientSession
 from gateway.sip.message import Headers, Request, Response
@@ -347,6 +349,37 @@ def test_a_fork_that_answers_after_the_call_was_cancelled_is_hung_up_and_forgott
     bench.wait(100)
     assert bench.agent.busy == (0, 0)
     assert len(bench.ended) == 1
+
+
+@pytest.mark.parametrize("name", ["BYE", "INFO", "UPDATE", "INVITE", "NOTIFY"])
+def test_who_names_our_call_and_no_dialog_of_it_changes_nothing(name: str) -> None:
+    """A From without a tag is the key under which our own INVITE would be known if it came home."""
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    nobody = theirs(invite)
+    nobody.from_ = field(invite, "To")
+    assert statuses(bench.take(nobody.request(name, content=SDP if name == "INVITE" else ""))) == [481]
+    assert not bench.heard
+    bench.take(answer(invite, 200, extra=CONTACT, content=SDP))
+    assert not bench.ended
+    (bye,) = bench.close(session)
+    bench.take(answer(bye, 200))
+    bench.take(nobody.request("ACK", sequence=1))
+    bench.wait(60)
+    assert bench.agent.busy == (0, 0)
+
+
+def test_a_call_with_somebody_who_has_no_tag_is_a_call() -> None:
+    """RFC 2543, see RFC 3261 §12.1.2."""
+    bench = Bench()
+    session = bench.invite()
+    invite = bench.sent[0]
+    assert [method(m) for m in bench.take(answer(invite, 200, to_tag="", extra=CONTACT, content=SDP))] == ["ACK"]
+    old = theirs(invite)
+    old.from_ = field(invite, "To")
+    assert statuses(bench.take(old.request("BYE"))) == [200]
+    assert bench.ended == [session]
 
 
 def test_an_early_dialog_that_says_bye_does_not_end_the_call() -> None:
