@@ -117,9 +117,12 @@ class Agent:
             return None
         try:
             self._check(message)
-            if isinstance(message, Request) and self._turned_away(message, flow, now):
-                return None
-            self._happened(self._layer.receive(message, flow, now), now)
+            key = None
+            if isinstance(message, Request):
+                key = server_key(message, flow)
+                if self._turned_away(message, flow, key, now):
+                    return None
+            self._happened(self._layer.receive(message, flow, now, key), now)
         except SipError as fault:
             if isinstance(message, Request):
                 self._complain(message, flow, fault.status, str(fault))
@@ -129,11 +132,10 @@ class Agent:
     def _standing(self, flow: Flow) -> Standing:
         return Standing.TRUNK if self.standing is None else self.standing(_source(flow))
 
-    def _turned_away(self, request: Request, flow: Flow, now: float) -> bool:
+    def _turned_away(self, request: Request, flow: Flow, key: tuple[str, ...], now: float) -> bool:
         """What is new is judged before it costs anything; what belongs to a dialog or came before is not."""
         if request.method == "ACK" or _key(request) in self._usages:
             return False
-        key = server_key(request, flow, request.method)
         if self._layer.knows(key) or (
             request.method == "CANCEL" and self._layer.find_invite(request, flow) is not None
         ):

@@ -270,8 +270,7 @@ def _via(text: str) -> Via:
 _remembered_via = lru_cache(maxsize=512)(_via)  # of one request it is read five times, and once more of each answer
 
 
-@dataclass(frozen=True, slots=True)
-class CSeq:
+class CSeq(NamedTuple):
     number: int
     method: str
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.errors import SipError
+from gateway.sip.headers import CSeq
 from gateway.sip.message import Message, Request, Response, respond
 from gateway.sip.transaction import (
     Action,
@@ -96,7 +97,7 @@ class ServerTransaction:
     machine: Server
     flow: Flow
     key: tuple[str, ...]
-    merge: tuple[str, ...]
+    merge: tuple[str, str, CSeq]
     request: Request
     to: str = ""
     armed: float | None = None
@@ -241,7 +242,7 @@ class Layer:
         self._alarm = alarm
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
         self._servers: dict[tuple[str, ...], ServerTransaction] = {}
-        self._merges: dict[tuple[str, ...], ServerTransaction] = {}
+        self._merges: dict[tuple[str, str, CSeq], ServerTransaction] = {}
         self._sources: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -287,8 +288,10 @@ class Layer:
 
     # The wire
 
-    def receive(self, message: Message, flow: Flow, now: float) -> list[Happened]:
-        """Raises SipError when the message lacks what matching needs."""
+    def receive(self, message: Message, flow: Flow, now: float, key: tuple[str, ...] | None = None) -> list[Happened]:
+        """`key` is a request's `server_key`, where it is known. Raises SipError when the message lacks what matching
+        needs.
+        """
         if isinstance(message, Response):
             found = self._clients.get((message.via.branch, message.cseq.method))
             if found is None:
@@ -298,7 +301,7 @@ class Layer:
             return []
         if message.cseq.method != message.method:
             raise SipError("CSeq names another method")
-        key = server_key(message, flow, "INVITE" if message.method == "ACK" else message.method)
+        key = key or server_key(message, flow)
         known = self._servers.get(key)
         if known is not None:
             if message.method == "ACK" and known.machine.state not in (State.COMPLETED, State.CONFIRMED):
@@ -316,7 +319,7 @@ class Layer:
             return [Transmit(flow, refusal)]
         make = InviteServer if request.method == "INVITE" else OtherServer
         machine: Server = make(flow.reliable, now, self._timers)
-        merge = (request.call_id, request.from_.tag or "", str(request.cseq))
+        merge = request.call_id, request.from_.tag or "", request.cseq
         merged = request.to.tag is None and merge in self._merges
         transaction = ServerTransaction(machine, flow, key, merge, request)
         self._servers[key] = transaction
@@ -376,11 +379,17 @@ class Layer:
             del self._sources[source]
 
 
-def server_key(request: Request, flow: Flow, method: str) -> tuple[str, ...]:
-    """RFC 3261 §17.2.3. The source takes part, so that nobody can reach into another's transaction."""
+def server_key(request: Request, flow: Flow, method: str = "") -> tuple[str, ...]:
+    """RFC 3261 §17.2.3. The source takes part, so that nobody can reach into another's transaction.
+
+    `method` is that of the transaction that is looked for, where a request belongs to another's than its own: an ACK
+    always means the INVITE's.
+    """
+    method = method or ("INVITE" if request.method == "ACK" else request.method)
     via = request.via
-    if via.branch.startswith(COOKIE) and len(via.branch) > len(COOKIE):
-        return via.branch, via.sent_by, method, flow.remote[0]
+    branch = via.branch
+    if branch.startswith(COOKIE) and len(branch) > len(COOKIE):
+        return branch, via.sent_by, method, flow.remote[0]
     # RFC 2543 peers: no cookie in the branch.
     tag = request.from_.tag or ""
     return request.uri, tag, request.call_id, str(request.cseq.number), str(via), method, flow.remote[0]

@@ -149,6 +149,8 @@ class Headers:
 
     def tokens(self, name: str) -> frozenset[str]:
         """The elements of a header that lists option tags or methods, lower case."""
+        if _folded(name) not in self.first:
+            return frozenset()
         return frozenset([element.lower() for element in self.listed(name)])
 
     def add(self, name: str, value: str) -> None:
@@ -418,7 +420,9 @@ def respond(request: Request, status: int, reason: str = "", *, tag: str | None 
     fields += [(key, name, asked[key]) for key, name in (("call-id", "Call-ID"), ("cseq", "CSeq")) if key in asked]
     if status == 100:  # RFC 3261 §8.2.6.1
         fields += [("timestamp", "Timestamp", value) for value in request.headers.all("Timestamp")]
-    return Response(status, reason, Headers.of(fields))
+    response = Response(status, reason, Headers.of(fields))
+    response._via, response._from, response._cseq = request._via, request._from, request._cseq  # the same texts
+    return response
 
 
 def _is_tagged(request: Request) -> bool:

@@ -17,7 +17,7 @@ import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 MAX_SOURCES = 10_000  # whose rates are kept; the one that was quiet for longest is forgotten first
 
@@ -29,8 +29,7 @@ class Standing(enum.Enum):
     STRANGER = "stranger"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a request comes from: `names` are what a verified certificate says of it (TLS names)."""
 
     address: str
@@ -65,8 +64,7 @@ class Door:
     retry_after: int = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     calls: int = 0
     backlog: int = 0  # ms
     full: bool = False  # there is no room for another transaction
