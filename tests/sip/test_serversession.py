@@ -115,6 +115,7 @@ def test_a_cancel_ends_a_ringing_call_with_487() -> None:
     sent = bench.take(caller.request("CANCEL", sequence=1, branch=branch))
     assert statuses(sent) == [200, 487]
     assert [field(m, "CSeq") for m in sent] == ["1 CANCEL", "1 INVITE"]
+    assert {tag(field(m, "To")) for m in sent} == {usage.tag}  # RFC 3261 §9.2
     assert isinstance(bench.heard[-1], Request)
     assert bench.heard[-1].method == "CANCEL"
     assert bench.ended == [usage]
