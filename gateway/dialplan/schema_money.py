@@ -59,7 +59,7 @@ class AllowanceSection(Section):
     """What may be used up. Each begins anew with the hour, the day and the month of UTC."""
 
     calls_per_hour: Count | None = None
-    """Calls that begin."""
+    """Calls that are answered; one counts while it is tried, and not when nobody answered it."""
     calls_per_day: Count | None = None
     """Likewise."""
     minutes_per_hour: Count | None = None
