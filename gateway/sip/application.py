@@ -181,7 +181,7 @@ class Application(MutableMapping[str, Any]):
         return self.agent.standing is not None and self.agent.standing(source) is Standing.TRUNK
 
     def now(self) -> float:
-        return self.loop.time()
+        return (self._loop or self.loop).time()
 
     @property
     def dialogs(self) -> list[Dialog]:
@@ -212,7 +212,7 @@ class Application(MutableMapping[str, Any]):
         else:
             suffix = f";transport={protocol.lower()}" if protocol is not None else ""
             next_hop = f"sip:{bracketed(remote_addr[0])}:{remote_addr[1]}{suffix}"
-        if protocol in (None, UDP) and not self.transports.listening:
+        if protocol in (None, UDP) and not self.transports.is_listening:
             await self.transports.listen(UDP, *(local_addr or ("0.0.0.0", 0)))  # noqa: S104
         hint = None
         if protocol not in (None, UDP) and not isinstance(remote_addr, (str, SipUri)):

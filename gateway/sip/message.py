@@ -162,7 +162,7 @@ class Headers:
         """Add several."""
         rows, first = self._fields, self.first
         for name, value in fields:
-            key = canonical(name)
+            key = _folded(name) if len(name) <= MAX_NAME else name.lower()
             rows.append((key, name, value))
             first.setdefault(key, value)
 

@@ -93,6 +93,11 @@ class Transports:
         return [("UDP", datagrams.local) for datagrams in self._datagrams] + self.streams.listening
 
     @property
+    def is_listening(self) -> bool:
+        """Whether there is any of those."""
+        return bool(self._datagrams or self.streams.listening)
+
+    @property
     def backlog(self) -> int:
         """Turns of the loop in a row that left datagrams unread."""
         return max((datagrams.backlog for datagrams in self._datagrams), default=0)
