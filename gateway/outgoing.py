@@ -7,7 +7,7 @@ from gateway.call.events import Destination
 from gateway.dialplan.plan import Identity, Trunk
 from gateway.line import Line
 from gateway.sip.targets import SILENCE
-from gateway.sip.telephony import Credentials, OutgoingCall
+from gateway.sip.telephony import Account, Credentials, OutgoingCall
 
 
 def outgoing_call(line: Line, to: Destination, domain: str, *, alternative: bool = False) -> OutgoingCall:
@@ -39,3 +39,9 @@ def outgoing_call(line: Line, to: Destination, domain: str, *, alternative: bool
 def credentials_of(trunk: Trunk) -> Credentials | None:
     """What a trunk wants to know of us, when it asks."""
     return Credentials(trunk.username, trunk.password or "") if trunk.username else None
+
+
+def account_of(trunk: Trunk) -> Account:
+    """As whom we are registered at a trunk: in its domain, which its proxy need not be named after (RFC 3261 §10.2)."""
+    address = SipUri("sip", trunk.username, trunk.from_host or trunk.proxy.host)
+    return Account(trunk.name, trunk.proxy, address, credentials_of(trunk))

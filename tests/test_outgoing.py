@@ -12,7 +12,7 @@ from gateway.call.events import Destination, HungUp, Leg
 from gateway.call.machine import Call
 from gateway.dialplan.plan import CallerSettings, Emergency, Format, Identity, Policy
 from gateway.line import Facts, Line
-from gateway.outgoing import outgoing_call
+from gateway.outgoing import account_of, outgoing_call
 from gateway.session.policy import Towards
 from gateway.sip.targets import SILENCE
 from tests.board import DOMAIN, JULIET, PLAN, Scene
@@ -37,6 +37,13 @@ async def test_a_trunk_that_wants_its_own_host_in_from_has_it() -> None:
     scene = Scene(plan=replace(PLAN, trunks=trunks))
     scene.from_xmpp("+12025550123", webrtc_session())
     assert str((await scene.dialled()).made_for[0].from_uri) == "sip:+12025550100@carrier.example"
+
+
+def test_we_are_registered_in_the_trunks_domain_by_way_of_its_proxy() -> None:
+    trunk = replace(PLAN.trunks["carrier"], from_host="carrier.example")
+    assert account_of(trunk).address == SipUri.parse("sip:romeo@carrier.example")
+    assert account_of(trunk).registrar == SipUri.parse("sip:192.0.2.5")
+    assert account_of(replace(trunk, from_host=None)).address == SipUri.parse("sip:romeo@192.0.2.5")
 
 
 async def test_a_trunk_that_says_nothing_is_given_up_soon_while_there_is_another_one() -> None:

@@ -104,7 +104,8 @@ class TrunkSection(Section):
     from_: Text | None = Field(None, alias="from")
     """The number that calls show where the user has no `caller_id`."""
     from_host: Text | None = None
-    """The host that From and P-Asserted-Identity have, where it wants its own; by default `[sip] domain`."""
+    """The host that From and P-Asserted-Identity have, where it wants its own; by default `[sip] domain`. With
+    `register` also the domain that `username` is registered in; by default the host of `proxy`."""
     codecs: Annotated[Words, Field(min_length=1)] = ("PCMA", "PCMU")
     """Of `PCMA`, `PCMU`, `G722` and `opus`, the best first."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"

@@ -36,7 +36,7 @@ from gateway.ops.metrics import Direction, Metrics
 from gateway.ops.reload import Reloader
 from gateway.ops.trace import Recorder
 from gateway.ops.web import Health, Web
-from gateway.outgoing import credentials_of
+from gateway.outgoing import account_of
 from gateway.reach import Reach
 from gateway.routing import DIRECT, Limits
 from gateway.sip.application import Application
@@ -208,13 +208,7 @@ class Gateway:
 
     def _follow(self, plan: Plan) -> None:
         """Be registered where this plan says so and nowhere else, and ask the trunks that it wants asked."""
-        accounts = {
-            trunk.name: Account(
-                trunk.name, trunk.proxy, SipUri("sip", trunk.username, trunk.proxy.host), credentials_of(trunk)
-            )
-            for trunk in plan.trunks.values()
-            if trunk.register
-        }
+        accounts = {trunk.name: account_of(trunk) for trunk in plan.trunks.values() if trunk.register}
         for name in self._accounts.keys() - accounts.keys():
             self._telephony.unregister(name)
             self._metrics.registration_forgotten(name)

@@ -228,7 +228,7 @@ async def test_a_registrar_over_a_stream_brings_calls_and_takes_them(
     """The gateway registers at Kamailio with a digest, and over TLS with a certificate; a telephone is there by UDP."""
     juliet = quiet_juliet
     certificate, key = authority.issue(HOST)
-    account = ('username = "verona"', 'password_file = "password"', "register = true")
+    account = ('username = "verona"', 'password_file = "password"', "register = true", f'from_host = "{DOMAIN}"')
     kamailio = Kamailio(certificate, key, authority.ca, demands=True)
     place = {
         "tls": kamailio.uri("TLS"),
