@@ -4,7 +4,7 @@
                       ├── Transports ── on_message, on_closed ──>        send(flow), udp(), connect() <──
     Streams (the rest)┘
 
-Answers go to where the packet came from, whatever its Via says.
+Answers go to the address that the packet came from, whatever its Via says; to which port, see agent.way_back.
 """
 
 from __future__ import annotations
