@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -117,8 +118,9 @@ class Metrics:
         self._live_in = {direction: self._live.labels(direction) for direction in DIRECTIONS}
         self._setup_in = {direction: self._setup.labels(direction) for direction in DIRECTIONS}
         self._length_in = {direction: self._length.labels(direction) for direction in DIRECTIONS}
+        self._ended_as = cache(lambda direction, cause: self._calls.labels(direction, cause.label))
         for direction in DIRECTIONS:
-            self._calls.labels(direction, Cause.NORMAL.label)
+            self._ended_as(direction, Cause.NORMAL)
 
     def call_began(self, direction: Direction) -> None:
         self._live_in[direction].inc()
@@ -128,7 +130,7 @@ class Metrics:
     ) -> None:
         """`setup` and `length` in seconds, both None for a call that was never answered."""
         self._live_in[direction].dec()
-        self._calls.labels(direction, cause.label).inc()
+        self._ended_as(direction, cause).inc()
         if setup is not None:
             self._setup_in[direction].observe(max(setup, 0.0))
         if length is not None:
