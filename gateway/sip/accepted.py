@@ -26,6 +26,8 @@ class _Repeat:
 class Accepted:
     """By the CSeq number of their INVITE."""
 
+    __slots__ = ("_repeats", "_timers")
+
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._repeats: dict[int, _Repeat] = {}

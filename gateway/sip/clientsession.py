@@ -23,6 +23,18 @@ MAX_ANSWERS = 2 * MAX_FORKS  # dialogs of one INVITE: who answers in ever new na
 class ClientSession(Session):
     """A call that we place."""
 
+    __slots__ = (
+        "_agreed",
+        "_cancel",
+        "_cancelled_until",
+        "_early",
+        "_final",
+        "_invite",
+        "_offered",
+        "_ordered",
+        "_provisional",
+    )
+
     def __init__(self, core: Core, call_id: str, tag: str) -> None:
         super().__init__(core, call_id, tag, owner=True)
         self._invite: Exchange | None = None

@@ -24,6 +24,8 @@ def split(text: str, separator: str, limit: int = 0) -> list[str]:
 
     With `limit` only so many pieces are looked for. An unclosed quote or bracket hides the rest.
     """
+    if separator not in text:
+        return [piece] if (piece := text.strip()) else []
     if '"' not in text and "<" not in text:  # nothing can be hidden: most values there are
         plain = [piece for raw in text.split(separator) if (piece := raw.strip())]
         return plain[:limit] if limit else plain

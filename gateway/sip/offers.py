@@ -31,6 +31,8 @@ class Offer:
 class Offers:
     """`owner`: the Call-ID is ours, which decides who pauses for how long."""
 
+    __slots__ = ("_give_up_at", "_not_before", "_owner", "_waiting", "cancelled", "current")
+
     def __init__(self, *, owner: bool) -> None:
         self.current: Offer | None = None
         self.cancelled = False  # the current one

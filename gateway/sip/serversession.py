@@ -37,6 +37,8 @@ class _Final:
 class ServerSession(Session):
     """A call that comes in."""
 
+    __slots__ = ("_agreed", "_expires_at", "_final", "_held", "_reliable", "_remind_at", "transaction")
+
     def __init__(self, core: Core, call_id: str, tag: str) -> None:
         super().__init__(core, call_id, tag, owner=False)
         self.transaction: ServerTransaction | None = None

@@ -35,6 +35,21 @@ OFFERING = ("INVITE", "UPDATE")
 class Session(Usage):
     """`established`: the 2xx has its ACK."""
 
+    __slots__ = (
+        "_acks",
+        "_answer_by",
+        "_described",
+        "_leaving",
+        "_said_bye",
+        "_takes_update",
+        "_tidy_at",
+        "_unanswered",
+        "accepted",
+        "established",
+        "offers",
+        "timer",
+    )
+
     def __init__(self, core: Core, call_id: str, tag: str, *, owner: bool) -> None:
         super().__init__(core, call_id, tag)
         self.established = False

@@ -51,6 +51,8 @@ def _seconds(text: str) -> int | None:
 
 
 class SessionTimer:
+    __slots__ = ("_end_at", "_minimum", "_raises", "_refresh_at", "ours", "seconds")
+
     def __init__(self) -> None:
         self.seconds = 0  # the interval that was agreed on, 0: there is none
         self.ours = False  # we refresh

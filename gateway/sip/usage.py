@@ -36,6 +36,23 @@ MAX_CHALLENGES = 3  # 401 and 407 to one request: a proxy, a server, and one sta
 class Exchange:
     """One request of ours until its final response: with a second try for credentials, a long ringing."""
 
+    __slots__ = (
+        "course",
+        "dialog",
+        "distrust",
+        "flow",
+        "hint",
+        "next_hop",
+        "obstacle",
+        "over",
+        "patience",
+        "reported",
+        "request",
+        "transaction",
+        "tries",
+        "usage",
+    )
+
     def __init__(self, usage: Usage, request: Request, next_hop: str, *, hint: Flow | None, reported: bool) -> None:
         self.usage = usage
         self.request = request  # without Via; authentication and CSeq change from try to try
@@ -116,6 +133,22 @@ class Core(Protocol):
 
 class Usage:
     """One Call-ID. `call_id` and `tag` are ours to choose as a client; as a server only the tag is."""
+
+    __slots__ = (
+        "_open",
+        "_subscribing",
+        "armed",
+        "authenticator",
+        "call_id",
+        "contact_user",
+        "core",
+        "dialog",
+        "ended",
+        "flow",
+        "sequence",
+        "tag",
+        "trusted",
+    )
 
     def __init__(self, core: Core, call_id: str, tag: str) -> None:
         self.core = core
