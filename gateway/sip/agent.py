@@ -457,7 +457,8 @@ class Agent:
         request = exchange.request if exchange.request.method == "ACK" else exchange.request.copy()
         host, port = flow.sent_by
         alias = ";alias" if flow.transport == "TLS" else ""  # requests may come back this way (RFC 5923 §5)
-        via = f"SIP/2.0/{flow.transport} {bracketed(host)}:{port};branch={COOKIE}{self.token()};rport{alias}"
+        branch = f"{COOKIE}{self.token()}"
+        via = f"SIP/2.0/{flow.transport} {bracketed(host)}:{port};branch={branch};rport{alias}"
         request.headers.prepend("Via", via)
         if request.method in CONTACTING and "Contact" not in request.headers:
             request.headers.add("Contact", exchange.usage.contact(flow, secure=is_secure(request.uri)))
@@ -469,7 +470,7 @@ class Agent:
         patience = exchange.patience
         if patience is None and exchange.course is not None and exchange.course.more:
             patience = SILENCE
-        transaction, happened = self._layer.request(request, flow, now, patience)
+        transaction, happened = self._layer.request(request, flow, now, patience, branch=branch)
         if transaction is None:
             self.unreachable(exchange, now)
             return

@@ -251,18 +251,19 @@ class Layer:
     # What we ask
 
     def request(
-        self, request: Request, flow: Flow, now: float, patience: float | None = None
+        self, request: Request, flow: Flow, now: float, patience: float | None = None, *, branch: str = ""
     ) -> tuple[ClientTransaction | None, list[Happened]]:
         """Start a client transaction; the request has our Via on top. None when the table is full.
 
-        `patience` is how many seconds the far end may say nothing at all, where that is less than 64*T1.
+        `patience` is how many seconds the far end may say nothing at all, where that is less than 64*T1. `branch` is
+        that of the Via, from who has just written it.
         """
         if len(self._clients) >= self._limits.transactions:
             return None, []
         make = InviteClient if request.method == "INVITE" else OtherClient
         patience = min(patience or self._timers.patience, self._timers.patience)
         machine: Client = make(request, flow.reliable, now, self._timers, patience)
-        transaction = ClientTransaction(machine, flow, (request.via.branch, request.method))
+        transaction = ClientTransaction(machine, flow, (branch or request.via.branch, request.method))
         self._clients[transaction.key] = transaction
         return transaction, self._done(transaction, machine.start())
 
