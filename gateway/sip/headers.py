@@ -189,7 +189,7 @@ def _name_addr(text: str) -> NameAddr:
 
 
 # One call reads its From and To some thirty times.
-_remembered = lru_cache(maxsize=512)(_name_addr)
+_remembered = lru_cache(maxsize=64)(_name_addr)
 
 
 def _outside_quotes(text: str, wanted: str) -> int:
@@ -237,7 +237,17 @@ class Via(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Via:
         """Raises SipError. White space around the slashes and the colon is legal (RFC 4475 §3.1.1.1)."""
-        return _remembered_via(text) if len(text) <= REMEMBERED else _via(text)
+        head, _, rest = text.partition(";")
+        pieces = head.split("/", 2)
+        if len(pieces) != 3 or pieces[0].strip().upper() != "SIP" or pieces[1].strip() != "2.0":
+            raise SipError("a Via that is none")
+        words = pieces[2].split(None, 1)
+        if len(words) != 2:
+            raise SipError("a Via without transport or sent-by")
+        host, port = host_port(words[1])
+        if not host:
+            raise SipError("a Via without a host")
+        return cls(words[0].upper(), host, port, parameters(rest))
 
     def __str__(self) -> str:
         port = f":{self.port}" if self.port is not None else ""
@@ -253,23 +263,6 @@ class Via(NamedTuple):
     @property
     def sent_by(self) -> str:
         return f"{bracketed(self.host)}:{self.port}" if self.port is not None else bracketed(self.host)
-
-
-def _via(text: str) -> Via:
-    head, _, rest = text.partition(";")
-    pieces = head.split("/", 2)
-    if len(pieces) != 3 or pieces[0].strip().upper() != "SIP" or pieces[1].strip() != "2.0":
-        raise SipError("a Via that is none")
-    words = pieces[2].split(None, 1)
-    if len(words) != 2:
-        raise SipError("a Via without transport or sent-by")
-    host, port = host_port(words[1])
-    if not host:
-        raise SipError("a Via without a host")
-    return Via(words[0].upper(), host, port, parameters(rest))
-
-
-_remembered_via = lru_cache(maxsize=512)(_via)  # of one request it is read five times, and once more of each answer
 
 
 class CSeq(NamedTuple):

@@ -421,7 +421,7 @@ def respond(request: Request, status: int, reason: str = "", *, tag: str | None 
     if status == 100:  # RFC 3261 §8.2.6.1
         fields += [("timestamp", "Timestamp", value) for value in request.headers.all("Timestamp")]
     response = Response(status, reason, Headers.of(fields))
-    response._via, response._from, response._cseq = request._via, request._from, request._cseq  # the same texts
+    response._via = request._via  # it is the same text
     return response
 
 
