@@ -365,7 +365,10 @@ _there = select(calls.c.id).where(calls.c.id.in_(bindparam("ids", expanding=True
 
 def _write(connection: Connection, batch: Sequence[CallRecord]) -> None:
     new = {record.id: record for record in reversed(batch)}
-    for call in connection.execute(_there, {"ids": [storable(call) for call in new]}).scalars():
+    asked = [storable(call) for call in new]
+    # Some twice, or there would be a statement for each length of a batch: a driver keeps those that it has seen.
+    asked += asked[-1:] * (-len(asked) % _TOGETHER[0])
+    for call in connection.execute(_there, {"ids": asked}).scalars():
         new.pop(call, None)
     records = list(reversed(new.values()))
     tried = [(record.id, *_of_attempt(attempt)) for record in records for attempt in record.attempts]

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from gateway.storage.database import engine_for
 from gateway.storage.history import History, Question
 from gateway.storage.records import AttemptRecord, CallRecord, Quality, Records
+from gateway.storage.records import _write as write
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, 250_000, tzinfo=UTC)
 CALL = CallRecord(
@@ -223,3 +224,12 @@ async def test_a_call_whose_attempts_the_database_refuses_leaves_no_half_of_itse
         await store.stop()
     assert stored(url) == []
     assert store.dropped == 1
+
+
+async def test_batches_of_all_sizes_are_written_with_a_few_statements(store: Records) -> None:
+    said: set[str] = set()
+    event.listen(store._database.engine, "before_cursor_execute", lambda *about: said.add(about[2]))
+    with store._database.engine.begin() as connection:
+        for size in range(1, 70):
+            write(connection, [replace(CALL, id=f"{size}.{number}") for number in range(size)])
+    assert len(said) <= 12, "a driver keeps each that it has seen"
