@@ -31,7 +31,10 @@ class Interval:
 
 def interval(message: Message) -> Interval | None:
     """None when it is absent or cannot be read."""
-    value, _, rest = (message.headers.get("Session-Expires") or "").partition(";")
+    said = message.headers.get("Session-Expires")
+    if said is None:
+        return None
+    value, _, rest = said.partition(";")
     seconds = _seconds(value)
     if seconds is None:
         return None
