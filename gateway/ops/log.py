@@ -24,7 +24,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -303,3 +303,26 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
         logger_factory=lambda *_: out,
         cache_logger_on_first_use=False,  # modules keep their loggers, configuration comes later and may come again
     )
+
+
+def teller(event: str) -> Callable[[EventDict], None]:
+    """What structlog.get_logger().info(event, **facts) does, by the log that is configured now, for an event that every
+    message of every call is: structlog's own way from the call to the first processor takes half as long as the line.
+    The facts' dict becomes the line's.
+    """
+    configured = structlog.get_config()
+    processors, out = configured["processors"], configured["logger_factory"]()
+    if not structlog.get_logger().is_enabled_for(logging.INFO):
+        return lambda facts: None
+
+    def tell(facts: EventDict) -> None:
+        facts["event"] = event
+        line: Any = facts
+        try:
+            for process in processors:
+                line = process(out, "info", line)
+        except structlog.DropEvent:
+            return
+        out.info(line)
+
+    return tell

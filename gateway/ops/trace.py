@@ -24,9 +24,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar, cast
 
-import structlog
-
 from gateway.call.trace import Peer, Traced
+from gateway.ops import log
 from gateway.storage.records import AttemptRecord, CallRecord, Step
 
 WIDTH = 100  # columns
@@ -86,7 +85,7 @@ class Recorder:
         self._calls: _Calls[Step] = _Calls(LIVE, KEPT)
         self._over: OrderedDict[str, None] = OrderedDict()
         self._clock = clock
-        self._log = structlog.get_logger().bind()  # once: otherwise it is made anew for each message
+        self._tell = log.teller("trace")
 
     def __call__(self, traced: Traced) -> None:
         call, peer, sent, label, key, text = traced
@@ -94,7 +93,7 @@ class Recorder:
             # A media event's text is a reason of our own; the messages' text is in the log, and too much for a row.
             kept = text[:TEXT] if peer == "media" else ""
             self._calls.add(call, (self._clock(), peer, sent, label[:LABEL], key[:KEY], kept))
-        self._log.info("trace", call=call, peer=peer, sent=sent, label=label, key=key, text=text)
+        self._tell({"call": call, "peer": peer, "sent": sent, "label": label, "key": key, "text": text})
 
     def take(self, call: str) -> tuple[Step, ...]:
         """The ladder of a call that is over, as a CallRecord has it. What comes later is in the log alone."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.ops.log import LINES, REDACTED, Format, Level, configure, redact
+from gateway.ops.log import LINES, REDACTED, Format, Level, configure, redact, teller
 
 
 class Closed(io.StringIO):
@@ -146,6 +146,30 @@ def test_libraries_write_through_the_same_handler_and_are_redacted() -> None:
     (entry,) = entries(out)
     assert entry["event"] == f"SEND: <handshake>{REDACTED}</handshake>"
     assert (entry["level"], entry["logger"]) == ("warning", "slixmpp.xmlstream")
+
+
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_an_event_of_every_message_is_told_as_any_other_is(format: Format) -> None:
+    facts = {"call": "c1", "sent": True, "text": "INVITE\nAuthorization: Digest response=1", "password": "juliet"}
+    out = written(format=format)
+    structlog.get_logger().info("trace", **facts)
+    teller("trace")(facts)
+    one, other = (line.split(" ", 1)[1].partition('"timestamp"')[0] for line in out.getvalue().splitlines())
+    assert one == other
+    assert "juliet" not in one
+    assert "response" not in one
+
+
+def test_an_event_of_every_message_is_not_told_where_only_warnings_are() -> None:
+    out = written("warning")
+    teller("trace")({"call": "c1"})
+    assert out.getvalue() == ""
+
+
+def test_an_event_of_every_message_may_be_dropped_on_its_way() -> None:
+    with structlog.testing.capture_logs() as events:
+        teller("trace")({"call": "c1"})
+    assert events == [{"call": "c1", "event": "trace", "log_level": "info"}]
 
 
 def test_libraries_are_quiet_unless_something_is_wrong_and_slixmpp_never_writes_stanzas() -> None:
