@@ -78,8 +78,16 @@ class Demanding:
 
     def meet(self) -> None:
         """The first one who connects, without a certificate."""
-        with self._socket, self._socket.accept()[0] as connection, contextlib.suppress(ssl.SSLError):
-            self._context.wrap_socket(connection, server_side=True)
+        with self._socket:
+            connection, _ = self._socket.accept()
+        stream = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with contextlib.suppress(ssl.SSLError):
+            stream.do_handshake()
+        # What still comes is read: closing before would be a reset, which may overtake the alert.
+        with socket.socket(fileno=stream.detach()) as plain, contextlib.suppress(ConnectionError):
+            plain.shutdown(socket.SHUT_WR)
+            while plain.recv(4096):
+                pass
 
 
 def _general(name: str) -> x509.GeneralName:
