@@ -114,6 +114,22 @@ async def hears(end: End, codec: Codec, frequency: float, packets: int = 25) -> 
                 return
 
 
+async def carried(speaker: End, listener: End, packets: int) -> range:
+    """So many packets to the far end, one after the other; how many it may have been altogether: one that is lost is
+    said again (COMPAT: rtpengine 10.5 was seen to let go of one).
+    """
+    said = heard = 0
+    async with asyncio.timeout(SAFETY):
+        while heard < packets:
+            speaker.say(PCMA, b"\x01" * 160, 160)
+            said += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SAFETY / 30):
+                    await listener.heard.get()
+                    heard += 1
+    return range(packets, said + 1)
+
+
 def drain(end: End) -> None:
     while not end.heard.empty():
         end.heard.get_nowait()
@@ -338,17 +354,15 @@ async def test_the_counters_of_both_legs_are_given_back_with_the_call(
 ) -> None:
     backend = await make_backend()
     await bridged(backend, browser, phone, stream(PCMA), stream(PCMA))
-    for _ in range(10):
-        browser.say(PCMA, b"\x01" * 160, 160)
-        await phone.hear()
-    for _ in range(5):
-        phone.say(PCMA, b"\x02" * 160, 160)
-        await browser.hear()
+    there, back = await carried(browser, phone, 10), await carried(phone, browser, 5)
     counted = await backend.engine.statistics("call")
-    assert (counted["caller"].received_packets, counted["callee1"].received_packets) == (10, 5)
+    assert counted["caller"].received_packets in there
+    assert counted["callee1"].received_packets in back
     counted = await backend.engine.release("call")
-    assert (counted["caller"].received_packets, counted["caller"].sent_packets) == (10, 5)
-    assert (counted["callee1"].received_packets, counted["callee1"].sent_packets) == (5, 10)
+    assert counted["caller"].received_packets in there
+    assert counted["caller"].sent_packets in back
+    assert counted["callee1"].received_packets in back
+    assert counted["callee1"].sent_packets in there
     assert {name: one.codec for name, one in counted.items()} == {"caller": "PCMA", "callee1": "PCMA"}
     assert counted["caller"].connected
     assert await backend.engine.release("call") == {}
