@@ -307,7 +307,7 @@ def configure(level: Level = "info", format: Format = "text", stream: TextIO | N
 
 def teller(event: str) -> Callable[[EventDict], None]:
     """What structlog.get_logger().info(event, **facts) does, by the log that is configured now, for an event that every
-    message of every call is: structlog's own way from the call to the first processor takes half as long as the line.
+    message of every call is: structlog's own way from the call to the first processor was 2 to 4 % of a SIP call's CPU.
     The facts' dict becomes the line's.
     """
     configured = structlog.get_config()

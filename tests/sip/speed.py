@@ -288,7 +288,7 @@ def outbound(folder: Path, command: list[str], total: int) -> Turn:
     scenario.write_text(SCENARIO.replace("{ringing}", "0"))
     callee = sipp(folder, "-sf", scenario, "-m", total)
     while not is_bound(THEIRS) and callee.poll() is None:
-        time.sleep(0.02)
+        time.sleep(0.02)  # another program's port has no event
     child = subprocess.Popen([*pinned(0), *command], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert child.stdout is not None
     child.stdout.readline()  # ready

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from gateway.sip import agent
-from gateway.sip.application import TLS, UDP, WS, Application, Contact, IncomingRequest
+from gateway.sip.application import TLS, UDP, WS, Application, Contact, Dialog, IncomingRequest
 from gateway.sip.locate import Question, Srv
 from gateway.sip.message import Request
 from gateway.sip.outbound import LARGE
@@ -129,6 +129,13 @@ CARRIER = "sip:carrier.example"
 JULIET = Contact.from_header("sip:juliet@carrier.example")
 
 
+async def invited(app: Application, dns: dict[tuple[str, str], list[object]], *servers: Datagrams) -> Dialog:
+    """A call to carrier.example, whose servers these are, in this order."""
+    services(dns, *(server.port for server in servers))
+    far = await app.connect(CARRIER)
+    return await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+
+
 async def test_a_server_that_says_503_leads_to_the_next_and_is_left_alone_for_a_while(
     dns: dict[tuple[str, str], list[object]],
 ) -> None:
@@ -208,9 +215,7 @@ async def test_a_server_that_refuses_the_connection_leads_to_the_next(
 
 async def test_when_all_fail_the_last_failure_is_told(dns: dict[tuple[str, str], list[object]]) -> None:
     async with calling() as app, Datagrams() as one, Datagrams() as two:
-        services(dns, one.port, two.port)
-        far = await app.connect(CARRIER)
-        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        call = await invited(app, dns, one, two)
         for peer in (one, two):
             peer.send(answer(await peer.receive("INVITE"), 503))
         response = await call.ready()
@@ -223,9 +228,7 @@ async def test_a_server_that_begins_to_ring_when_the_next_one_is_asked_is_cancel
 ) -> None:
     monkeypatch.setattr(agent, "SILENCE", 0.1)
     async with calling() as app, Datagrams() as slow, Datagrams() as good:
-        services(dns, slow.port, good.port)
-        far = await app.connect(CARRIER)
-        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        call = await invited(app, dns, slow, good)
         second = await good.receive("INVITE")
         first = await slow.receive("INVITE")
         slow.send(answer(first, 183, to_tag="slow", content=SDP))
@@ -245,9 +248,7 @@ async def test_a_server_that_answers_when_the_next_one_is_asked_is_hung_up_there
     monkeypatch.setattr(agent, "SILENCE", 0.1)
     nowhere = "Contact: <sip:juliet@10.9.9.9>"  # an address behind NAT: only the way that they came by leads there
     async with calling(permit=lambda found: found != "10.9.9.9") as app, Datagrams() as slow, Datagrams() as good:
-        services(dns, slow.port, good.port)
-        far = await app.connect(CARRIER)
-        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        call = await invited(app, dns, slow, good)
         second = await good.receive("INVITE")
         slow.send(answer(await slow.receive("INVITE"), 200, to_tag="slow", extra=nowhere, content=SDP))
         await slow.receive("ACK")
@@ -261,9 +262,7 @@ async def test_a_server_that_answers_when_the_next_one_is_asked_is_hung_up_there
 
 async def test_what_rang_once_does_not_begin_again_elsewhere(dns: dict[tuple[str, str], list[object]]) -> None:
     async with calling() as app, Datagrams() as one, Datagrams() as two:
-        services(dns, one.port, two.port)
-        far = await app.connect(CARRIER)
-        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        call = await invited(app, dns, one, two)
         invite = await one.receive("INVITE")
         one.send(answer(invite, 180))
         one.send(answer(invite, 503))
@@ -273,9 +272,7 @@ async def test_what_rang_once_does_not_begin_again_elsewhere(dns: dict[tuple[str
 
 async def test_a_call_that_is_given_up_goes_nowhere_else(dns: dict[tuple[str, str], list[object]]) -> None:
     async with calling() as app, Datagrams() as one, Datagrams() as two:
-        services(dns, one.port, two.port)
-        far = await app.connect(CARRIER)
-        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        call = await invited(app, dns, one, two)
         invite = await one.receive("INVITE")
         call.hang_up()
         one.send(answer(invite, 503))
@@ -304,9 +301,7 @@ async def test_what_follows_in_a_dialog_goes_to_the_server_that_has_it(
     dns: dict[tuple[str, str], list[object]],
 ) -> None:
     async with calling() as app, Datagrams() as one, Datagrams() as two:
-        services(dns, one.port, two.port)
-        far = await app.connect(CARRIER)
-        call = await far.invite(from_details=ROMEO, to_details=JULIET, payload=SDP)
+        call = await invited(app, dns, one, two)
         one.send(answer(await one.receive("INVITE"), 503))
         contact = "Contact: <sip:juliet@carrier.example>"  # which names both of them
         two.send(answer(await two.receive("INVITE"), 200, extra=contact, content=SDP))

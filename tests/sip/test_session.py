@@ -68,13 +68,18 @@ def test_a_repeated_200_is_quiet_while_the_way_for_its_ack_is_looked_for() -> No
     assert [method(m) for m in bench.take(ok)] == ["ACK"]
 
 
-def test_the_ack_carries_the_credentials_of_its_invite() -> None:
+def known_by_password() -> tuple[Bench, str]:
+    """A call that we place with credentials at hand, and its first INVITE."""
     bench = Bench(launch=False)
     session = bench.invite()
     session.authenticator = Authenticator(Credentials("u", "p"), lambda: "c")
     bench.launch = True
     bench.agent.launch(bench.dispatched[0], bench.flow, bench.now)
-    invite = bench.step()[0]
+    return bench, bench.step()[0]
+
+
+def test_the_ack_carries_the_credentials_of_its_invite() -> None:
+    bench, invite = known_by_password()
     sent = bench.take(answer(invite, 401, extra='WWW-Authenticate: Digest realm="r", nonce="n"'))
     assert [method(m) for m in sent] == ["ACK", "INVITE"]
     (ack,) = bench.take(answer(sent[1], 200, extra=CONTACT, content=SDP))
@@ -285,12 +290,7 @@ def test_a_reinvite_says_what_we_support_and_take() -> None:
 
 
 def test_the_ack_carries_the_credentials_for_each_proxy() -> None:
-    bench = Bench(launch=False)
-    session = bench.invite()
-    session.authenticator = Authenticator(Credentials("u", "p"), lambda: "c")
-    bench.launch = True
-    bench.agent.launch(bench.dispatched[0], bench.flow, bench.now)
-    invite = bench.step()[0]
+    bench, invite = known_by_password()
     asked = 'Proxy-Authenticate: Digest realm="one", nonce="1"\nProxy-Authenticate: Digest realm="two", nonce="2"'
     _, again = bench.take(answer(invite, 407, extra=asked))
     _, third = bench.take(answer(again, 401, extra='WWW-Authenticate: Digest realm="three", nonce="3"'))
